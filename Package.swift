@@ -1,0 +1,48 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Everything is Swift 6 language mode; a warning is an error. No package dependency: the owner's frame allows
+// the toolchain, libhiredis and libsqlite3, nothing else linked.
+let strict: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .treatAllWarnings(as: .error),
+]
+
+let package = Package(
+  name: "pt-tracker",
+  products: [
+    .executable(name: "tracker", targets: ["Tracker"]),
+    .executable(name: "traffic-consumer", targets: ["TrafficConsumer"]),
+  ],
+  targets: [
+    .systemLibrary(
+      name: "CHiredis", path: "Sources/Shared/CHiredis", pkgConfig: "hiredis",
+      providers: [.apt(["libhiredis-dev"])]),
+    .systemLibrary(
+      name: "CSQLite", path: "Sources/Shared/CSQLite", pkgConfig: "sqlite3",
+      providers: [.apt(["libsqlite3-dev"])]),
+    .target(name: "CLinux", path: "Sources/Shared/CLinux"),
+    .target(
+      name: "Shared", dependencies: ["CLinux", "CHiredis", "CSQLite"], path: "Sources/Shared",
+      exclude: ["CLinux", "CHiredis", "CSQLite"], swiftSettings: strict),
+    .executableTarget(
+      name: "Tracker", dependencies: ["Shared", "CLinux"], path: "Sources/Tracker", swiftSettings: strict),
+    .executableTarget(
+      name: "TrafficConsumer", dependencies: ["Shared", "CLinux"], path: "Sources/TrafficConsumer",
+      swiftSettings: strict),
+    // What the tests and the demo share: the simulated swarm, its ledger, and the process harness.
+    .target(name: "Simulation", dependencies: ["Shared", "CLinux"], path: "Tests/Simulation", swiftSettings: strict),
+    .executableTarget(
+      name: "Demo", dependencies: ["Simulation"], path: "Tests/Demo", swiftSettings: strict),
+    .testTarget(name: "SharedTests", dependencies: ["Shared", "Simulation"], path: "Tests/SharedTests", swiftSettings: strict),
+    .testTarget(
+      name: "TrackerTests", dependencies: ["Tracker", "Shared", "Simulation"], path: "Tests/TrackerTests",
+      swiftSettings: strict),
+    .testTarget(
+      name: "TrafficConsumerTests", dependencies: ["TrafficConsumer", "Shared", "Simulation"],
+      path: "Tests/TrafficConsumerTests", swiftSettings: strict),
+    .testTarget(
+      name: "IntegrationTests", dependencies: ["Tracker", "TrafficConsumer", "Simulation", "Shared"],
+      path: "Tests/IntegrationTests", swiftSettings: strict),
+  ]
+)

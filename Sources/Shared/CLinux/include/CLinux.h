@@ -1,0 +1,49 @@
+// Linux calls that `import Glibc` does not offer: epoll, eventfd, signalfd, timerfd, recvmmsg/sendmmsg, accept4, thread
+// affinity and names, and the variadic ones. _GNU_SOURCE is defined in CLinux.c only: here it would change declarations
+// that Swift's Glibc module has already seen.
+#pragma once
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+
+/// struct mmsghdr (recvmmsg(2)): one message of a batch and the bytes it carried.
+struct clinux_mmsghdr {
+  struct msghdr msg_hdr;
+  unsigned int msg_len;
+};
+
+/// recvmmsg(2) without timeout, sendmmsg(2).
+int clinux_recvmmsg(int fd, struct clinux_mmsghdr *messages, unsigned int count, int flags);
+int clinux_sendmmsg(int fd, struct clinux_mmsghdr *messages, unsigned int count, int flags);
+/// accept4(2) with SOCK_NONBLOCK | SOCK_CLOEXEC.
+int clinux_accept(int fd, struct sockaddr *address, socklen_t *length);
+/// open(2) with O_CLOEXEC added.
+int clinux_open(const char *path, int flags, unsigned int mode);
+/// Sets O_NONBLOCK.
+int clinux_set_nonblocking(int fd);
+/// Pins the calling thread to one CPU; 0 or an errno value.
+int clinux_pin_thread(int cpu);
+/// Names the calling thread (15 bytes at most are kept by the kernel).
+int clinux_name_thread(const char *name);
+
+/// epoll_ctl(2) with the 64-bit user data set directly (the union does not import well).
+static inline int clinux_epoll_ctl(int epfd, int op, int fd, uint32_t events, uint64_t data) {
+  struct epoll_event event;
+  event.events = events;
+  event.data.u64 = data;
+  return epoll_ctl(epfd, op, fd, &event);
+}
+/// The user data of one returned event.
+static inline uint64_t clinux_epoll_data(const struct epoll_event *event) { return event->data.u64; }
+/// A prefetch hint for data about to be read.
+static inline void clinux_prefetch(const void *address) { __builtin_prefetch(address, 0, 3); }

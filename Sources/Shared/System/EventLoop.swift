@@ -1,0 +1,221 @@
+// EventLoop: one epoll instance, its timers and its mailbox, run by one thread. Everything but `EventLoopMailbox` belongs
+// to that thread. Level-triggered unless a source asks for EPOLLET (epoll(7)).
+
+import CLinux
+import Glibc
+import Synchronization
+
+/// What a descriptor's readiness is given to, on the loop's thread.
+public protocol EventHandler: AnyObject {
+  /// `events` is the EPOLL* bit set of epoll_ctl(2). The descriptor may be deregistered and closed in here.
+  func handle(events: UInt32, loop: EventLoop)
+}
+
+/// The loop of one thread. Not Sendable: other threads talk to it through its mailbox.
+public final class EventLoop {
+  /// Names one registration. Ids are never reused, so an event that was fetched before its descriptor was closed, and
+  /// its slot taken again, is recognised and dropped.
+  public struct Registration: Equatable {
+    fileprivate let slot: UInt32
+    fileprivate let id: UInt32
+  }
+
+  private struct Slot {
+    var handler: (any EventHandler)?
+    var id: UInt32
+    var descriptor: Int32
+  }
+
+  /// Events fetched by one epoll_wait: enough to amortise the call, small enough to keep timers punctual.
+  private static let eventsPerWait = 256
+
+  private let epoll: FileDescriptor
+  private var slots: [Slot] = []
+  private var freeSlots: [UInt32] = []
+  private var nextID: UInt32 = 1
+  private var timers = TimerHeap()
+  private var afterBatch: [() -> Void] = []
+  private var isStopping = false
+  /// For other threads.
+  public let mailbox: EventLoopMailbox
+  /// CLOCK_MONOTONIC as of the current batch of events, nanoseconds.
+  public private(set) var nowNanoseconds: UInt64 = Clock.monotonicNanoseconds()
+
+  public init(mailbox: EventLoopMailbox) throws(SystemError) {
+    let number = epoll_create1(Int32(EPOLL_CLOEXEC))
+    guard number >= 0 else { throw SystemError("epoll_create1") }
+    epoll = FileDescriptor(owning: number)
+    self.mailbox = mailbox
+    guard
+      clinux_epoll_ctl(number, EPOLL_CTL_ADD, mailbox.wakeDescriptor, EPOLLIN.rawValue, Self.mailboxTag) == 0
+    else { throw SystemError("epoll_ctl") }
+  }
+
+  private static let mailboxTag = UInt64.max
+
+  /// Watches a descriptor for the EPOLL* bits. The caller keeps owning it and deregisters before closing.
+  public func register(_ descriptor: Int32, events: UInt32, handler: any EventHandler) throws(SystemError)
+    -> Registration
+  {
+    let slot: UInt32
+    if let free = freeSlots.popLast() {
+      slot = free
+    } else {
+      slot = UInt32(slots.count)
+      slots.append(Slot(handler: nil, id: 0, descriptor: -1))
+    }
+    let id = nextID
+    nextID = nextID == UInt32.max - 1 ? 1 : nextID + 1
+    guard
+      clinux_epoll_ctl(epoll.number, EPOLL_CTL_ADD, descriptor, events, UInt64(id) << 32 | UInt64(slot)) == 0
+    else {
+      let error = SystemError("epoll_ctl")
+      freeSlots.append(slot)
+      throw error
+    }
+    slots[Int(slot)] = Slot(handler: handler, id: id, descriptor: descriptor)
+    return Registration(slot: slot, id: id)
+  }
+
+  /// Changes the watched bits.
+  public func modify(_ registration: Registration, events: UInt32) {
+    let slot = slots[Int(registration.slot)]
+    precondition(slot.id == registration.id, "stale registration")
+    let tag = UInt64(registration.id) << 32 | UInt64(registration.slot)
+    let result = clinux_epoll_ctl(epoll.number, EPOLL_CTL_MOD, slot.descriptor, events, tag)
+    precondition(result == 0, "epoll_ctl of a registered descriptor failed")
+  }
+
+  /// Stops watching; call it before the descriptor is closed.
+  public func deregister(_ registration: Registration) {
+    let slot = slots[Int(registration.slot)]
+    precondition(slot.id == registration.id, "stale registration")
+    _ = clinux_epoll_ctl(epoll.number, EPOLL_CTL_DEL, slot.descriptor, 0, 0)
+    slots[Int(registration.slot)] = Slot(handler: nil, id: 0, descriptor: -1)
+    freeSlots.append(registration.slot)
+  }
+
+  /// Runs `body` once, `delayNanoseconds` from now, on the loop's thread.
+  public func schedule(afterNanoseconds delayNanoseconds: UInt64, _ body: @escaping () -> Void) {
+    timers.insert(deadline: Clock.monotonicNanoseconds() &+ delayNanoseconds, body)
+  }
+
+  /// Runs `body` about every `periodNanoseconds` until the loop ends.
+  public func repeatEvery(nanoseconds periodNanoseconds: UInt64, _ body: @escaping () -> Void) {
+    schedule(afterNanoseconds: periodNanoseconds) { [unowned self] in
+      body()
+      repeatEvery(nanoseconds: periodNanoseconds, body)
+    }
+  }
+
+  /// Runs `body` after each batch of events, before the next wait: the place to send what the batch produced.
+  public func afterEachBatch(_ body: @escaping () -> Void) { afterBatch.append(body) }
+
+  /// Ends `run` after the current batch.
+  public func stop() { isStopping = true }
+
+  /// Serves events, timers and mail until `stop()`.
+  public func run() {
+    withUnsafeTemporaryAllocation(of: epoll_event.self, capacity: Self.eventsPerWait) { events in
+      while !isStopping {
+        let count = epoll_wait(epoll.number, events.baseAddress, Int32(events.count), waitMilliseconds())
+        nowNanoseconds = Clock.monotonicNanoseconds()
+        for index in 0..<max(0, Int(count)) { dispatch(events.baseAddress! + index) }
+        while let due = timers.popDue(at: nowNanoseconds) { due() }
+        for body in afterBatch { body() }
+      }
+    }
+  }
+
+  private func dispatch(_ event: UnsafeMutablePointer<epoll_event>) {
+    let tag = clinux_epoll_data(event)
+    if tag == Self.mailboxTag {
+      mailbox.drain(loop: self)
+      return
+    }
+    let slot = slots[Int(UInt32(truncatingIfNeeded: tag))]
+    guard slot.id == UInt32(tag >> 32), let handler = slot.handler else { return }
+    handler.handle(events: event.pointee.events, loop: self)
+  }
+
+  private func waitMilliseconds() -> Int32 {
+    guard let deadline = timers.nextDeadline else { return -1 }
+    let now = Clock.monotonicNanoseconds()
+    return deadline <= now ? 0 : Int32(min((deadline - now + 999_999) / 1_000_000, 60_000))
+  }
+}
+
+/// The way into a loop from other threads.
+public final class EventLoopMailbox: Sendable {
+  private let wake: FileDescriptor
+  private let letters = Mutex<[@Sendable (EventLoop) -> Void]>([])
+
+  public init() throws(SystemError) {
+    let number = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
+    guard number >= 0 else { throw SystemError("eventfd") }
+    wake = FileDescriptor(owning: number)
+  }
+
+  fileprivate var wakeDescriptor: Int32 { wake.number }
+
+  /// Has `letter` run on the loop's thread. Letters run in the order they were posted. Never blocks on the loop.
+  public func post(_ letter: @escaping @Sendable (EventLoop) -> Void) {
+    let wasEmpty = letters.withLock { letters in
+      letters.append(letter)
+      return letters.count == 1
+    }
+    if wasEmpty { eventfd_write(wake.number, 1) }
+  }
+
+  fileprivate func drain(loop: EventLoop) {
+    var value: eventfd_t = 0
+    eventfd_read(wake.number, &value)
+    let batch = letters.withLock { letters in
+      let batch = letters
+      letters.removeAll()
+      return batch
+    }
+    for letter in batch { letter(loop) }
+  }
+}
+
+/// Timers by deadline: a binary heap, equal deadlines in the order they were set.
+struct TimerHeap {
+  private struct Entry {
+    let deadline: UInt64
+    let order: UInt64
+    let body: () -> Void
+    func precedes(_ other: Entry) -> Bool { (deadline, order) < (other.deadline, other.order) }
+  }
+  private var entries: [Entry] = []
+  private var nextOrder: UInt64 = 0
+
+  var nextDeadline: UInt64? { entries.first?.deadline }
+
+  mutating func insert(deadline: UInt64, _ body: @escaping () -> Void) {
+    entries.append(Entry(deadline: deadline, order: nextOrder, body: body))
+    nextOrder += 1
+    var child = entries.count - 1
+    while child > 0, entries[child].precedes(entries[(child - 1) / 2]) {
+      entries.swapAt(child, (child - 1) / 2)
+      child = (child - 1) / 2
+    }
+  }
+
+  /// Takes the first due body out, so that bodies may set timers while they run.
+  mutating func popDue(at now: UInt64) -> (() -> Void)? {
+    guard let first = entries.first, first.deadline <= now else { return nil }
+    entries.swapAt(0, entries.count - 1)
+    entries.removeLast()
+    var parent = 0
+    while true {
+      var least = parent
+      for child in [2 * parent + 1, 2 * parent + 2]
+      where child < entries.count && entries[child].precedes(entries[least]) { least = child }
+      if least == parent { break }
+      entries.swapAt(parent, least)
+      parent = least
+    }
+    return first.body
+  }
+}

@@ -1,0 +1,22 @@
+// AnnounceRecord: what an accepted announce leaves for the traffic stream. Made by the workers, owned by the queue after.
+
+import Shared
+
+/// One accepted announce as the client reported it: cumulative counters; the delta is the script's job.
+struct AnnounceRecord {
+  var passkey: Passkey
+  var infoHash: InfoHash
+  var peerID: PeerID
+  var address: IPAddress
+  var port: UInt16
+  var event: AnnounceEvent
+  /// Bytes since `started`, as reported (BEP 3).
+  var uploaded: UInt64
+  var downloaded: UInt64
+  var left: UInt64
+  /// Unix seconds of the announce.
+  var timestamp: Int64
+  /// As sent in the reply.
+  var intervalSeconds: UInt32
+  var minIntervalSeconds: UInt32
+}
