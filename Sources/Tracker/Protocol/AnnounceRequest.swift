@@ -1,0 +1,26 @@
+// AnnounceRequest: one announce after parsing, whichever transport it came by. Filled by the HTTP and UDP parsers, read
+// by the pipeline, on a worker's thread. A plain value: it is copied when the request is parked.
+
+import Shared
+
+/// What a client asked for (BEP 3, 7, 15, 23, 41).
+struct AnnounceRequest {
+  var infoHash = InfoHash(words: (0, 0, 0))
+  var peerID = PeerID(words: (0, 0, 0))
+  /// From the route, the query or BEP 41 URL data; nil when the client sent none.
+  var passkey: Passkey?
+  var event = AnnounceEvent.none
+  /// Bytes as reported since `started`.
+  var uploaded: UInt64 = 0
+  var downloaded: UInt64 = 0
+  /// Bytes missing until the torrent is complete; 0 for a seeder.
+  var left: UInt64 = 0
+  /// The listening port, never 0 after parsing.
+  var port: UInt16 = 0
+  /// Peers wanted; nil when absent or negative ("your default").
+  var numwant: UInt32?
+  /// Where the request came from, or the address the client may speak for (real_ip_header, ip=).
+  var address = IPAddress(v4: 0)
+  /// A second address of the other family that the client named (BEP 7), when the config allows that.
+  var otherAddress: IPAddress?
+}

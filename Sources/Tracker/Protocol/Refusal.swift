@@ -1,0 +1,62 @@
+// Refusal: every reason for which a request gets no result, and the one place that knows the words clients show.
+
+/// Why a request is refused. Internal trouble is `internalError`, never its details.
+enum Refusal: UInt8, Error, CaseIterable {
+  case missingPasskey
+  case invalidPasskey
+  case unapprovedPasskey
+  case unapprovedClient
+  case unapprovedInfoHash
+  case missingInfoHash
+  case invalidInfoHash
+  case invalidPeerID
+  case invalidPort
+  case invalidEvent
+  case invalidUploaded
+  case invalidDownloaded
+  case invalidLeft
+  case invalidNumwant
+  case invalidKey
+  case invalidAddress
+  case unapprovedPort
+  case tooManyInfoHashes
+  case tooManyPeersOfUser
+  case malformedRequest
+  case badConnectionID
+  case unknownAction
+  case tryAgain
+  case internalError
+
+  /// The bencoded `failure reason` (BEP 3) and the message of action 3 (BEP 15).
+  var text: StaticString {
+    switch self {
+    case .missingPasskey: "missing passkey"
+    case .invalidPasskey: "invalid passkey"
+    case .unapprovedPasskey: "unapproved passkey"
+    case .unapprovedClient: "unapproved client"
+    case .unapprovedInfoHash: "unapproved infohash"
+    case .missingInfoHash: "missing info_hash"
+    case .invalidInfoHash: "invalid info_hash"
+    case .invalidPeerID: "invalid peer_id"
+    case .invalidPort: "invalid port"
+    case .invalidEvent: "invalid event"
+    case .invalidUploaded: "invalid uploaded"
+    case .invalidDownloaded: "invalid downloaded"
+    case .invalidLeft: "invalid left"
+    case .invalidNumwant: "invalid numwant"
+    case .invalidKey: "invalid key"
+    case .invalidAddress: "invalid ip"
+    case .unapprovedPort: "unapproved port"
+    case .tooManyInfoHashes: "too many info_hash in one scrape"
+    case .tooManyPeersOfUser: "too many clients of yours on this torrent"
+    case .malformedRequest: "malformed request"
+    case .badConnectionID: "bad connection ID"
+    case .unknownAction: "unknown action ID"
+    case .tryAgain: "tracker temporarily unable to verify your passkey, please try again"
+    case .internalError: "internal server error"
+    }
+  }
+
+  /// Seconds after which asking again makes sense (BEP 31 `retry in`); nil when only a change of the request helps.
+  var retryInSeconds: UInt32? { self == .tryAgain ? 60 : nil }
+}
