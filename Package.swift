@@ -34,7 +34,8 @@ let package = Package(
     .target(name: "Simulation", dependencies: ["Shared", "CLinux"], path: "Tests/Simulation", swiftSettings: strict),
     .executableTarget(
       name: "Demo", dependencies: ["Simulation"], path: "Tests/Demo", swiftSettings: strict),
-    .testTarget(name: "SharedTests", dependencies: ["Shared", "Simulation"], path: "Tests/SharedTests", swiftSettings: strict),
+    .testTarget(
+      name: "SharedTests", dependencies: ["Shared", "Simulation"], path: "Tests/SharedTests", swiftSettings: strict),
     .testTarget(
       name: "TrackerTests", dependencies: ["Tracker", "Shared", "Simulation"], path: "Tests/TrackerTests",
       swiftSettings: strict),
