@@ -19,7 +19,7 @@ build: dependencies ## release binaries: bin/tracker and bin/traffic-consumer
 
 test: dependencies ## all tests (debug build), with a redis-server of their own
 	swift build --build-tests
-	swift test --skip-build
+	swift test --skip-build --disable-xctest
 
 lint: ## formatting and style, as strict as CI
 	swift format lint --strict -r Package.swift Sources Tests
