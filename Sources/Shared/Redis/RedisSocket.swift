@@ -1,0 +1,150 @@
+// RedisSocket: one connected, non-blocking socket with deadlines. Blocks its caller up to the deadline, never longer, and
+// never raises SIGPIPE (MSG_NOSIGNAL). Belongs to a RedisConnection.
+//
+// hiredis' own sockets are not used: its 0.14 closes the descriptor of a failed connect twice, its write(2) raises
+// SIGPIPE, and its timeouts begin anew with every byte that arrives.
+
+import CLinux
+import Glibc
+
+struct RedisSocket: ~Copyable {
+  let descriptor: FileDescriptor
+
+  /// Connects within `milliseconds`, trying each address of the name in turn.
+  init(address: RedisAddress, milliseconds: Int) throws(RedisError) {
+    let deadline = Deadline(milliseconds: milliseconds)
+    switch address {
+    case .unix(let path): descriptor = try Self.connectUnix(path, deadline)
+    case .tcp(let host, let port): descriptor = try Self.connectTCP(host, port, deadline)
+    }
+  }
+
+  /// Sends everything or throws.
+  borrowing func send(_ bytes: UnsafeRawBufferPointer, milliseconds: Int) throws(RedisError) {
+    let deadline = Deadline(milliseconds: milliseconds)
+    var sent = 0
+    while sent < bytes.count {
+      let count = retryingInterrupts {
+        Glibc.send(descriptor.number, bytes.baseAddress! + sent, bytes.count - sent, Int32(MSG_NOSIGNAL))
+      }
+      if count >= 0 {
+        sent += count
+      } else if errno == EAGAIN || errno == EWOULDBLOCK {
+        guard try Self.wait(descriptor.number, POLLOUT, deadline) else { throw .timedOut(.write) }
+      } else {
+        throw .closed(SystemError("send").description)
+      }
+    }
+  }
+
+  /// Waits for bytes and returns how many were read, at least one; throws at the deadline and at the end of the stream.
+  borrowing func receive(into buffer: UnsafeMutableRawBufferPointer, by deadline: Deadline) throws(RedisError) -> Int {
+    while true {
+      if let count = try receiveAvailable(into: buffer) { return count }
+      guard try Self.wait(descriptor.number, POLLIN, deadline) else { throw .timedOut(.read) }
+    }
+  }
+
+  /// What has arrived already; nil when nothing has.
+  borrowing func receiveAvailable(into buffer: UnsafeMutableRawBufferPointer) throws(RedisError) -> Int? {
+    let count = retryingInterrupts { recv(descriptor.number, buffer.baseAddress, buffer.count, 0) }
+    if count > 0 { return count }
+    if count == 0 { throw .closed("by the server") }
+    guard errno == EAGAIN || errno == EWOULDBLOCK else { throw .closed(SystemError("recv").description) }
+    return nil
+  }
+
+  /// A moment on the monotonic clock.
+  struct Deadline {
+    private let nanoseconds: UInt64
+
+    init(milliseconds: Int) {
+      nanoseconds = Clock.monotonicNanoseconds() &+ UInt64(max(0, milliseconds)) &* 1_000_000
+    }
+
+    /// For poll(2): rounded up, so that the last wait does not end early.
+    var remainingMilliseconds: Int32 {
+      let now = Clock.monotonicNanoseconds()
+      return now >= nanoseconds ? 0 : Int32(min((nanoseconds - now + 999_999) / 1_000_000, UInt64(Int32.max)))
+    }
+  }
+
+  /// Whether the descriptor became ready (or failed: the next call on it says how) before the deadline.
+  private static func wait(_ number: Int32, _ events: Int32, _ deadline: Deadline) throws(RedisError) -> Bool {
+    var poll = pollfd(fd: number, events: Int16(events), revents: 0)
+    while true {
+      let count = Glibc.poll(&poll, 1, deadline.remainingMilliseconds)
+      if count > 0 { return true }
+      if count == 0 { return false }
+      guard errno == EINTR else { throw .closed(SystemError("poll").description) }
+    }
+  }
+
+  private static func connectUnix(_ path: String, _ deadline: Deadline) throws(RedisError) -> FileDescriptor {
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    let bytes = Array(path.utf8)
+    guard bytes.count < MemoryLayout.size(ofValue: address.sun_path) else {
+      throw .unreachable("\(RedisAddress.unix(path: path)): the path is too long for a socket (unix(7): 107 bytes)")
+    }
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
+    return try withUnsafeBytes(of: address) { (raw) throws(RedisError) in
+      try connect(raw, family: AF_UNIX, name: "unix:\(path)", deadline)
+    }
+  }
+
+  private static func connectTCP(_ host: String, _ port: UInt16, _ deadline: Deadline) throws(RedisError)
+    -> FileDescriptor
+  {
+    var hints = addrinfo()
+    hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+    hints.ai_flags = AI_NUMERICSERV
+    var list: UnsafeMutablePointer<addrinfo>?
+    let code = getaddrinfo(host, String(port), &hints, &list)
+    guard code == 0, let first = list else {
+      throw .unreachable("\(host): \(String(cString: gai_strerror(code)))")
+    }
+    defer { freeaddrinfo(first) }
+    var failure = RedisError.unreachable(host)
+    var entry: UnsafeMutablePointer<addrinfo>? = first
+    while let candidate = entry {
+      do {
+        let info = candidate.pointee
+        let raw = UnsafeRawBufferPointer(start: info.ai_addr, count: Int(info.ai_addrlen))
+        let name = RedisAddress.tcp(host: host, port: port).description
+        let socket = try connect(raw, family: info.ai_family, name: name, deadline)
+        // Requests are written whole; without this the last piece of a batch waits for an ACK (tcp(7)).
+        var on: Int32 = 1
+        setsockopt(
+          socket.number, Int32(IPPROTO_TCP), TCP_NODELAY, &on, socklen_t(MemoryLayout.size(ofValue: on)))
+        setsockopt(socket.number, SOL_SOCKET, SO_KEEPALIVE, &on, socklen_t(MemoryLayout.size(ofValue: on)))
+        return socket
+      } catch {
+        failure = error
+      }
+      entry = candidate.pointee.ai_next
+    }
+    throw failure
+  }
+
+  private static func connect(
+    _ address: UnsafeRawBufferPointer, family: Int32, name: String, _ deadline: Deadline
+  ) throws(RedisError) -> FileDescriptor {
+    let type = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
+    let number = socket(family, type, 0)
+    guard number >= 0 else { throw .unreachable(SystemError("socket", subject: name).description) }
+    let descriptor = FileDescriptor(owning: number)
+    let started = Glibc.connect(
+      number, address.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t(address.count))
+    if started == 0 { return descriptor }
+    guard errno == EINPROGRESS || errno == EINTR else {
+      throw .unreachable(SystemError("connect", subject: name).description)
+    }
+    guard try wait(number, POLLOUT, deadline) else { throw .timedOut(.connect) }
+    var code: Int32 = 0
+    var length = socklen_t(MemoryLayout.size(ofValue: code))
+    getsockopt(number, SOL_SOCKET, SO_ERROR, &code, &length)
+    guard code == 0 else { throw .unreachable(SystemError("connect", subject: name, code: code).description) }
+    return descriptor
+  }
+}
