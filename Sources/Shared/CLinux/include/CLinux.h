@@ -35,6 +35,8 @@ int clinux_set_nonblocking(int fd);
 int clinux_pin_thread(int cpu);
 /// Names the calling thread (15 bytes at most are kept by the kernel).
 int clinux_name_thread(const char *name);
+/// The git commit this was built from, or "unknown".
+const char *clinux_build_commit(void);
 
 /// epoll_ctl(2) with the 64-bit user data set directly (the union does not import well).
 static inline int clinux_epoll_ctl(int epfd, int op, int fd, uint32_t events, uint64_t data) {
