@@ -8,12 +8,6 @@ let strict: [SwiftSetting] = [
   .treatAllWarnings(as: .error),
 ]
 
-// `--version` shows the commit. Defined for the small C target alone, so that a new commit compiles three C files and
-// links, and rebuilds no Swift.
-let commit = Context.gitInformation.map {
-  String($0.currentCommit.prefix(12)) + ($0.hasUncommittedChanges ? "-modified" : "")
-}
-
 let package = Package(
   name: "pt-tracker",
   products: [
@@ -21,22 +15,23 @@ let package = Package(
     .executable(name: "traffic-consumer", targets: ["TrafficConsumer"]),
   ],
   targets: [
+    // `--version` shows the commit: see Sources/BuildCommitPlugin and Sources/BuildStamp.
     .systemLibrary(
       name: "CHiredis", path: "Sources/Shared/CHiredis", pkgConfig: "hiredis",
       providers: [.apt(["libhiredis-dev"])]),
     .systemLibrary(
       name: "CSQLite", path: "Sources/Shared/CSQLite", pkgConfig: "sqlite3",
       providers: [.apt(["libsqlite3-dev"])]),
-    .target(
-      name: "CLinux", path: "Sources/Shared/CLinux", cSettings: [.define("PT_COMMIT", to: "\"\(commit ?? "unknown")\"")]
-    ),
+    .target(name: "CLinux", path: "Sources/Shared/CLinux"),
+    .plugin(name: "BuildCommit", capability: .buildTool(), path: "Sources/BuildCommitPlugin"),
+    .target(name: "BuildStamp", path: "Sources/BuildStamp", swiftSettings: strict, plugins: ["BuildCommit"]),
     .target(
       name: "Shared", dependencies: ["CLinux", "CHiredis", "CSQLite"], path: "Sources/Shared",
       exclude: ["CLinux", "CHiredis", "CSQLite"], swiftSettings: strict),
     .executableTarget(
-      name: "Tracker", dependencies: ["Shared", "CLinux"], path: "Sources/Tracker", swiftSettings: strict),
+      name: "Tracker", dependencies: ["Shared", "CLinux", "BuildStamp"], path: "Sources/Tracker", swiftSettings: strict),
     .executableTarget(
-      name: "TrafficConsumer", dependencies: ["Shared", "CLinux"], path: "Sources/TrafficConsumer",
+      name: "TrafficConsumer", dependencies: ["Shared", "CLinux", "BuildStamp"], path: "Sources/TrafficConsumer",
       swiftSettings: strict),
     // What the tests and the demo share: the simulated swarm, its ledger, and the process harness.
     .target(name: "Simulation", dependencies: ["Shared", "CLinux"], path: "Tests/Simulation", swiftSettings: strict),
