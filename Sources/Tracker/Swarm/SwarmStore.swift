@@ -1,0 +1,287 @@
+// SwarmStore: all swarms. Announce, scrape and expiry by info hash; picks the shard. Shared by all workers and the
+// expiry thread.
+
+import Shared
+
+/// What the swarm needs to know of an accepted announce.
+struct SwarmAnnounce {
+  var infoHash: InfoHash
+  var peerID: PeerID
+  /// KeyedHash of the passkey (or of the peer id).
+  var user: UInt64
+  var address: IPAddress
+  var otherAddress: IPAddress?
+  var port: UInt16
+  var event: AnnounceEvent
+  var isSeeder: Bool
+  var numwant: Int
+  var nowSeconds: UInt32
+}
+
+/// What the operator decided about swarms.
+struct SwarmPolicy: Sendable {
+  /// Whether other sessions of the announcing user are left out of his replies.
+  var excludeOwnPeers = true
+  /// Sessions of one user in one swarm; 0 for no limit.
+  var maxPeersPerUser = 3
+  /// A session silent for longer than this may be replaced by a new one of the same user.
+  var overdueSeconds: UInt32 = 3600
+}
+
+/// What the swarm said.
+struct SwarmResult {
+  var complete: UInt32 = 0
+  var incomplete: UInt32 = 0
+  var downloaded: UInt32 = 0
+  /// Seconds since this session's previous announce with this address family; nil for a new session or address.
+  var secondsSincePrevious: UInt32?
+  /// The user already has as many sessions as he may have; nothing was changed.
+  var hasTooManySessions = false
+}
+
+/// The swarms of the tracker.
+final class SwarmStore: Sendable {
+  private let shards: [SwarmShard]
+  private let shardShift: UInt64
+  let hasher: KeyedHash
+
+  /// `shardCount` is rounded up to a power of two.
+  init(shardCount: Int, hasher: KeyedHash = KeyedHash()) {
+    var bits: UInt64 = 0
+    while 1 << bits < shardCount { bits += 1 }
+    shards = (0..<(1 << Int(bits))).map { _ in SwarmShard() }
+    shardShift = 64 - bits
+    self.hasher = hasher
+  }
+
+  /// High bits choose the shard, low bits the slot in it.
+  @inline(__always)
+  private func shard(of hash: UInt64) -> SwarmShard { shards.count == 1 ? shards[0] : shards[Int(hash >> shardShift)] }
+
+  /// Applies an announce and copies peers for the reply into `sink`.
+  func announce(
+    _ announce: SwarmAnnounce, policy: SwarmPolicy, lottery: inout PeerLottery,
+    into sink: inout PeerSink
+  ) -> SwarmResult {
+    let hash = hasher.hash(announce.infoHash)
+    return shard(of: hash).withTable { table in
+      Self.announce(announce, hash: hash, policy: policy, table: &table, lottery: &lottery, into: &sink)
+    }
+  }
+
+  private static func announce(
+    _ announce: SwarmAnnounce, hash: UInt64, policy: SwarmPolicy, table: inout TorrentTable,
+    lottery: inout PeerLottery, into sink: inout PeerSink
+  ) -> SwarmResult {
+    guard let torrent = table.find(announce.infoHash, hash: hash) else {
+      // A session that ends where no swarm is leaves none behind.
+      if announce.event == .stopped {
+        return SwarmResult(downloaded: table.idleSnatches(of: announce.infoHash))
+      }
+      let torrent = table.insert(announce.infoHash, hash: hash)
+      return apply(announce, to: torrent, hash: hash, policy: policy, table: &table, lottery: &lottery, into: &sink)
+    }
+    return apply(announce, to: torrent, hash: hash, policy: policy, table: &table, lottery: &lottery, into: &sink)
+  }
+
+  @inline(__always)
+  private static func apply(
+    _ announce: SwarmAnnounce, to torrent: UnsafeMutablePointer<Torrent>, hash: UInt64,
+    policy: SwarmPolicy, table: inout TorrentTable, lottery: inout PeerLottery, into sink: inout PeerSink
+  ) -> SwarmResult {
+    let seedersBefore = torrent.pointee.seederCount
+    let leechersBefore = torrent.pointee.leecherCount
+    var result = SwarmResult()
+    var sessions = UserSessions(of: announce.user, peerID: announce.peerID, in: torrent)
+    if announce.event == .stopped {
+      if let own = sessions.own { torrent.pointee.remove(own) }
+    } else {
+      update(announce, torrent, &sessions, policy: policy, &result)
+      if !result.hasTooManySessions {
+        copyPeers(announce, torrent, sessions, policy: policy, lottery: &lottery, into: &sink)
+      }
+    }
+    table.seeders += torrent.pointee.seederCount - seedersBefore
+    table.leechers += torrent.pointee.leecherCount - leechersBefore
+    result.complete = UInt32(torrent.pointee.seederCount)
+    result.incomplete = UInt32(torrent.pointee.leecherCount)
+    result.downloaded = torrent.pointee.snatches
+    if torrent.pointee.peerCount == 0 { table.remove(torrent, hash: hash) }
+    return result
+  }
+
+  @inline(__always)
+  private static func update(
+    _ announce: SwarmAnnounce, _ torrent: UnsafeMutablePointer<Torrent>, _ sessions: inout UserSessions,
+    policy: SwarmPolicy, _ result: inout SwarmResult
+  ) {
+    let number: Int
+    if let own = sessions.own {
+      number = own
+      let peer = torrent.pointee.peer(at: own)
+      let position = announce.address.family == .v4 ? peer.v4 : peer.v6
+      if position != EndpointList.none {
+        let seen =
+          announce.address.family == .v4
+          ? torrent.pointee.v4.seenSeconds(at: Int(position)) : torrent.pointee.v6.seenSeconds(at: Int(position))
+        result.secondsSincePrevious = announce.nowSeconds &- seen
+      }
+      torrent.pointee.setSeeder(announce.isSeeder, of: own)
+      torrent.pointee.setAddress(
+        of: own, announce.address, port: announce.port, isSeeder: announce.isSeeder, nowSeconds: announce.nowSeconds)
+    } else {
+      guard sessions.makeRoom(for: announce, in: torrent, policy: policy) else {
+        result.hasTooManySessions = true
+        return
+      }
+      number = torrent.pointee.insert(
+        user: announce.user, id: announce.peerID, announce.address, port: announce.port, isSeeder: announce.isSeeder,
+        nowSeconds: announce.nowSeconds)
+      sessions.own = number
+    }
+    if let other = announce.otherAddress {
+      torrent.pointee.setAddress(
+        of: number, other, port: announce.port, isSeeder: announce.isSeeder, nowSeconds: announce.nowSeconds)
+    }
+    if announce.event == .completed { torrent.pointee.snatches &+= 1 }
+  }
+
+  @inline(__always)
+  private static func copyPeers(
+    _ announce: SwarmAnnounce, _ torrent: UnsafeMutablePointer<Torrent>, _ sessions: UserSessions,
+    policy: SwarmPolicy, lottery: inout PeerLottery, into sink: inout PeerSink
+  ) {
+    if let v4 = sink.v4 {
+      var own = OwnPositions()
+      sessions.forEachLeftOut(policy) { own.insert(torrent.pointee.peer(at: $0).v4) }
+      sink.v4Count = torrent.pointee.v4.copyRandom(
+        limit: min(announce.numwant, sink.v4Limit), leechersOnly: announce.isSeeder, excluded: own, to: v4,
+        lottery: &lottery, each: copyID(of: torrent, to: sink.v4IDs))
+    }
+    if let v6 = sink.v6 {
+      var own = OwnPositions()
+      sessions.forEachLeftOut(policy) { own.insert(torrent.pointee.peer(at: $0).v6) }
+      sink.v6Count = torrent.pointee.v6.copyRandom(
+        limit: min(announce.numwant, sink.v6Limit), leechersOnly: announce.isSeeder, excluded: own, to: v6,
+        lottery: &lottery, each: copyID(of: torrent, to: sink.v6IDs))
+    }
+  }
+
+  /// Collects peer ids beside the addresses, for dictionary replies only.
+  private static func copyID(
+    of torrent: UnsafeMutablePointer<Torrent>, to ids: UnsafeMutableRawPointer?
+  ) -> ((Int, Int) -> Void)? {
+    guard let ids else { return nil }
+    return { owner, index in torrent.pointee.peer(at: owner).id.store(to: ids + index * PeerID.byteCount) }
+  }
+
+  /// The counts of a torrent; zeros for one nobody knows. Changes nothing.
+  func scrape(_ infoHash: InfoHash) -> ScrapeCounts {
+    let hash = hasher.hash(infoHash)
+    return shard(of: hash).withTable { table in
+      guard let torrent = table.find(infoHash, hash: hash) else {
+        return ScrapeCounts(complete: 0, downloaded: table.idleSnatches(of: infoHash), incomplete: 0)
+      }
+      return ScrapeCounts(
+        complete: UInt32(torrent.pointee.seederCount), downloaded: torrent.pointee.snatches,
+        incomplete: UInt32(torrent.pointee.leecherCount))
+    }
+  }
+
+  /// Sums over all swarms, for the metrics. Takes the shards one after the other.
+  func counts() -> (infoHashes: Int, seeders: Int, leechers: Int) {
+    var sum = (infoHashes: 0, seeders: 0, leechers: 0)
+    for shard in shards {
+      shard.withTable { table in
+        sum.infoHashes += table.count
+        sum.seeders += table.seeders
+        sum.leechers += table.leechers
+      }
+    }
+    return sum
+  }
+
+  // MARK: expiry
+
+  /// Addresses looked at under one hold of a shard's lock: about a tenth of a millisecond.
+  private static let expirySliceLength = 16_384
+
+  /// Takes out every address last seen before `cutoffSeconds`, and with their last address sessions and swarms. Holds a
+  /// lock only for a slice at a time, so that no announce waits long. Returns how many sessions went.
+  func expire(before cutoffSeconds: UInt32) -> Int {
+    var expired = 0
+    for shard in shards {
+      var cursor = ExpiryCursor()
+      var isDone = false
+      while !isDone {
+        isDone = shard.withTable { table in
+          Self.expireSlice(&table, &cursor, before: cutoffSeconds, expired: &expired)
+        }
+      }
+    }
+    return expired
+  }
+
+  /// Where a sweep of one shard goes on. Positions are visited downwards: a removal moves only visited ones down.
+  private struct ExpiryCursor {
+    var slot = 0
+    var family = IPAddress.Family.v4
+    var position = Int.max
+  }
+
+  /// Returns whether the shard is done.
+  private static func expireSlice(
+    _ table: inout TorrentTable, _ cursor: inout ExpiryCursor, before cutoffSeconds: UInt32, expired: inout Int
+  ) -> Bool {
+    var budget = expirySliceLength
+    while cursor.slot < table.slotCount {
+      guard let (torrent, hash) = table.torrent(inSlot: cursor.slot) else {
+        cursor = ExpiryCursor(slot: cursor.slot + 1)
+        continue
+      }
+      let seedersBefore = torrent.pointee.seederCount
+      let leechersBefore = torrent.pointee.leecherCount
+      expireAddresses(of: torrent, &cursor, before: cutoffSeconds, budget: &budget)
+      table.seeders += torrent.pointee.seederCount - seedersBefore
+      table.leechers += torrent.pointee.leecherCount - leechersBefore
+      expired += seedersBefore - torrent.pointee.seederCount + leechersBefore - torrent.pointee.leecherCount
+      if torrent.pointee.peerCount == 0 {
+        // Another torrent may move into this slot, or the table shrink: look at it again, or from the start.
+        let slotCount = table.slotCount
+        table.remove(torrent, hash: hash)
+        cursor = ExpiryCursor(slot: table.slotCount == slotCount ? cursor.slot : 0)
+      } else if budget > 0 {
+        cursor = ExpiryCursor(slot: cursor.slot + 1)
+      }
+      if budget <= 0 { return false }
+      budget -= 1
+    }
+    return true
+  }
+
+  private static func expireAddresses(
+    of torrent: UnsafeMutablePointer<Torrent>, _ cursor: inout ExpiryCursor, before cutoffSeconds: UInt32,
+    budget: inout Int
+  ) {
+    while true {
+      let count = cursor.family == .v4 ? torrent.pointee.v4.count : torrent.pointee.v6.count
+      cursor.position = min(cursor.position, count)
+      while cursor.position > 0 && budget > 0 {
+        cursor.position -= 1
+        budget -= 1
+        let now = cursor.family == .v4 ? torrent.pointee.v4.count : torrent.pointee.v6.count
+        // An expired session may have taken more than one entry with it.
+        if cursor.position >= now { continue }
+        let seen =
+          cursor.family == .v4
+          ? torrent.pointee.v4.seenSeconds(at: cursor.position) : torrent.pointee.v6.seenSeconds(at: cursor.position)
+        if Int32(bitPattern: seen &- cutoffSeconds) < 0 {
+          torrent.pointee.expireAddress(at: cursor.position, cursor.family)
+        }
+      }
+      if cursor.position > 0 || cursor.family == .v6 { return }
+      cursor.family = .v6
+      cursor.position = Int.max
+    }
+  }
+}

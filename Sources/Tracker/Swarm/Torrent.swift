@@ -1,0 +1,256 @@
+// Torrent: one swarm: its peers, where they can be reached, and its counts. Lives at a fixed address inside a SwarmShard,
+// touched only under that shard's lock.
+//
+// A peer is one user's session: (user, peer id), with an address in either family or both. It is counted once.
+//   peers    flat array, 40 bytes each; removal moves the last one into the gap
+//   index    open addressing over `user`, only from `indexThreshold` peers on; all sessions of a user lie on one probe
+//            path, so that own sessions are found with the announcing one. Entry: tag (8 bits of the hash) | peer + 1
+//   v4, v6   EndpointList
+
+import CLinux
+import Glibc
+import Shared
+
+/// One session in a swarm.
+struct Peer {
+  /// KeyedHash of the passkey, or of the peer id where there are no passkeys.
+  var user: UInt64
+  var id: PeerID
+  /// Position in the torrent's list of that family, EndpointList.none without an address there.
+  var v4: UInt32
+  var v6: UInt32
+}
+
+/// A swarm. Created and destroyed by its shard.
+struct Torrent {
+  /// Peers of one swarm: what the 24 bits of an index entry can name.
+  static let maximumPeers = 1 << 24 - 2
+  /// Below this the peers are searched in order: ten records are a few cache lines and need no index.
+  private static let indexThreshold = 10
+
+  let infoHash: InfoHash
+  /// Completed downloads: one per user (BEP 48 `downloaded`).
+  var snatches: UInt32
+  private(set) var v4 = EndpointList(family: .v4)
+  private(set) var v6 = EndpointList(family: .v6)
+  private(set) var peerCount = 0
+  private(set) var seederCount = 0
+  private var peerCapacity = 0
+  private var peers: UnsafeMutablePointer<Peer>?
+  private var index: UnsafeMutablePointer<UInt32>?
+  private var indexCapacity = 0
+
+  init(infoHash: InfoHash, snatches: UInt32) {
+    self.infoHash = infoHash
+    self.snatches = snatches
+  }
+
+  mutating func deallocate() {
+    v4.deallocate()
+    v6.deallocate()
+    free(peers)
+    free(index)
+  }
+
+  var leecherCount: Int { peerCount - seederCount }
+
+  @inline(__always) func peer(at number: Int) -> Peer { peers.unsafelyUnwrapped[number] }
+
+  /// Whether the peer is a seeder: both of its addresses lie in the same half of their lists.
+  @inline(__always)
+  func isSeeder(_ peer: Peer) -> Bool {
+    peer.v4 != EndpointList.none ? v4.isSeeder(at: Int(peer.v4)) : v6.isSeeder(at: Int(peer.v6))
+  }
+
+  /// Monotonic seconds of the peer's last announce in either family.
+  func lastSeenSeconds(_ peer: Peer) -> UInt32 {
+    let first = peer.v4 == EndpointList.none ? 0 : v4.seenSeconds(at: Int(peer.v4))
+    let second = peer.v6 == EndpointList.none ? 0 : v6.seenSeconds(at: Int(peer.v6))
+    return max(first, second)
+  }
+
+  // MARK: finding
+
+  /// The sessions of a user: the one with this peer id, and all others.
+  @inline(__always)
+  func forEachSession(of user: UInt64, _ body: (Int) -> Void) {
+    guard let index else {
+      for number in 0..<peerCount where peers.unsafelyUnwrapped[number].user == user { body(number) }
+      return
+    }
+    let mask = indexCapacity - 1
+    var slot = Int(truncatingIfNeeded: user) & mask
+    let tag = Self.tag(user)
+    while true {
+      let entry = index[slot]
+      if entry == 0 { return }
+      if entry & 0xff00_0000 == tag {
+        let number = Int(entry & 0x00ff_ffff) - 1
+        if peers.unsafelyUnwrapped[number].user == user { body(number) }
+      }
+      slot = (slot + 1) & mask
+    }
+  }
+
+  @inline(__always) private static func tag(_ user: UInt64) -> UInt32 {
+    UInt32(truncatingIfNeeded: user >> 32) & 0xff00_0000
+  }
+
+  // MARK: changing
+
+  /// Adds a session with one address. The caller has checked that it is not there and that there is room.
+  mutating func insert(
+    user: UInt64, id: PeerID, _ address: IPAddress, port: UInt16, isSeeder: Bool, nowSeconds: UInt32
+  ) -> Int {
+    if peerCount == peerCapacity {
+      peerCapacity = max(2, peerCapacity + peerCapacity / 8 + 1)
+      peers = realloc(peers, peerCapacity * MemoryLayout<Peer>.stride)!.assumingMemoryBound(to: Peer.self)
+    }
+    let number = peerCount
+    peers![number] = Peer(user: user, id: id, v4: EndpointList.none, v6: EndpointList.none)
+    peerCount += 1
+    if isSeeder { seederCount += 1 }
+    addToIndex(number)
+    setAddress(of: number, address, port: port, isSeeder: isSeeder, nowSeconds: nowSeconds)
+    return number
+  }
+
+  /// Sets or renews the session's address in that address' family.
+  mutating func setAddress(
+    of number: Int, _ address: IPAddress, port: UInt16, isSeeder: Bool, nowSeconds: UInt32
+  ) {
+    let peers = peers.unsafelyUnwrapped
+    if address.family == .v4 {
+      if peers[number].v4 != EndpointList.none {
+        v4.refresh(at: Int(peers[number].v4), address, port: port, nowSeconds: nowSeconds)
+      } else {
+        let position = v4.insert(
+          address, port: port, owner: number, isSeeder: isSeeder, nowSeconds: nowSeconds,
+          moved: { peers[$0].v4 = UInt32($1) })
+        peers[number].v4 = UInt32(position)
+      }
+    } else if peers[number].v6 != EndpointList.none {
+      v6.refresh(at: Int(peers[number].v6), address, port: port, nowSeconds: nowSeconds)
+    } else {
+      let position = v6.insert(
+        address, port: port, owner: number, isSeeder: isSeeder, nowSeconds: nowSeconds,
+        moved: { peers[$0].v6 = UInt32($1) })
+      peers[number].v6 = UInt32(position)
+    }
+  }
+
+  mutating func setSeeder(_ isSeeder: Bool, of number: Int) {
+    let peers = peers.unsafelyUnwrapped
+    let peer = peers[number]
+    guard self.isSeeder(peer) != isSeeder else { return }
+    seederCount += isSeeder ? 1 : -1
+    if peer.v4 != EndpointList.none {
+      peers[number].v4 = UInt32(v4.setSeeder(isSeeder, at: Int(peer.v4), moved: { peers[$0].v4 = UInt32($1) }))
+    }
+    if peer.v6 != EndpointList.none {
+      peers[number].v6 = UInt32(v6.setSeeder(isSeeder, at: Int(peer.v6), moved: { peers[$0].v6 = UInt32($1) }))
+    }
+  }
+
+  /// Takes a session out with all its addresses. Another session may take its number.
+  mutating func remove(_ number: Int) {
+    if isSeeder(peer(at: number)) { seederCount -= 1 }
+    removeAddress(of: number, .v4)
+    removeAddress(of: number, .v6)
+    removeFromIndex(number)
+    peerCount -= 1
+    if number != peerCount { renumber(peerCount, to: number) }
+    shrink()
+  }
+
+  /// Forgets one address of a session that has two; with its only one the session goes.
+  mutating func expireAddress(at position: Int, _ family: IPAddress.Family) {
+    let number = family == .v4 ? v4.owner(at: position) : v6.owner(at: position)
+    let other = family == .v4 ? peer(at: number).v6 : peer(at: number).v4
+    if other == EndpointList.none { remove(number) } else { removeAddress(of: number, family) }
+  }
+
+  private mutating func removeAddress(of number: Int, _ family: IPAddress.Family) {
+    let peers = peers.unsafelyUnwrapped
+    if family == .v4 {
+      guard peers[number].v4 != EndpointList.none else { return }
+      v4.remove(at: Int(peers[number].v4), moved: { peers[$0].v4 = UInt32($1) })
+      peers[number].v4 = EndpointList.none
+    } else {
+      guard peers[number].v6 != EndpointList.none else { return }
+      v6.remove(at: Int(peers[number].v6), moved: { peers[$0].v6 = UInt32($1) })
+      peers[number].v6 = EndpointList.none
+    }
+  }
+
+  /// Moves a session's record and tells everything that names it.
+  private mutating func renumber(_ old: Int, to new: Int) {
+    let peers = peers.unsafelyUnwrapped
+    if let index { index[indexSlot(of: old)] = Self.tag(peers[old].user) | UInt32(new + 1) }
+    peers[new] = peers[old]
+    if peers[new].v4 != EndpointList.none { v4.setOwner(new, at: Int(peers[new].v4)) }
+    if peers[new].v6 != EndpointList.none { v6.setOwner(new, at: Int(peers[new].v6)) }
+  }
+
+  private mutating func shrink() {
+    guard peerCapacity > 16 && peerCount < peerCapacity / 4 else { return }
+    peerCapacity = peerCount + peerCount / 8 + 1
+    peers = realloc(peers, peerCapacity * MemoryLayout<Peer>.stride)!.assumingMemoryBound(to: Peer.self)
+    rebuildIndex()
+  }
+
+  // MARK: the index
+
+  private mutating func addToIndex(_ number: Int) {
+    if index != nil && peerCount * 4 <= indexCapacity * 3 {
+      link(number)
+    } else if index != nil || peerCount >= Self.indexThreshold {
+      rebuildIndex()
+    }
+  }
+
+  private func link(_ number: Int) {
+    let user = peers![number].user
+    let mask = indexCapacity - 1
+    var slot = Int(truncatingIfNeeded: user) & mask
+    while index![slot] != 0 { slot = (slot + 1) & mask }
+    index![slot] = Self.tag(user) | UInt32(number + 1)
+  }
+
+  private mutating func rebuildIndex() {
+    free(index)
+    index = nil
+    indexCapacity = 0
+    guard peerCount >= Self.indexThreshold else { return }
+    indexCapacity = 16
+    while peerCount * 4 > indexCapacity * 3 { indexCapacity *= 2 }
+    index = calloc(indexCapacity, 4)!.assumingMemoryBound(to: UInt32.self)
+    for number in 0..<peerCount { link(number) }
+  }
+
+  private func indexSlot(of number: Int) -> Int {
+    let mask = indexCapacity - 1
+    var slot = Int(truncatingIfNeeded: peers![number].user) & mask
+    while index![slot] & 0x00ff_ffff != UInt32(number + 1) { slot = (slot + 1) & mask }
+    return slot
+  }
+
+  /// Linear probing without tombstones: later entries of the run move up (Knuth, volume 3, 6.4, algorithm R).
+  private func removeFromIndex(_ number: Int) {
+    guard let index else { return }
+    let mask = indexCapacity - 1
+    var gap = indexSlot(of: number)
+    var slot = gap
+    while true {
+      slot = (slot + 1) & mask
+      let entry = index[slot]
+      if entry == 0 { break }
+      let home = Int(truncatingIfNeeded: peers![Int(entry & 0x00ff_ffff) - 1].user) & mask
+      if (slot - home) & mask >= (slot - gap) & mask {
+        index[gap] = entry
+        gap = slot
+      }
+    }
+    index[gap] = 0
+  }
+}

@@ -1,0 +1,101 @@
+// UserSessions: the sessions one user has in one swarm, found once per announce. Under the shard's lock.
+
+import Shared
+
+/// The announcing session and its user's others.
+struct UserSessions {
+  /// Other sessions of a user that are looked at; a user with more is at his limit anyway.
+  private static let maximumOthers = OwnPositions.maximum - 1
+
+  let user: UInt64
+  /// The number of the announcing session in the torrent; nil when it is new.
+  var own: Int?
+  private var others = SIMD8<UInt32>(repeating: 0)
+  private var otherCount = 0
+  private var total = 0
+
+  init(of user: UInt64, peerID: PeerID, in torrent: UnsafeMutablePointer<Torrent>) {
+    self.user = user
+    var own: Int?
+    var others = SIMD8<UInt32>(repeating: 0)
+    var otherCount = 0
+    var total = 0
+    torrent.pointee.forEachSession(of: user) { number in
+      total += 1
+      if torrent.pointee.peer(at: number).id == peerID {
+        own = number
+      } else if otherCount < Self.maximumOthers {
+        others[otherCount] = UInt32(number)
+        otherCount += 1
+      }
+    }
+    (self.own, self.others, self.otherCount, self.total) = (own, others, otherCount, total)
+  }
+
+  /// Calls `body` with every session that the announcing one is not shown.
+  @inline(__always)
+  func forEachLeftOut(_ policy: SwarmPolicy, _ body: (Int) -> Void) {
+    if let own { body(own) }
+    guard policy.excludeOwnPeers else { return }
+    for index in 0..<otherCount { body(Int(others[index])) }
+  }
+
+  /// Decides whether a new session may join. A client that crashed and came back takes the place of its ghost: the
+  /// session with the same address and port or, at the limit, the longest silent one that is overdue.
+  mutating func makeRoom(
+    for announce: SwarmAnnounce, in torrent: UnsafeMutablePointer<Torrent>, policy: SwarmPolicy
+  ) -> Bool {
+    if let ghost = ghost(of: announce, in: torrent) {
+      remove(ghost, from: torrent)
+    } else if policy.maxPeersPerUser > 0 && total >= policy.maxPeersPerUser {
+      guard let silent = longestSilent(in: torrent),
+        announce.nowSeconds &- torrent.pointee.lastSeenSeconds(torrent.pointee.peer(at: silent))
+          > policy.overdueSeconds
+      else { return false }
+      remove(silent, from: torrent)
+    }
+    return torrent.pointee.peerCount < Torrent.maximumPeers
+  }
+
+  private func ghost(of announce: SwarmAnnounce, in torrent: UnsafeMutablePointer<Torrent>) -> Int? {
+    for index in 0..<otherCount {
+      let peer = torrent.pointee.peer(at: Int(others[index]))
+      let position = announce.address.family == .v4 ? peer.v4 : peer.v6
+      guard position != EndpointList.none else { continue }
+      let isSame =
+        announce.address.family == .v4
+        ? torrent.pointee.v4.holds(announce.address, port: announce.port, at: Int(position))
+        : torrent.pointee.v6.holds(announce.address, port: announce.port, at: Int(position))
+      if isSame { return Int(others[index]) }
+    }
+    return nil
+  }
+
+  private func longestSilent(in torrent: UnsafeMutablePointer<Torrent>) -> Int? {
+    (0..<otherCount).map { Int(others[$0]) }.min {
+      torrent.pointee.lastSeenSeconds(torrent.pointee.peer(at: $0))
+        < torrent.pointee.lastSeenSeconds(torrent.pointee.peer(at: $1))
+    }
+  }
+
+  /// Removal renumbers, so the sessions are looked up again.
+  private mutating func remove(_ number: Int, from torrent: UnsafeMutablePointer<Torrent>) {
+    torrent.pointee.remove(number)
+    self = UserSessions(of: user, in: torrent)
+  }
+
+  private init(of user: UInt64, in torrent: UnsafeMutablePointer<Torrent>) {
+    self.user = user
+    var others = SIMD8<UInt32>(repeating: 0)
+    var otherCount = 0
+    var total = 0
+    torrent.pointee.forEachSession(of: user) { number in
+      total += 1
+      if otherCount < Self.maximumOthers {
+        others[otherCount] = UInt32(number)
+        otherCount += 1
+      }
+    }
+    (self.others, self.otherCount, self.total) = (others, otherCount, total)
+  }
+}
