@@ -1,0 +1,254 @@
+// Site: a private tracker site in a directory of its own: Redis, the tracker, the consumer, their configurations and
+// logs. Tests and the demo run it; nothing of it is left when the value goes away. Any thread, one at a time.
+
+import Foundation
+import Shared
+
+/// Where the built binaries are: beside the running test bundle or demo, or where PT_BINARIES says.
+public enum Binaries {
+  public static var folder: String {
+    if let folder = ProcessInfo.processInfo.environment["PT_BINARIES"] { return folder }
+    let program = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? "."
+    return (program as NSString).deletingLastPathComponent
+  }
+  public static var tracker: String { "\(folder)/tracker" }
+  public static var consumer: String { "\(folder)/traffic-consumer" }
+}
+
+/// What differs between one test's tracker and another's.
+public struct SiteSettings: Sendable {
+  /// Seconds, as replies tell clients.
+  public var announceInterval = 60
+  public var minAnnounceInterval = 1
+  public var window = "1h"
+  /// More options of the `traffic push` hook, one `key: value` each.
+  public var trafficPush: [String] = []
+  /// More options of the `passkey approval` hook.
+  public var passkeyApproval: [String] = []
+  public init() {}
+}
+
+/// Redis, tracker and consumer of one test.
+public final class Site {
+  public let directory: TemporaryDirectory
+  public let redis: RedisServer
+  public let endpoints: TrackerEndpoints
+  public let metricsPort: UInt16
+  public let adminPort: UInt16
+  public let trackerConfig: String
+  public let consumerConfig: String
+  public let databasePath: String
+  public private(set) var tracker: ChildProcess?
+  public private(set) var consumer: ChildProcess?
+  private var starts = 0
+
+  /// Makes directory and configurations; starts nothing.
+  public init(_ settings: SiteSettings = SiteSettings(), in directory: TemporaryDirectory? = nil) throws(HarnessError) {
+    let folder: TemporaryDirectory
+    if let directory { folder = directory } else { folder = try TemporaryDirectory() }
+    self.directory = folder
+    redis = try RedisServer(in: folder)
+    let http = try FreePort.take()
+    let udp = try FreePort.take()
+    endpoints = TrackerEndpoints(httpPort: http, udpPort: udp)
+    metricsPort = try FreePort.take()
+    adminPort = try FreePort.take()
+    databasePath = "\(folder.path)/traffic.db"
+    let more = { (options: [String]) in options.map { "\n        \($0)" }.joined() }
+    trackerConfig = try folder.write(
+      """
+      chihaya:
+        announce_interval: \(settings.announceInterval)s
+        min_announce_interval: \(settings.minAnnounceInterval)s
+        metrics_addr: "127.0.0.1:\(metricsPort)"
+        http:
+          addr: ":\(http)"
+          enable_keepalive: true
+          announce_routes: [ "/announce", "/announce/:passkey" ]
+          scrape_routes: [ "/scrape", "/scrape/:passkey" ]
+        udp:
+          addr: ":\(udp)"
+        storage:
+          name: memory
+        prehooks:
+        - name: passkey approval
+          options:
+            redis_broker: "\(redis.url)"
+            negative_cache_ttl: 1s\(more(settings.passkeyApproval))
+        posthooks:
+        - name: traffic push
+          options:
+            redis_broker: "\(redis.url)"
+            retry_interval: 100ms
+            spool_path: "\(folder.path)/tracker.spool"\(more(settings.trafficPush))
+
+      """, as: "tracker.yaml")
+    consumerConfig = try folder.write(
+      """
+      consumer:
+        redis:
+          url: "\(redis.tcpURL)"
+        database:
+          path: "\(databasePath)"
+        window: "\(settings.window)"
+        admin_addr: "127.0.0.1:\(adminPort)"
+        control_socket: "\(folder.path)/consumer.sock"
+
+      """, as: "consumer.yaml")
+  }
+
+  // MARK: daemons
+
+  /// Redis, then both daemons, each ready before the next step.
+  public func start() async throws {
+    try await redis.start()
+    try await startTracker()
+    try await startConsumer()
+  }
+
+  /// Starts the tracker; `untilReady: false` waits for its liveness only.
+  public func startTracker(untilReady: Bool = true) async throws {
+    let child = try launch(Binaries.tracker, ["--config", trackerConfig], name: "tracker")
+    tracker = child
+    try await wait(for: child, port: metricsPort, ready: untilReady)
+  }
+
+  public func startConsumer(untilReady: Bool = true) async throws {
+    let child = try launch(Binaries.consumer, ["run", "--config", consumerConfig], name: "consumer")
+    consumer = child
+    try await wait(for: child, port: adminPort, ready: untilReady)
+  }
+
+  private func launch(_ program: String, _ arguments: [String], name: String) throws(HarnessError) -> ChildProcess {
+    starts += 1
+    return try ChildProcess(
+      [program] + arguments, name: name, logPath: "\(directory.path)/\(name)-\(starts).log")
+  }
+
+  private func wait(for child: ChildProcess, port: UInt16, ready: Bool) async throws {
+    let path = ready ? "/health/ready" : "/health/live"
+    try await eventually("\(child.name) answers \(path)", evidence: child.log) {
+      if let exit = child.exit { throw HarnessError("\(child.name): \(exit)\n\(child.log)") }
+      return Self.status(port: port, path) == 200
+    }
+  }
+
+  /// The status of a GET on loopback, nil when nobody answers.
+  public static func status(port: UInt16, _ target: String) -> Int? { try? get(port: port, target).status }
+
+  /// A GET on loopback.
+  public static func get(port: UInt16, _ target: String) throws(HarnessError) -> HTTPReply {
+    var client = HTTPAnnounceClient(.v4(port))
+    return try client.get(target)
+  }
+
+  // MARK: what a site does
+
+  /// One Redis command.
+  @discardableResult
+  public func redisInteger(_ arguments: [String]) throws -> Int64 {
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    let reply = try connection.command(arguments)
+    guard let integer = reply.integer else { throw HarnessError("\(arguments[0]) gave no integer") }
+    return integer
+  }
+
+  /// One Redis command that answers with text (XADD: the entry's id).
+  @discardableResult
+  public func redisText(_ arguments: [String]) throws -> String {
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    let reply = try connection.command(arguments)
+    guard let text = reply.string else { throw HarnessError("\(arguments[0]) gave no text") }
+    return text
+  }
+
+  public func approve(_ passkeys: [String]) throws { try redisInteger(["SADD", "pt:passkeys"] + passkeys) }
+
+  /// Runs a verb of traffic-consumer on this site's configuration.
+  public func consumer(_ arguments: [String]) async throws -> CommandResult {
+    try await CommandResult.run([Binaries.consumer] + arguments + ["--config", consumerConfig])
+  }
+
+  /// Runs a verb and decodes its JSON; any exit code but 0 is an error that shows what it said.
+  public func json<Value: Decodable>(_ type: Value.Type = Value.self, _ arguments: [String]) async throws -> Value {
+    let result = try await consumer(arguments + ["-o", "json"])
+    guard result.exit == .code(0) else {
+      throw HarnessError("traffic-consumer \(arguments.joined(separator: " ")): \(result.exit)\n\(result.errors)")
+    }
+    do {
+      return try JSONDecoder().decode(type, from: Data(result.output.utf8))
+    } catch {
+      throw HarnessError("traffic-consumer \(arguments.joined(separator: " ")): \(error)\n\(result.output)")
+    }
+  }
+
+  /// Both daemons' logs, for a failure.
+  public var logs: String {
+    [tracker, consumer].compactMap { $0 }.map { "--- \($0.name)\n\($0.log)" }.joined(separator: "\n")
+  }
+}
+
+/// `query user PASSKEY` (contract section 5), the keys that every form has.
+public struct UserReport: Decodable, Equatable, Sendable {
+  public var passkey: String
+  public var uploaded: UInt64
+  public var downloaded: UInt64
+  public var seedSeconds: Int64
+  public var leechSeconds: Int64
+  public var completed: Int
+  public var events: Int
+
+  enum CodingKeys: String, CodingKey {
+    case passkey, uploaded, downloaded, completed, events
+    case seedSeconds = "seed_seconds"
+    case leechSeconds = "leech_seconds"
+  }
+
+  /// What differs from the ledger, in words; empty when nothing does.
+  public func differences(from ledger: LedgerTotals) -> [String] {
+    var words: [String] = []
+    if uploaded != ledger.uploaded { words.append("uploaded \(uploaded), announced \(ledger.uploaded)") }
+    if downloaded != ledger.downloaded { words.append("downloaded \(downloaded), announced \(ledger.downloaded)") }
+    if !ledger.seedSeconds.contains(seedSeconds) {
+      words.append("seed seconds \(seedSeconds), announced \(ledger.seedSeconds)")
+    }
+    if !ledger.leechSeconds.contains(leechSeconds) {
+      words.append("leech seconds \(leechSeconds), announced \(ledger.leechSeconds)")
+    }
+    if completed != ledger.completed { words.append("completed \(completed), announced \(ledger.completed)") }
+    if events != ledger.events { words.append("events \(events), announced \(ledger.events)") }
+    return words
+  }
+}
+
+/// `dlq list` (contract section 5).
+public struct DeadLetterReport: Decodable, Sendable {
+  public var id: Int64
+  public var entryID: String
+  public var reason: String
+  public var detail: String
+  public var state: String
+  public var fields: [String: String]
+
+  enum CodingKeys: String, CodingKey {
+    case id, reason, detail, state, fields
+    case entryID = "entry_id"
+  }
+}
+
+/// `status` (contract section 5).
+public struct StatusReport: Decodable, Sendable {
+  public var ready: Bool
+  public var lagEntries: Int64
+  public var pendingEntries: Int64
+  public var applied: Int64
+  public var duplicates: Int64
+  public var deadLetters: Int64
+
+  enum CodingKeys: String, CodingKey {
+    case ready, applied, duplicates
+    case lagEntries = "lag_entries"
+    case pendingEntries = "pending_entries"
+    case deadLetters = "dead_letters"
+  }
+}
