@@ -28,8 +28,8 @@ demo: build ## the whole path on simulated users, in about a minute; KEEP=1 leav
 	swift build -c release --product Demo
 	.build/release/Demo $(if $(KEEP),--keep)
 
-clean: ## what building and the demo left behind
-	rm -rf .build bin .demo
+clean: ## remove what building left (the demo leaves nothing)
+	rm -rf .build bin
 
 dependencies:
 	@.ci/install-dependencies

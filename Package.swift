@@ -36,7 +36,7 @@ let package = Package(
     // What the tests and the demo share: the simulated swarm, its ledger, and the process harness.
     .target(name: "Simulation", dependencies: ["Shared", "CLinux"], path: "Tests/Simulation", swiftSettings: strict),
     .executableTarget(
-      name: "Demo", dependencies: ["Simulation"], path: "Tests/Demo", swiftSettings: strict),
+      name: "Demo", dependencies: ["Simulation", "Shared"], path: "Tests/Demo", swiftSettings: strict),
     .testTarget(
       name: "SharedTests", dependencies: ["Shared", "Simulation"], path: "Tests/SharedTests", swiftSettings: strict),
     .testTarget(

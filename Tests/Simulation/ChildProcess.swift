@@ -25,6 +25,7 @@ public final class ChildProcess: Sendable {
   /// Standard output and standard error go here, appended.
   public let logPath: String
   private let ended = Mutex<ChildExit?>(nil)
+  private let isLeft = Atomic<Bool>(false)
 
   /// Starts `arguments[0]` (looked up in PATH when without a slash) with the environment of this process plus
   /// `environment`.
@@ -119,6 +120,12 @@ public final class ChildProcess: Sendable {
     }
   }
 
+  /// Gives the program up: it runs on when this value and this process are gone.
+  public func leaveRunning() {
+    isLeft.store(true, ordering: .relaxed)
+    ProcessGuard.shared.release(process: pid)
+  }
+
   private func reap(_ options: Int32) -> ChildExit? {
     var status: Int32 = 0
     guard retryingInterrupts({ Int(waitpid(pid, &status, options)) }) == Int(pid) else { return nil }
@@ -127,7 +134,7 @@ public final class ChildProcess: Sendable {
     return status & 0x7f == 0 ? .code(status >> 8 & 0xff) : .signal(status & 0x7f)
   }
 
-  deinit { kill9() }
+  deinit { if !isLeft.load(ordering: .relaxed) { kill9() } }
 }
 
 /// Runs a program to its end.

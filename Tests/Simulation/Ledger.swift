@@ -97,6 +97,13 @@ public struct Ledger: Sendable {
     users[announcement.passkey, default: LedgerTotals()].add(change)
     torrents[announcement.infoHash, default: LedgerTotals()].add(change)
   }
+
+  /// Enters an upload of a producer that is not the tracker: one stream entry, no time.
+  public mutating func enter(uploaded: UInt64, for passkey: String, torrent: InfoHash) {
+    let change = LedgerTotals(uploaded: uploaded, events: 1)
+    users[passkey, default: LedgerTotals()].add(change)
+    torrents[torrent, default: LedgerTotals()].add(change)
+  }
 }
 
 extension LedgerTotals {

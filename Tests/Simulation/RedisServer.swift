@@ -68,6 +68,8 @@ public final class RedisServer: Sendable {
 
   /// The pid, nil before the first start.
   public var pid: pid_t? { process.withLock { $0?.pid } }
+  /// See ChildProcess.
+  public func leaveRunning() { process.withLock { $0?.leaveRunning() } }
   private var logPath: String { "\(folder)/redis.log" }
   public var log: String { TemporaryDirectory.read(logPath) }
 }

@@ -182,6 +182,37 @@ public final class Site {
     }
   }
 
+  /// Leaves Redis and both daemons running.
+  public func leaveRunning() {
+    redis.leaveRunning()
+    tracker?.leaveRunning()
+    consumer?.leaveRunning()
+  }
+
+  /// How every user's report differs from the ledger, one line each; empty when nothing does.
+  public func differences(from ledger: Ledger) async throws -> [String] {
+    var lines: [String] = []
+    for (passkey, totals) in ledger.users.sorted(by: { $0.key < $1.key }) {
+      let report = try await json(UserReport.self, ["query", "user", passkey])
+      lines += report.differences(from: totals).map { "\(passkey.prefix(8)): \($0)" }
+    }
+    return lines
+  }
+
+  /// Waits until every user's report equals the ledger, and fails with what differs.
+  public func awaitEqual(to ledger: Ledger, within seconds: Double = 30) async throws {
+    var last: [String] = []
+    do {
+      try await eventually("every user's totals equal the ledger", within: seconds) {
+        // A verb that is refused (no database yet) is not equal yet.
+        do { last = try await self.differences(from: ledger) } catch { last = ["\(error)"] }
+        return last.isEmpty
+      }
+    } catch {
+      throw HarnessError("totals differ from the ledger:\n\(last.joined(separator: "\n"))\n\(logs)")
+    }
+  }
+
   /// Both daemons' logs, for a failure.
   public var logs: String {
     [tracker, consumer].compactMap { $0 }.map { "--- \($0.name)\n\($0.log)" }.joined(separator: "\n")

@@ -103,6 +103,27 @@ public final class SwarmSimulator {
     }
   }
 
+  /// Waits for the early part of a second at least `seconds` after the second of the last beat, so that what follows
+  /// (some milliseconds of announces) lies within that second and the ledger knows its times exactly.
+  public func beat(everySeconds seconds: Int64) async throws {
+    while true {
+      let now = Clock.unixNanoseconds()
+      let (second, fraction) = (Int64(now / 1_000_000_000), now % 1_000_000_000)
+      if second >= lastBeat + seconds && Self.earlyNanoseconds.contains(fraction) {
+        lastBeat = second
+        return
+      }
+      try await Task.sleep(nanoseconds: 10_000_000)
+    }
+  }
+  private static let earlyNanoseconds: ClosedRange<UInt64> = 50_000_000...400_000_000
+  private var lastBeat: Int64 = 0
+
+  /// Enters what a test put on the stream itself.
+  public func enter(uploaded: UInt64, for passkey: String, torrent: InfoHash) {
+    ledger.enter(uploaded: uploaded, for: passkey, torrent: torrent)
+  }
+
   /// The clients that are left say goodbye.
   public func stopAll() throws(HarnessError) {
     for client in clients where !client.isDone && client.hasStarted {

@@ -9,10 +9,10 @@ public final class TemporaryDirectory: Sendable {
   public let path: String
   private let isKept: Bool
 
-  /// Makes a directory below `parent` (default `TMPDIR` or /tmp). `keep`: leave it when the value goes away.
-  public init(parent: String? = nil, keep: Bool = false) throws(HarnessError) {
+  /// Makes a directory below `parent` (default `TMPDIR` or /tmp), named `prefix` and six characters. `keep`: leave it when the value goes away.
+  public init(parent: String? = nil, prefix: String = "pt", keep: Bool = false) throws(HarnessError) {
     let parent = parent ?? getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
-    var template = Array("\(parent)/pt-XXXXXX".utf8CString)
+    var template = Array("\(parent)/\(prefix)-XXXXXX".utf8CString)
     guard template.withUnsafeMutableBufferPointer({ mkdtemp($0.baseAddress!) }) != nil else {
       throw HarnessError("mkdtemp in \(parent): \(String(cString: strerror(errno)))")
     }
