@@ -36,6 +36,8 @@ public final class EventLoop {
   private var timers = TimerHeap()
   private var afterBatch: [() -> Void] = []
   private var isStopping = false
+  /// What the loop's owner wants to find again in a letter: its own objects on this thread.
+  public var context: AnyObject?
   /// For other threads.
   public let mailbox: EventLoopMailbox
   /// CLOCK_MONOTONIC as of the current batch of events, nanoseconds.

@@ -23,3 +23,153 @@ protocol ParkedRequestReceiver: AnyObject {
   /// write the result. On the worker's thread.
   func resume(_ request: AnnounceRequest, origin: RequestOrigin)
 }
+
+/// What the pipelines of all workers share.
+struct PipelineRules: Sendable {
+  /// In the order of the config.
+  var hooks: [any AnnounceHook] = []
+  var swarmPolicy = SwarmPolicy()
+  var intervalSeconds: UInt32 = 1800
+  var minIntervalSeconds: UInt32 = 900
+}
+
+/// The way of an announce through one worker.
+final class AnnouncePipeline {
+  /// Records that wait for the end of the batch; a full buffer is handed over at once.
+  private static let recordCapacity = 256
+
+  private let store: SwarmStore
+  private let push: (any AnnounceRecordSink)?
+  private let resolver: PasskeyResolver?
+  private let resolverWorker: Int
+  private let rules: PipelineRules
+  private var lottery: PeerLottery
+  private var parking = ParkingLot()
+  private let records: UnsafeMutablePointer<AnnounceRecord>
+  private var recordCount = 0
+  /// Answers the requests that came by UDP and by HTTP.
+  weak var udpReceiver: (any ParkedRequestReceiver)?
+  weak var httpReceiver: (any ParkedRequestReceiver)?
+
+  /// `mailbox` is the worker's: answers of the resolver come through it.
+  init(
+    store: SwarmStore, push: (any AnnounceRecordSink)?, resolver: PasskeyResolver?, rules: PipelineRules,
+    mailbox: EventLoopMailbox
+  ) {
+    self.store = store
+    self.push = push
+    self.resolver = resolver
+    self.rules = rules
+    lottery = PeerLottery(seed: Clock.unixNanoseconds())
+    records = .allocate(capacity: Self.recordCapacity)
+    resolverWorker =
+      resolver?.addWorker { users in
+        mailbox.post { loop in (loop.context as? Worker)?.pipeline.resumeParked(users) }
+      } ?? 0
+  }
+
+  deinit { records.deallocate() }
+
+  /// Requests that wait for a look-up.
+  var parkedCount: Int { parking.count }
+
+  /// Puts one announce through. With an origin the request may be parked: the receiver is then called later.
+  func announce(
+    _ request: borrowing AnnounceRequest, origin: RequestOrigin?, time: BatchTime, reply: inout AnnounceReply
+  ) -> AnnounceOutcome {
+    let user = request.passkey.map { store.hasher.userKey($0) }
+    var context = AnnounceContext(
+      time: time, user: user, mayPark: origin != nil, intervalSeconds: rules.intervalSeconds,
+      minIntervalSeconds: rules.minIntervalSeconds)
+    for hook in rules.hooks {
+      switch hook.check(request, &context) {
+      case .proceed: continue
+      case .refuse(let refusal): return .refused(refusal)
+      case .lookUpPasskey: return park(request, context, origin: origin)
+      }
+    }
+    reply.intervalSeconds = context.intervalSeconds
+    reply.minIntervalSeconds = context.minIntervalSeconds
+    return apply(request, context, reply: &reply)
+  }
+
+  private func apply(
+    _ request: borrowing AnnounceRequest, _ context: AnnounceContext, reply: inout AnnounceReply
+  ) -> AnnounceOutcome {
+    let user = if let user = context.user { user.low } else { store.hasher.hash(request.peerID) }
+    let announce = SwarmAnnounce(
+      infoHash: request.infoHash, peerID: request.peerID, user: user, address: request.address,
+      otherAddress: request.otherAddress, port: request.port, event: request.event, isSeeder: request.left == 0,
+      nowSeconds: context.time.monotonicSeconds)
+    let result = store.announce(announce, policy: rules.swarmPolicy, lottery: &lottery, into: &reply.peers)
+    if result.hasTooManySessions { return .refused(.tooManyPeersOfUser) }
+    reply.complete = result.complete
+    reply.incomplete = result.incomplete
+    reply.downloaded = result.downloaded
+    reply.warning = Self.warning(request, result, context)
+    record(request, context)
+    return .accepted
+  }
+
+  /// An announce that comes before its time still counts in full; the client is told.
+  private static func warning(
+    _ request: borrowing AnnounceRequest, _ result: SwarmResult, _ context: AnnounceContext
+  ) -> StaticString? {
+    guard request.event == .none, let seconds = result.secondsSincePrevious, seconds < context.minIntervalSeconds
+    else { return nil }
+    return "announced before the minimum interval has passed"
+  }
+
+  /// Notes the announce for the traffic stream; without passkey there is nobody to credit.
+  private func record(_ request: borrowing AnnounceRequest, _ context: AnnounceContext) {
+    guard push != nil, let passkey = request.passkey else { return }
+    (records + recordCount).initialize(
+      to: AnnounceRecord(
+        passkey: passkey, infoHash: request.infoHash, peerID: request.peerID, address: request.address,
+        port: request.port, event: request.event, uploaded: request.uploaded, downloaded: request.downloaded,
+        left: request.left, timestamp: context.time.unixSeconds, intervalSeconds: context.intervalSeconds,
+        minIntervalSeconds: context.minIntervalSeconds))
+    recordCount += 1
+    if recordCount == Self.recordCapacity { flushRecords() }
+  }
+
+  /// Hands the batch's records to the push queue. After each batch of events.
+  func flushRecords() {
+    guard recordCount > 0 else { return }
+    push?.enqueue(UnsafeBufferPointer(start: records, count: recordCount))
+    recordCount = 0
+  }
+
+  /// The counts of one torrent.
+  func scrape(_ infoHash: InfoHash) -> ScrapeCounts { store.scrape(infoHash) }
+
+  // MARK: parking
+
+  private func park(
+    _ request: borrowing AnnounceRequest, _ context: AnnounceContext, origin: RequestOrigin?
+  ) -> AnnounceOutcome {
+    guard let origin, let resolver, let passkey = request.passkey, let user = context.user else {
+      return .refused(.internalError)
+    }
+    switch parking.park(copy request, user: user, origin: origin) {
+    case .full: return .refused(.tryAgain)
+    case .joined: return .parked
+    case .first:
+      if resolver.lookUp(passkey, user: user, worker: resolverWorker) { return .parked }
+      parking.removeAll(of: user)
+      return .refused(.tryAgain)
+    }
+  }
+
+  /// Look-ups have ended: what waited for them goes on.
+  func resumeParked(_ users: [UserKey]) {
+    for user in users {
+      for parked in parking.removeAll(of: user) {
+        switch parked.origin {
+        case .udp: udpReceiver?.resume(parked.request, origin: parked.origin)
+        case .http: httpReceiver?.resume(parked.request, origin: parked.origin)
+        }
+      }
+    }
+  }
+}

@@ -16,7 +16,7 @@ struct PeerSink {
   /// The 20-byte peer ids in the order of `v4` and `v6`; nil for compact replies.
   var v4IDs: UnsafeMutableRawPointer?
   var v6IDs: UnsafeMutableRawPointer?
-  /// Peers there is room for.
+  /// Peers wanted: numwant or the default, and no more than there is room for.
   var v4Limit = 0
   var v6Limit = 0
   /// Peers written.

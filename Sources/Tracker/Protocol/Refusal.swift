@@ -19,7 +19,6 @@ enum Refusal: UInt8, Error, CaseIterable {
   case invalidKey
   case invalidAddress
   case unapprovedPort
-  case tooManyInfoHashes
   case tooManyPeersOfUser
   case malformedRequest
   case badConnectionID
@@ -47,7 +46,6 @@ enum Refusal: UInt8, Error, CaseIterable {
     case .invalidKey: "invalid key"
     case .invalidAddress: "invalid ip"
     case .unapprovedPort: "unapproved port"
-    case .tooManyInfoHashes: "too many info_hash in one scrape"
     case .tooManyPeersOfUser: "too many clients of yours on this torrent"
     case .malformedRequest: "malformed request"
     case .badConnectionID: "bad connection ID"

@@ -20,3 +20,10 @@ struct AnnounceRecord {
   var intervalSeconds: UInt32
   var minIntervalSeconds: UInt32
 }
+
+/// Where the records of accepted announces go: TrafficPush.
+protocol AnnounceRecordSink: AnyObject, Sendable {
+  /// Takes a worker's records, once per batch, in the order of the announces. On the worker's thread; never waits for
+  /// anything outside the process. The memory is the caller's again afterwards.
+  func enqueue(_ records: UnsafeBufferPointer<AnnounceRecord>)
+}

@@ -32,10 +32,10 @@ struct KeyedHash: Sendable {
       Self.fold(words.0 ^ key.0, words.1 ^ key.1) ^ UInt64(words.2), key.2 ^ UInt64(words.2) << 32 | 1)
   }
 
-  /// The identity of a user inside this process.
-  func hash(_ passkey: Passkey) -> UInt64 {
+  /// The identity of a user inside this process; with `continuing` the first hash, 64 more bits of it.
+  func hash(_ passkey: Passkey, continuing: UInt64 = 0) -> UInt64 {
     passkey.withBytes { bytes in
-      var state = key.3 ^ UInt64(bytes.count)
+      var state = key.3 ^ UInt64(bytes.count) ^ continuing
       var offset = 0
       while offset < bytes.count {
         var chunk: (UInt64, UInt64) = (0, 0)

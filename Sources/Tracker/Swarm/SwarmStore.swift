@@ -14,7 +14,6 @@ struct SwarmAnnounce {
   var port: UInt16
   var event: AnnounceEvent
   var isSeeder: Bool
-  var numwant: Int
   var nowSeconds: UInt32
 }
 
@@ -155,14 +154,14 @@ final class SwarmStore: Sendable {
       var own = OwnPositions()
       sessions.forEachLeftOut(policy) { own.insert(torrent.pointee.peer(at: $0).v4) }
       sink.v4Count = torrent.pointee.v4.copyRandom(
-        limit: min(announce.numwant, sink.v4Limit), leechersOnly: announce.isSeeder, excluded: own, to: v4,
+        limit: sink.v4Limit, leechersOnly: announce.isSeeder, excluded: own, to: v4,
         lottery: &lottery, each: copyID(of: torrent, to: sink.v4IDs))
     }
     if let v6 = sink.v6 {
       var own = OwnPositions()
       sessions.forEachLeftOut(policy) { own.insert(torrent.pointee.peer(at: $0).v6) }
       sink.v6Count = torrent.pointee.v6.copyRandom(
-        limit: min(announce.numwant, sink.v6Limit), leechersOnly: announce.isSeeder, excluded: own, to: v6,
+        limit: sink.v6Limit, leechersOnly: announce.isSeeder, excluded: own, to: v6,
         lottery: &lottery, each: copyID(of: torrent, to: sink.v6IDs))
     }
   }

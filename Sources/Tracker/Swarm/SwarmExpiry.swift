@@ -1,0 +1,39 @@
+// SwarmExpiry: the thread "expiry" that takes silent peers out of the swarms every `gc_interval`.
+
+import Shared
+
+/// Runs SwarmStore.expire on time.
+final class SwarmExpiry {
+  private let mailbox: EventLoopMailbox
+  private var thread: NamedThread?
+
+  init(store: SwarmStore, storage: TrackerStorageConfig, metrics: MetricRegistry) throws(SystemError) {
+    let mailbox = try EventLoopMailbox()
+    self.mailbox = mailbox
+    let duration = metrics.histogram(
+      "chihaya_storage_gc_duration_milliseconds", help: "The time it takes to look for stale peers.",
+      upperBounds: [0.1, 1, 9.375, 18.75, 37.5, 75, 150, 300, 600, 1200, 2400, 4800])
+    let expired = metrics.counter("tracker_peers_expired_total", help: "Peers that went without `stopped`.")
+    thread = try NamedThread(name: "expiry") {
+      do {
+        let loop = try EventLoop(mailbox: mailbox)
+        loop.repeatEvery(nanoseconds: UInt64(storage.gcInterval.wholeNanoseconds)) {
+          let start = Clock.monotonicNanoseconds()
+          let now = UInt32(truncatingIfNeeded: start / 1_000_000_000)
+          let lifetime = UInt32(clamping: storage.peerLifetime.wholeSeconds)
+          expired.add(UInt64(store.expire(before: now &- lifetime)))
+          duration.observe(Double(Clock.monotonicNanoseconds() - start) / 1_000_000)
+        }
+        loop.run()
+      } catch {
+        Log.error("expiry cannot run", ["error": "\(error)"])
+      }
+    }
+  }
+
+  func stop() {
+    mailbox.post { loop in loop.stop() }
+    let running = thread.take()
+    running?.join()
+  }
+}

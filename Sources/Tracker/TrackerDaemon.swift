@@ -1,0 +1,108 @@
+// TrackerDaemon: builds the tracker from its configuration, runs it until a signal says stop, and takes it down in order:
+// sockets first, then what is in flight, then the queue. On the main thread.
+
+import Glibc
+import Shared
+
+/// The configuration is valid and yet describes nothing to do.
+struct NothingToServe: Error, CustomStringConvertible {
+  let description = "neither http nor udp is configured: there is nothing to serve"
+}
+
+/// The running tracker.
+final class TrackerDaemon {
+  private let config: TrackerConfig
+  private let metrics = MetricRegistry()
+  private let store: SwarmStore
+  private var workers: [WorkerThread] = []
+  private var expiry: SwarmExpiry?
+  private var hooks: HookChain
+
+  init(config: TrackerConfig) throws {
+    self.config = config
+    store = SwarmStore(shardCount: config.storage.shardCount)
+    hooks = try HookChain(config: config, metrics: metrics)
+    registerStorageMetrics()
+  }
+
+  /// Starts every part, serves until SIGTERM or SIGINT, stops every part.
+  func run() throws {
+    let loop = try EventLoop(mailbox: try EventLoopMailbox())
+    try SignalSource(loop: loop) { [unowned loop] signal in
+      Log.info("signal", ["name": "\(signal)"])
+      if signal != .hangUp { loop.stop() }
+    }
+    try start(try openSockets())
+    loop.run()
+    stop()
+  }
+
+  // MARK: parts
+
+  private struct WorkerSockets {
+    var udp: [UDPSocket] = []
+  }
+
+  private var workerCount: Int { config.workers > 0 ? config.workers : max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
+
+  private func openSockets() throws -> [WorkerSockets] {
+    guard config.udp != nil || config.http != nil else { throw NothingToServe() }
+    var sockets = Array(repeating: WorkerSockets(), count: workerCount)
+    if let udp = config.udp {
+      let opened = try UDPSocket.open(SocketAddress(udp.address), workers: workerCount)
+      for worker in sockets.indices { sockets[worker].udp = opened[worker] }
+      for socket in opened[0] { Log.info("listening", ["transport": "udp", "address": "\(socket.endpoint)"]) }
+    }
+    return sockets
+  }
+
+  private func start(_ sockets: [WorkerSockets]) throws(SystemError) {
+    try hooks.start()
+    let rules = hooks.rules(config)
+    let udpRules = config.udp.map { UDPRules($0, routes: config.http) }
+    for (number, sockets) in sockets.enumerated() {
+      let plan = WorkerPlan(
+        number: number, mailbox: try EventLoopMailbox(), udpSockets: sockets.udp, udpRules: udpRules, store: store,
+        push: hooks.push, resolver: hooks.resolver, rules: rules, metrics: metrics)
+      workers.append(try WorkerThread(plan))
+    }
+    expiry = try SwarmExpiry(store: store, storage: config.storage, metrics: metrics)
+    Log.info("tracker started", ["version": Version.text, "workers": workers.count])
+  }
+
+  private func stop() {
+    for worker in workers { worker.stop() }
+    workers.removeAll()
+    expiry?.stop()
+    hooks.stop()
+    Log.info("tracker stopped")
+  }
+
+  private func registerStorageMetrics() {
+    let store = store
+    metrics.gauge("chihaya_storage_infohashes_count", help: "The number of infohashes tracked.") {
+      Double(store.counts().infoHashes)
+    }
+    metrics.gauge("chihaya_storage_seeders_count", help: "The number of seeders tracked.") {
+      Double(store.counts().seeders)
+    }
+    metrics.gauge("chihaya_storage_leechers_count", help: "The number of leechers tracked.") {
+      Double(store.counts().leechers)
+    }
+  }
+}
+
+extension UDPRules {
+  /// UDP knows the passkey routes of the HTTP listener, or the usual ones.
+  init(_ config: TrackerUDPConfig, routes http: TrackerHTTPConfig?) {
+    let routes = http ?? TrackerHTTPConfig(address: "")
+    self.init(
+      connectionID: ConnectionID(
+        privateKey: config.privateKey, maxClockSkewSeconds: UInt64(max(0, config.maxClockSkew.wholeSeconds))),
+      parser: UDPParser(
+        routes: RouteTable(announceRoutes: routes.announceRoutes, scrapeRoutes: routes.scrapeRoutes),
+        maxScrapeInfoHashes: min(config.limits.maxScrapeInfohashes, UDPWriter.maximumScrapeInfoHashes),
+        allowIPSpoofing: config.allowIPSpoofing),
+      defaultNumwant: config.limits.defaultNumwant, maxNumwant: config.limits.maxNumwant)
+  }
+}

@@ -1,0 +1,197 @@
+// UDPFrontend: one worker's UDP sockets: receives a batch, answers it, sends a batch. Owns the buffers of both; the
+// sockets are the daemon's. On the worker's thread.
+
+import CLinux
+import Glibc
+import Shared
+
+/// What the UDP side of a worker is configured with.
+struct UDPRules: Sendable {
+  var connectionID: ConnectionID
+  var parser: UDPParser
+  /// Peers in a reply when the client does not say, and at most.
+  var defaultNumwant: Int
+  var maxNumwant: Int
+
+  func limit(_ request: AnnounceRequest) -> Int {
+    guard let numwant = request.numwant else { return min(defaultNumwant, maxNumwant) }
+    return min(Int(numwant), maxNumwant)
+  }
+}
+
+/// Answers datagrams of BEP 15.
+final class UDPFrontend: ParkedRequestReceiver {
+  private let sockets: [UDPSocket]
+  private let pipeline: AnnouncePipeline
+  private let rules: UDPRules
+  private let batch = DatagramBatch()
+  private var metrics: ResponseMetrics
+  private let dropped: Counter
+
+  /// Watches the sockets on `loop`.
+  init(
+    sockets: [UDPSocket], pipeline: AnnouncePipeline, rules: UDPRules, metrics registry: MetricRegistry,
+    loop: EventLoop
+  ) throws(SystemError) {
+    self.sockets = sockets
+    self.pipeline = pipeline
+    self.rules = rules
+    metrics = ResponseMetrics(name: "chihaya_udp_response_duration_milliseconds", registry: registry)
+    dropped = registry.counter(
+      "tracker_udp_dropped_total", help: "Datagrams that got no answer: too short, forged, or not sendable.")
+    pipeline.udpReceiver = self
+    for (index, socket) in sockets.enumerated() {
+      _ = try loop.register(
+        socket.descriptor, events: EPOLLIN.rawValue, handler: UDPSocketHandler(frontend: self, socket: index))
+    }
+  }
+
+  /// Batches served before the other sources of the loop get their turn.
+  private static let batchesPerTurn = 16
+
+  fileprivate func serve(socket index: Int) {
+    for _ in 0..<Self.batchesPerTurn {
+      let received = batch.receive(from: sockets[index].descriptor)
+      if received == 0 { return }
+      let time = BatchTime.now()
+      for message in 0..<received { answer(message, socket: index, time: time) }
+      dropped.addFromOwner(UInt64(batch.send(to: sockets[index].descriptor)))
+      metrics.endBatch(startNanoseconds: time.monotonicNanoseconds)
+      if received < DatagramBatch.capacity { return }
+    }
+  }
+
+  /// Answers one datagram of the batch, or not.
+  private func answer(_ message: Int, socket: Int, time: BatchTime) {
+    let datagram = batch.datagram(message)
+    guard datagram.count >= UDPRequestHead.byteCount, let sender = batch.sender(message), sender.isAnswerable else {
+      dropped.addFromOwner()
+      return
+    }
+    let head = UDPRequestHead(datagram)
+    if head.connectionID == UDPParser.protocolID && head.action == UDPParser.connectAction {
+      let id = rules.connectionID.make(for: sender.address, unixSeconds: time.unixSeconds)
+      batch.reply(to: message, UDPWriter.connect(id, transactionID: head.transactionID, to: batch.replyBuffer))
+      metrics.count(.connect, sender.address.family, nil)
+      return
+    }
+    guard rules.connectionID.isValid(head.connectionID, for: sender.address, unixSeconds: time.unixSeconds) else {
+      refuseUnconnected(message, head, datagram, sender)
+      return
+    }
+    switch rules.parser.parse(datagram, action: head.action, from: sender.address) {
+    case .announce(let request):
+      announce(request, message, socket: socket, head, sender, time)
+    case .scrape(let range):
+      scrape(UnsafeRawBufferPointer(rebasing: datagram[range]), message, head, sender)
+    case .refused(let refusal):
+      refuse(refusal, message, head, sender, ResponseMetrics.Action(udpAction: head.action))
+    }
+  }
+
+  private func announce(
+    _ request: AnnounceRequest, _ message: Int, socket: Int, _ head: UDPRequestHead, _ sender: Endpoint,
+    _ time: BatchTime
+  ) {
+    var reply = AnnounceReply()
+    reply.peers = UDPWriter.sink(for: sender.address.family, limit: rules.limit(request), in: batch.replyBuffer)
+    let origin = RequestOrigin.udp(
+      socket: socket, sender: batch.senderAddress(message), transactionID: head.transactionID)
+    switch pipeline.announce(request, origin: origin, time: time, reply: &reply) {
+    case .accepted:
+      batch.reply(
+        to: message, UDPWriter.announce(reply, transactionID: head.transactionID, to: batch.replyBuffer))
+      metrics.count(.announce, sender.address.family, nil)
+    case .refused(let refusal): refuse(refusal, message, head, sender, .announce)
+    case .parked: break
+    }
+  }
+
+  private func scrape(
+    _ infoHashes: UnsafeRawBufferPointer, _ message: Int, _ head: UDPRequestHead, _ sender: Endpoint
+  ) {
+    var length = UDPWriter.scrapeHead(transactionID: head.transactionID, to: batch.replyBuffer)
+    for offset in stride(from: 0, to: infoHashes.count, by: InfoHash.byteCount) {
+      let counts = pipeline.scrape(InfoHash(infoHashes.baseAddress! + offset))
+      length += UDPWriter.scrapeEntry(counts, to: batch.replyBuffer + length)
+    }
+    batch.reply(to: message, length)
+    metrics.count(.scrape, sender.address.family, nil)
+  }
+
+  private func refuse(
+    _ refusal: Refusal, _ message: Int, _ head: UDPRequestHead, _ sender: Endpoint, _ action: ResponseMetrics.Action
+  ) {
+    batch.reply(
+      to: message, UDPWriter.refusal(refusal, transactionID: head.transactionID, to: batch.replyBuffer))
+    metrics.count(action, sender.address.family, refusal)
+  }
+
+  /// A sender who has not shown that he receives at his address gets no more bytes than he sent.
+  private func refuseUnconnected(
+    _ message: Int, _ head: UDPRequestHead, _ datagram: UnsafeRawBufferPointer, _ sender: Endpoint
+  ) {
+    let length = UDPWriter.refusal(.badConnectionID, transactionID: head.transactionID, to: batch.replyBuffer)
+    guard length <= datagram.count else {
+      dropped.addFromOwner()
+      return
+    }
+    batch.reply(to: message, length)
+    metrics.count(ResponseMetrics.Action(udpAction: head.action), sender.address.family, .badConnectionID)
+  }
+
+  func resume(_ request: AnnounceRequest, origin: RequestOrigin) {
+    guard case .udp(let socket, let sender, let transactionID) = origin else { return }
+    let time = BatchTime.now()
+    let family: IPAddress.Family = sockets[socket].endpoint.address.family
+    let target = batch.replyBuffer
+    var reply = AnnounceReply()
+    reply.peers = UDPWriter.sink(for: family, limit: rules.limit(request), in: target)
+    var refused: Refusal?
+    let length: Int
+    switch pipeline.announce(request, origin: nil, time: time, reply: &reply) {
+    case .accepted: length = UDPWriter.announce(reply, transactionID: transactionID, to: target)
+    case .refused(let refusal):
+      refused = refusal
+      length = UDPWriter.refusal(refusal, transactionID: transactionID, to: target)
+    case .parked: return
+    }
+    dropped.addFromOwner(
+      UInt64(DatagramBatch.send(UnsafeRawBufferPointer(start: target, count: length), to: sender, sockets[socket])))
+    metrics.count(.announce, family, refused)
+    metrics.endBatch(startNanoseconds: time.monotonicNanoseconds)
+  }
+}
+
+/// One socket's readiness.
+private final class UDPSocketHandler: EventHandler {
+  private unowned let frontend: UDPFrontend
+  private let socket: Int
+  init(frontend: UDPFrontend, socket: Int) {
+    self.frontend = frontend
+    self.socket = socket
+  }
+  func handle(events: UInt32, loop: EventLoop) { frontend.serve(socket: socket) }
+}
+
+extension Endpoint {
+  /// Whether a reply may go there: not to port 0, nor to a multicast, broadcast or unspecified address (RFC 1122 3.2.1.3).
+  fileprivate var isAnswerable: Bool {
+    guard port != 0 else { return false }
+    if address.family == .v4 {
+      let first = UInt8(truncatingIfNeeded: UInt32(bigEndian: address.v4NetworkOrder) >> 24)
+      return first != 0 && first < 224
+    }
+    return !address.isMulticastOrUnspecifiedV6
+  }
+}
+
+extension IPAddress {
+  /// ff00::/8 and :: (RFC 4291 sections 2.5.2 and 2.7).
+  fileprivate var isMulticastOrUnspecifiedV6: Bool {
+    withUnsafeTemporaryAllocation(byteCount: 16, alignment: 8) { bytes in
+      store(to: bytes.baseAddress!)
+      return bytes[0] == 0xff || bytes.allSatisfy { $0 == 0 }
+    }
+  }
+}

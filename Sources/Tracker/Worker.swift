@@ -1,0 +1,44 @@
+// Worker: one thread that owns its sockets, its loop and its buffers, and answers without leaving the thread. Made by
+// TrackerDaemon; the objects in it live and die on that thread.
+
+import CLinux
+import Glibc
+import Shared
+
+/// What a worker thread is given.
+struct WorkerPlan: Sendable {
+  var number: Int
+  var mailbox: EventLoopMailbox
+  var udpSockets: [UDPSocket]
+  var udpRules: UDPRules?
+  var store: SwarmStore
+  var push: (any AnnounceRecordSink)?
+  var resolver: PasskeyResolver?
+  var rules: PipelineRules
+  var metrics: MetricRegistry
+}
+
+/// The objects of one worker thread.
+final class Worker {
+  let pipeline: AnnouncePipeline
+  private let udp: UDPFrontend?
+
+  init(_ plan: WorkerPlan, loop: EventLoop) throws(SystemError) {
+    let pipeline = AnnouncePipeline(
+      store: plan.store, push: plan.push, resolver: plan.resolver, rules: plan.rules, mailbox: plan.mailbox)
+    self.pipeline = pipeline
+    if let rules = plan.udpRules, !plan.udpSockets.isEmpty {
+      udp = try UDPFrontend(
+        sockets: plan.udpSockets, pipeline: pipeline, rules: rules, metrics: plan.metrics, loop: loop)
+    } else {
+      udp = nil
+    }
+    loop.afterEachBatch { pipeline.flushRecords() }
+  }
+
+  /// Stops taking requests and ends the loop when the last answer is out.
+  func drain(_ loop: EventLoop) { loop.stop() }
+
+  /// The last words of the thread: hands over what the last batch left.
+  func finish() { pipeline.flushRecords() }
+}

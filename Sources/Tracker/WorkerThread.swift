@@ -1,0 +1,33 @@
+// WorkerThread: starts and ends the thread of one worker. Used by TrackerDaemon on the main thread.
+
+import Shared
+
+/// A running worker.
+final class WorkerThread {
+  private let mailbox: EventLoopMailbox
+  private var thread: NamedThread?
+
+  init(_ plan: WorkerPlan) throws(SystemError) {
+    mailbox = plan.mailbox
+    thread = try NamedThread(name: "worker-\(plan.number)") { Self.run(plan) }
+  }
+
+  private static func run(_ plan: WorkerPlan) {
+    do {
+      let loop = try EventLoop(mailbox: plan.mailbox)
+      let worker = try Worker(plan, loop: loop)
+      loop.context = worker
+      loop.run()
+      worker.finish()
+    } catch {
+      Log.error("worker cannot run", ["worker": plan.number, "error": error.description])
+    }
+  }
+
+  /// Lets the worker finish what is in flight, and joins it.
+  func stop() {
+    mailbox.post { loop in (loop.context as? Worker)?.drain(loop) }
+    let running = thread.take()
+    running?.join()
+  }
+}
