@@ -1,6 +1,9 @@
-// AdminServer: /metrics and /health of both daemons, on its own thread "admin" with its own loop.
+// AdminServer: /metrics and /health of both daemons, on its own thread "admin" with its own loop, so that they answer
+// while the workers are busy.
 
-/// Serves `/metrics`, `/health`, `/health/live`, `/health/ready` and the routes its owner adds.
+import Synchronization
+
+/// Serves `/metrics`, `/health`, `/health/live`, `/health/ready` and the routes its owner adds; anything else is 404.
 public final class AdminServer: Sendable {
   /// An extra GET route: an exact path and what writes the response, on the admin thread.
   public struct Route: Sendable {
@@ -14,8 +17,21 @@ public final class AdminServer: Sendable {
     }
   }
 
+  /// Scrapers and health checks are few.
+  public static let maximumConnections = 256
+  /// How long `shutdown` waits for replies in flight.
+  private static let drainNanoseconds: UInt64 = 1_000_000_000
+
   /// Where it listens; port 0 has become the port the kernel chose.
   public let addresses: [SocketAddress]
+  private let mailbox: EventLoopMailbox
+  private let isStopping = Flag()
+  private let thread: Mutex<NamedThread?>
+
+  /// Set by `shutdown`, looked at by the admin thread.
+  private final class Flag: Sendable {
+    let value = Atomic<Bool>(false)
+  }
 
   /// Listens and starts the thread. `metricPrefix` as for HTTPServerMetrics; `probe` runs on the admin thread and must
   /// not block.
@@ -23,9 +39,83 @@ public final class AdminServer: Sendable {
     address: SocketAddress, registry: MetricRegistry, metricPrefix: String, routes: [Route] = [],
     probe: @escaping @Sendable () -> Health
   ) throws(SystemError) {
-    addresses = []
+    let listeners = try Listener.open(address, workers: 1)[0]
+    addresses = listeners.map(\.address)
+    mailbox = try EventLoopMailbox()
+    let metrics = HTTPServerMetrics(registry: registry, prefix: metricPrefix)
+    let (mailbox, isStopping) = (mailbox, isStopping)
+    let thread = try NamedThread(name: "admin") {
+      do throws(SystemError) {
+        let loop = try EventLoop(mailbox: mailbox)
+        let pages = AdminPages(registry: registry, routes: routes, probe: probe)
+        let server = HTTPServer(
+          loop: loop, listeners: listeners, limits: HTTPLimits(maximumConnections: Self.maximumConnections),
+          metrics: metrics, handler: pages)
+        try server.start()
+        var isDraining = false
+        loop.afterEachBatch {
+          guard !isDraining, isStopping.value.load(ordering: .acquiring) else { return }
+          isDraining = true
+          server.drain(deadlineNanoseconds: Self.drainNanoseconds) { loop.stop() }
+        }
+        loop.run()
+      } catch {
+        Log.error("admin server failed", ["error": error.description])
+      }
+    }
+    self.thread = Mutex(thread)
   }
 
-  /// Stops accepting, finishes what is in flight and joins the thread. Call it once.
-  public func shutdown() {}
+  /// Stops accepting, finishes what is in flight and joins the thread. A second call does nothing.
+  public func shutdown() {
+    isStopping.value.store(true, ordering: .releasing)
+    mailbox.post { _ in }
+    let running = thread.withLock { thread in
+      let running = thread.take()
+      return running
+    }
+    running?.join()
+  }
+}
+
+/// The pages, on the admin thread.
+private final class AdminPages: HTTPHandler {
+  private let registry: MetricRegistry
+  private let routes: [AdminServer.Route]
+  private let probe: @Sendable () -> Health
+
+  init(registry: MetricRegistry, routes: [AdminServer.Route], probe: @escaping @Sendable () -> Health) {
+    self.registry = registry
+    self.routes = routes
+    self.probe = probe
+  }
+
+  func respond(to request: borrowing HTTPRequest, writer: inout HTTPResponseWriter) -> HTTPHandling {
+    let path = String(decoding: request.path, as: UTF8.self)
+    switch path {
+    case "/metrics":
+      writer.begin(.ok, contentType: "text/plain; version=0.0.4; charset=utf-8")
+      writer.append(registry.render())
+    // `/health` is for people and simple supervisors: it fails when a restart would help, and shows the rest.
+    case "/health", "/health/live":
+      let health = probe()
+      write(health, isGood: health.isLive, &writer)
+    case "/health/ready":
+      let health = probe()
+      write(health, isGood: health.isLive && health.isReady, &writer)
+    default:
+      if let route = routes.first(where: { $0.path == path }) {
+        route.respond(request, &writer)
+      } else {
+        writer.begin(.notFound, contentType: "text/plain")
+        writer.append("not found\n")
+      }
+    }
+    return .answered
+  }
+
+  private func write(_ health: Health, isGood: Bool, _ writer: inout HTTPResponseWriter) {
+    writer.begin(isGood ? .ok : .serviceUnavailable, contentType: "application/json")
+    writer.append(health.json)
+  }
 }

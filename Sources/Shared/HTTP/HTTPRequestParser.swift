@@ -40,24 +40,33 @@ public struct HTTPRequestParser: Sendable {
   }
 
   /// Offsets from the first byte; valid once `complete`.
-  public private(set) var path = 0..<0
+  public var path: Range<Int> { Int(pathStart)..<Int(pathEnd) }
   /// Without the `?`; empty when there is none.
-  public private(set) var query = 0..<0
+  public var query: Range<Int> { Int(queryStart)..<Int(queryEnd) }
   /// The header lines, each with its CRLF.
-  public private(set) var headerLines = 0..<0
+  public var headerLines: Range<Int> { Int(headerStart)..<Int(headerEnd) }
   /// Bytes of the request, body included.
-  public private(set) var byteCount = 0
+  public var byteCount: Int { Int(requestEnd) }
   public private(set) var isHead = false
   /// Whether the client speaks HTTP/1.0.
   public private(set) var isVersion10 = false
   /// Whether the client wants the connection to persist (RFC 9112 section 9.3).
   public var wantsPersistence: Bool { !saysClose && (!isVersion10 || saysKeepAlive) }
 
+  // Offsets are 32 bits wide, because every open connection holds a parser.
+  private var pathStart: Int32 = 0
+  private var pathEnd: Int32 = 0
+  private var queryStart: Int32 = 0
+  private var queryEnd: Int32 = 0
+  private var headerStart: Int32 = 0
+  private var headerEnd: Int32 = 0
+  private var requestEnd: Int32 = 0
+  private var nextLine: Int32 = 0
+  /// The announced length of the body, -1 when the request says nothing about it.
+  private var contentLength: Int32 = -1
+  private var headerLineCount: Int16 = 0
   private enum Stage { case requestLine, headers, body }
   private var stage = Stage.requestLine
-  private var lineStart = 0
-  private var headerLineCount = 0
-  private var contentLength: Int?
   private var hasHost = false
   private var saysClose = false
   private var saysKeepAlive = false
@@ -69,6 +78,7 @@ public struct HTTPRequestParser: Sendable {
     do throws(Failure) {
       while stage != .body {
         guard let end = try lineEnd(bytes) else { return .incomplete }
+        let lineStart = Int(nextLine)
         // The line without its CRLF.
         let line = UnsafeRawBufferPointer(rebasing: bytes[lineStart..<end - 1])
         switch stage {
@@ -76,15 +86,15 @@ public struct HTTPRequestParser: Sendable {
           // RFC 9112 section 2.2: one empty line before the request line is forgiven.
           if line.isEmpty && lineStart == 0 { break }
           try parseRequestLine(line)
-          headerLines = end + 1..<end + 1
+          headerStart = Int32(end + 1)
           stage = .headers
         case .headers where line.isEmpty: try endHead(at: end + 1)
         case .headers: try parseHeader(line)
         case .body: break
         }
-        lineStart = end + 1
+        nextLine = Int32(end + 1)
       }
-      return bytes.count >= byteCount ? .complete : .incomplete
+      return bytes.count >= Int(requestEnd) ? .complete : .incomplete
     } catch {
       return .failed(error)
     }
@@ -92,6 +102,7 @@ public struct HTTPRequestParser: Sendable {
 
   /// The offset of the line feed that ends the current line, nil when it has not come yet.
   private func lineEnd(_ bytes: UnsafeRawBufferPointer) throws(Failure) -> Int? {
+    let lineStart = Int(nextLine)
     let limit = stage == .requestLine ? lineStart + Self.maximumRequestLineBytes : Self.maximumHeadBytes
     let available = min(bytes.count, limit) - lineStart
     guard available > 0, let start = bytes.baseAddress else {
@@ -148,9 +159,10 @@ public struct HTTPRequestParser: Sendable {
     if let mark = memchr(line.baseAddress! + start, 0x3f, pathEnd - start) {
       pathEnd = UnsafeRawPointer(mark) - line.baseAddress!
     }
-    path = lineStart + start..<lineStart + pathEnd
-    let queryStart = min(pathEnd + 1, target.upperBound)
-    query = lineStart + queryStart..<lineStart + target.upperBound
+    self.pathStart = nextLine + Int32(start)
+    self.pathEnd = nextLine + Int32(pathEnd)
+    queryStart = nextLine + Int32(min(pathEnd + 1, target.upperBound))
+    queryEnd = nextLine + Int32(target.upperBound)
   }
 
   /// `field-name ":" OWS field-value OWS`; no blank before the colon, no continuation lines (RFC 9112 section 5).
@@ -188,12 +200,12 @@ public struct HTTPRequestParser: Sendable {
   /// One decimal number, once: lists and repetitions are how requests are smuggled (RFC 9112 section 6.3).
   private mutating func parseContentLength(_ line: UnsafeRawBufferPointer, from start: Int) throws(Failure) {
     let digits = HTTPHeaderLines.trimmed(line, start..<line.count)
-    guard contentLength == nil, !digits.isEmpty else { throw .malformed }
-    var value = 0
+    guard contentLength < 0, !digits.isEmpty else { throw .malformed }
+    var value: Int32 = 0
     for index in digits {
       guard Self.isDigit(line[index]) else { throw .malformed }
       // Saturates far above the limit instead of overflowing.
-      value = min(value * 10 + Int(line[index] - 0x30), 1 << 40)
+      value = min(value * 10 + Int32(line[index] - 0x30), 1 << 24)
     }
     contentLength = value
   }
@@ -201,10 +213,10 @@ public struct HTTPRequestParser: Sendable {
   private mutating func endHead(at end: Int) throws(Failure) {
     // RFC 9112 section 3.2: HTTP/1.1 requests name their host.
     guard hasHost || isVersion10 else { throw .malformed }
-    let body = contentLength ?? 0
+    let body = max(contentLength, 0)
     guard body <= Self.maximumBodyBytes else { throw .bodyTooLarge }
-    headerLines = headerLines.lowerBound..<lineStart
-    byteCount = end + body
+    headerEnd = nextLine
+    requestEnd = Int32(end) + body
     stage = .body
   }
 

@@ -11,6 +11,13 @@ public protocol EventHandler: AnyObject {
   func handle(events: UInt32, loop: EventLoop)
 }
 
+/// What the readiness of many alike descriptors is given to, on the loop's thread: the owner keeps their state in a
+/// table, and the loop hands back the entry's index and generation instead of keeping an object for each.
+public protocol EventTable: AnyObject {
+  /// `events` is the EPOLL* bit set. The entry may have been reused since the event was fetched: compare generations.
+  func handle(events: UInt32, index: UInt32, generation: UInt32)
+}
+
 /// The loop of one thread. Not Sendable: other threads talk to it through its mailbox.
 public final class EventLoop {
   /// Names one registration. Ids are never reused, so an event that was fetched before its descriptor was closed, and
@@ -26,6 +33,14 @@ public final class EventLoop {
     var descriptor: Int32
   }
 
+  /// Names an EventTable of this loop.
+  public struct TableNumber: Equatable {
+    fileprivate let tag: UInt64
+  }
+
+  /// Entries of one table: the index has 24 bits of the event's user data.
+  public static let maximumTableEntries = 1 << 24
+
   /// Events fetched by one epoll_wait: enough to amortise the call, small enough to keep timers punctual.
   private static let eventsPerWait = 256
 
@@ -33,6 +48,7 @@ public final class EventLoop {
   private var slots: [Slot] = []
   private var freeSlots: [UInt32] = []
   private var nextID: UInt32 = 1
+  private var tables: [(any EventTable)?] = []
   private var timers = TimerHeap()
   private var afterBatch: [() -> Void] = []
   private var isStopping = false
@@ -53,7 +69,49 @@ public final class EventLoop {
     else { throw SystemError("epoll_ctl") }
   }
 
+  // User data of an event: 8 bits table (0: single descriptors, 255: the mailbox), 32 bits generation, 24 bits index.
   private static let mailboxTag = UInt64.max
+  private static let tableShift: UInt64 = 56
+  private static let generationShift: UInt64 = 24
+  private static let maximumTables = 254
+
+  private static func tag(index: UInt32, generation: UInt32) -> UInt64 {
+    UInt64(generation) << generationShift | UInt64(index)
+  }
+
+  /// Adds a table; the loop holds it until `removeTable`.
+  public func addTable(_ table: any EventTable) -> TableNumber {
+    let index: Int
+    if let free = tables.firstIndex(where: { $0 == nil }) {
+      tables[free] = table
+      index = free
+    } else {
+      precondition(tables.count < Self.maximumTables, "too many event tables on one loop")
+      tables.append(table)
+      index = tables.count - 1
+    }
+    return TableNumber(tag: UInt64(index + 1) << Self.tableShift)
+  }
+
+  /// Lets a table go; its descriptors must be closed.
+  public func removeTable(_ number: TableNumber) { tables[Int(number.tag >> Self.tableShift) - 1] = nil }
+
+  /// Watches a table's descriptor. Closing it ends that, if it has no duplicate (epoll(7)).
+  public func watch(_ descriptor: Int32, events: UInt32, table: TableNumber, index: UInt32, generation: UInt32)
+    throws(SystemError)
+  {
+    let tag = table.tag | Self.tag(index: index, generation: generation)
+    guard clinux_epoll_ctl(epoll.number, EPOLL_CTL_ADD, descriptor, events, tag) == 0 else {
+      throw SystemError("epoll_ctl")
+    }
+  }
+
+  /// Changes the watched bits of a table's descriptor.
+  public func rewatch(_ descriptor: Int32, events: UInt32, table: TableNumber, index: UInt32, generation: UInt32) {
+    let tag = table.tag | Self.tag(index: index, generation: generation)
+    let result = clinux_epoll_ctl(epoll.number, EPOLL_CTL_MOD, descriptor, events, tag)
+    precondition(result == 0, "epoll_ctl of a watched descriptor failed")
+  }
 
   /// Watches a descriptor for the EPOLL* bits. The caller keeps owning it and deregisters before closing.
   public func register(_ descriptor: Int32, events: UInt32, handler: any EventHandler) throws(SystemError)
@@ -69,7 +127,7 @@ public final class EventLoop {
     let id = nextID
     nextID = nextID == UInt32.max - 1 ? 1 : nextID + 1
     guard
-      clinux_epoll_ctl(epoll.number, EPOLL_CTL_ADD, descriptor, events, UInt64(id) << 32 | UInt64(slot)) == 0
+      clinux_epoll_ctl(epoll.number, EPOLL_CTL_ADD, descriptor, events, Self.tag(index: slot, generation: id)) == 0
     else {
       let error = SystemError("epoll_ctl")
       freeSlots.append(slot)
@@ -83,7 +141,7 @@ public final class EventLoop {
   public func modify(_ registration: Registration, events: UInt32) {
     let slot = slots[Int(registration.slot)]
     precondition(slot.id == registration.id, "stale registration")
-    let tag = UInt64(registration.id) << 32 | UInt64(registration.slot)
+    let tag = Self.tag(index: registration.slot, generation: registration.id)
     let result = clinux_epoll_ctl(epoll.number, EPOLL_CTL_MOD, slot.descriptor, events, tag)
     precondition(result == 0, "epoll_ctl of a registered descriptor failed")
   }
@@ -135,8 +193,15 @@ public final class EventLoop {
       mailbox.drain(loop: self)
       return
     }
-    let slot = slots[Int(UInt32(truncatingIfNeeded: tag))]
-    guard slot.id == UInt32(tag >> 32), let handler = slot.handler else { return }
+    let table = Int(tag >> Self.tableShift)
+    let generation = UInt32(truncatingIfNeeded: tag >> Self.generationShift)
+    let index = UInt32(tag & UInt64(Self.maximumTableEntries - 1))
+    if table != 0 {
+      tables[table - 1]?.handle(events: event.pointee.events, index: index, generation: generation)
+      return
+    }
+    let slot = slots[Int(index)]
+    guard slot.id == generation, let handler = slot.handler else { return }
     handler.handle(events: event.pointee.events, loop: self)
   }
 
