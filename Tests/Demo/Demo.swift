@@ -30,7 +30,8 @@ struct Demo {
       let site = try Site(settings, in: directory)
       let seed = UInt64.random(in: 1...999_999)
       let swarm = SwarmSimulator(
-        SwarmPlan(users: users, torrents: torrents, seed: seed, usesIPv6: hasIPv6()), endpoints: site.endpoints)
+        SwarmPlan(users: users, torrents: torrents, seed: seed, usesIPv6: LoopbackEndpoint.hasIPv6),
+        endpoints: site.endpoints)
       let demo = Demo(site: site, swarm: swarm)
       let equal = try await demo.show(seed: seed)
       if keep { try demo.leave() } else { try await demo.stop() }
@@ -120,7 +121,7 @@ struct Demo {
 
   private func compare() async throws -> Bool {
     var failure: String?
-    do { try await site.awaitEqual(to: swarm.ledger) } catch { failure = "\(error)" }
+    do { try await site.awaitEqual(to: swarm) } catch { failure = "\(error)" }
     screen.row(["user", "uploaded", "announced", "downloaded", "announced", "seed time", "announced", ""])
     for passkey in swarm.passkeys {
       let report = try await site.json(UserReport.self, ["query", "user", passkey])
@@ -178,10 +179,5 @@ struct Demo {
     screen.line("announce URL for a client: http://127.0.0.1:\(site.endpoints.httpPort)/announce/\(swarm.passkeys[0])")
     screen.line("                           udp://127.0.0.1:\(site.endpoints.udpPort)/announce/\(swarm.passkeys[0])")
     screen.line("sh \(script)   stops everything and removes the directory")
-  }
-
-  /// Whether ::1 is there.
-  private static func hasIPv6() -> Bool {
-    (try? ClientSocket(.v6(9), udp: true)) != nil
   }
 }

@@ -15,6 +15,9 @@ public struct LoopbackEndpoint: Hashable, Sendable {
   public static func v4(_ port: UInt16) -> LoopbackEndpoint { LoopbackEndpoint(IPAddress("127.0.0.1")!, port: port) }
   public static func v6(_ port: UInt16) -> LoopbackEndpoint { LoopbackEndpoint(IPAddress("::1")!, port: port) }
 
+  /// Whether this machine has ::1.
+  public static let hasIPv6 = (try? ClientSocket(.v6(9), udp: true)) != nil
+
   /// `host:port` as a URL wants it.
   public var authority: String { address.family == .v4 ? "\(address):\(port)" : "[\(address)]:\(port)" }
 

@@ -1,6 +1,7 @@
 // ProcessGuard: a shell that outlives us for a moment. When a test process or the demo dies, by whatever signal, it
 // kills the children that are left and removes their directories. One per process; any thread.
 
+import CLinux
 import Glibc
 import Shared
 import Synchronization

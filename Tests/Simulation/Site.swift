@@ -189,27 +189,36 @@ public final class Site {
     consumer?.leaveRunning()
   }
 
+  /// What a run may lose: a tracker that is killed takes announces with it whose bytes the next ones bring again.
+  public enum Comparison: Sendable { case everything, allButEvents }
+
   /// How every user's report differs from the ledger, one line each; empty when nothing does.
-  public func differences(from ledger: Ledger) async throws -> [String] {
+  public func differences(
+    from ledger: Ledger, _ comparison: Comparison = .everything
+  ) async throws -> [String] {
     var lines: [String] = []
     for (passkey, totals) in ledger.users.sorted(by: { $0.key < $1.key }) {
-      let report = try await json(UserReport.self, ["query", "user", passkey])
+      var report = try await json(UserReport.self, ["query", "user", passkey])
+      if comparison == .allButEvents { report.events = totals.events }
       lines += report.differences(from: totals).map { "\(passkey.prefix(8)): \($0)" }
     }
     return lines
   }
 
-  /// Waits until every user's report equals the ledger, and fails with what differs.
-  public func awaitEqual(to ledger: Ledger, within seconds: Double = 30) async throws {
+  /// Waits until every user's report equals what the swarm announced, and fails with what differs and the seed.
+  public func awaitEqual(
+    to swarm: SwarmSimulator, _ comparison: Comparison = .everything, within seconds: Double = 30
+  ) async throws {
     var last: [String] = []
     do {
       try await eventually("every user's totals equal the ledger", within: seconds) {
         // A verb that is refused (no database yet) is not equal yet.
-        do { last = try await self.differences(from: ledger) } catch { last = ["\(error)"] }
+        do { last = try await self.differences(from: swarm.ledger, comparison) } catch { last = ["\(error)"] }
         return last.isEmpty
       }
     } catch {
-      throw HarnessError("totals differ from the ledger:\n\(last.joined(separator: "\n"))\n\(logs)")
+      throw HarnessError(
+        "totals differ from the ledger (seed \(swarm.seed)):\n\(last.joined(separator: "\n"))\n\(logs)")
     }
   }
 

@@ -119,9 +119,24 @@ public final class SwarmSimulator {
   private static let earlyNanoseconds: ClosedRange<UInt64> = 50_000_000...400_000_000
   private var lastBeat: Int64 = 0
 
+  /// What to run again when a run has failed.
+  public var seed: UInt64 { random.seed }
+
   /// Enters what a test put on the stream itself.
   public func enter(uploaded: UInt64, for passkey: String, torrent: InfoHash) {
     ledger.enter(uploaded: uploaded, for: passkey, torrent: torrent)
+  }
+
+  /// Every client that is there moves some bytes and says so: nothing that a later announce could not say again.
+  public func quietWave() throws(HarnessError) {
+    for client in clients where client.hasStarted && !client.isDone {
+      client.announcement.event = .none
+      client.announcement.uploaded += UInt64.random(in: 0...1 << 31, using: &random)
+      let amount = UInt64.random(in: 0...client.announcement.left / 2, using: &random)
+      client.announcement.left -= amount
+      client.announcement.downloaded += amount
+      try announce(client)
+    }
   }
 
   /// The clients that are left say goodbye.
