@@ -166,14 +166,16 @@ extension EndpointList {
     }
     // A large one: as many strata as stretches, in each a stretch from a random start, around its end.
     let strata = (wanted + excluded.count + Self.stretchLength - 1) / Self.stretchLength
-    var lower = 0
-    for stratum in 1...strata {
-      let upper = population * stratum / strata
+    // The last of them gives less than a whole stretch: which one that is, is drawn too.
+    let first = lottery.below(strata)
+    for turn in 0..<strata {
+      let stratum = first + turn < strata ? first + turn : first + turn - strata
+      let lower = population * stratum / strata
+      let upper = population * (stratum + 1) / strata
       let start = lower + lottery.below(upper - lower)
       let end = start + Self.stretchLength
       copy.append(start..<min(end, upper), each)
       if end > upper { copy.append(lower..<lower + (end - upper), each) }
-      lower = upper
     }
     return copy.copied
   }
