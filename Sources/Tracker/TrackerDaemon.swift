@@ -63,7 +63,7 @@ final class TrackerDaemon {
     for (number, sockets) in sockets.enumerated() {
       let plan = WorkerPlan(
         number: number, mailbox: try EventLoopMailbox(), udpSockets: sockets.udp, udpRules: udpRules, store: store,
-        push: hooks.push, resolver: hooks.resolver, rules: rules, metrics: metrics)
+        push: hooks.push, rules: rules, metrics: metrics)
       workers.append(try WorkerThread(plan))
     }
     expiry = try SwarmExpiry(store: store, storage: config.storage, metrics: metrics)

@@ -13,7 +13,6 @@ struct WorkerPlan: Sendable {
   var udpRules: UDPRules?
   var store: SwarmStore
   var push: (any AnnounceRecordSink)?
-  var resolver: PasskeyResolver?
   var rules: PipelineRules
   var metrics: MetricRegistry
 }
@@ -25,7 +24,7 @@ final class Worker {
 
   init(_ plan: WorkerPlan, loop: EventLoop) throws(SystemError) {
     let pipeline = AnnouncePipeline(
-      store: plan.store, push: plan.push, resolver: plan.resolver, rules: plan.rules, mailbox: plan.mailbox)
+      store: plan.store, push: plan.push, rules: plan.rules, mailbox: plan.mailbox)
     self.pipeline = pipeline
     if let rules = plan.udpRules, !plan.udpSockets.isEmpty {
       udp = try UDPFrontend(

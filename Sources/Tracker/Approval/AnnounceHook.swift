@@ -9,8 +9,8 @@ struct AnnounceContext {
   let time: BatchTime
   /// The user, when a passkey came along.
   let user: UserKey?
-  /// Whether the request may wait for an answer from outside. When it may not, a hook decides with what it has.
-  let mayPark: Bool
+  /// The hash for everything but users.
+  let hasher: KeyedHash
   /// What the reply will say, whole seconds.
   var intervalSeconds: UInt32
   var minIntervalSeconds: UInt32
@@ -20,8 +20,9 @@ struct AnnounceContext {
 enum HookVerdict {
   case proceed
   case refuse(Refusal)
-  /// Only the outside knows: park the request and look its passkey up.
-  case lookUpPasskey
+  /// Only Redis knows: have it looked up while the request is parked. When that has been done and gave no answer,
+  /// `otherwise` is the decision: a refusal, or nil to let it pass.
+  case lookUp(MembershipQuestion, otherwise: Refusal?)
 }
 
 /// A rule of the config.

@@ -1,11 +1,9 @@
-// ApprovalCache: which users were approved or refused, and when. Read by every worker for every announce, written by the
-// resolver thread. Striped locks, held for one probe.
+// ApprovalCache: who was approved or refused, and when. Read by every worker for every announce, written by the resolver
+// thread. Striped locks, held for one probe.
 //
-// A verdict holds for its time to live and for the epoch it was asked in: when the set of passkeys changes, the epoch
-// does, and every user is asked about again at his next announce.
+// A verdict holds for its time to live and for the epoch it was asked in: when the set in Redis changes, the epoch does,
+// and everybody is asked about again at his next announce. What the origin said is not in the set, so only time ends it.
 
-import CLinux
-import Glibc
 import Shared
 import Synchronization
 
@@ -15,8 +13,12 @@ final class ApprovalCache: Sendable {
     case approved
     case refused
   }
+  enum Source: Sendable {
+    case redis
+    case origin
+  }
   /// What the cache knows.
-  enum Knowledge {
+  enum Knowledge: Equatable {
     case fresh(Verdict)
     /// Out of date: to be asked again, and to be used when nobody answers.
     case stale(Verdict)
@@ -26,27 +28,29 @@ final class ApprovalCache: Sendable {
   private struct Entry {
     var key: UserKey
     var askedSeconds: UInt32
-    /// Bit 0: occupied. Bit 1: approved. The rest: the epoch.
+    /// Bit 0: occupied. Bit 1: approved. Bit 2: the origin said so. The rest: the epoch.
     var state: UInt32
 
     var isOccupied: Bool { state & 1 != 0 }
     var verdict: Verdict { state & 2 != 0 ? .approved : .refused }
-    var epoch: UInt32 { state >> 2 }
+    var source: Source { state & 4 != 0 ? .origin : .redis }
+    var epoch: UInt32 { state >> 3 }
   }
+  private static let epochMask = UInt32.max >> 3
 
   private struct Stripe: ~Copyable {
-    var entries: [Entry]
+    var entries = [Entry](repeating: vacant, count: 16)
     var count = 0
     var refusedCount = 0
   }
   private final class StripeBox: Sendable {
-    let stripe = Mutex(Stripe(entries: [Entry](repeating: StripeBox.empty, count: 16)))
-    static let empty = Entry(key: UserKey(high: 0, low: 0), askedSeconds: 0, state: 0)
+    let stripe = Mutex(Stripe())
   }
+  private static let vacant = Entry(key: UserKey(high: 0, low: 0), askedSeconds: 0, state: 0)
 
   /// Enough stripes that workers hardly meet.
   private static let stripeCount = 64
-  /// Refused users remembered per stripe, 65,536 in all. They are anybody's invention, so their number must have an end;
+  /// Refused keys remembered per stripe, 65,536 in all. They are anybody's invention, so their number must have an end;
   /// one more clears the stripe's refusals, which costs a look-up each and nothing else.
   static let maximumRefusedPerStripe = 1024
 
@@ -64,26 +68,47 @@ final class ApprovalCache: Sendable {
   /// The epoch to store a verdict under: taken before the question is asked.
   var epoch: UInt32 { currentEpoch.load(ordering: .acquiring) }
 
-  /// Makes every verdict stale.
+  /// Makes every verdict of Redis stale.
   func invalidate() { currentEpoch.wrappingAdd(1, ordering: .acquiringAndReleasing) }
 
   @inline(__always)
   private func stripe(of key: UserKey) -> StripeBox { stripes[Int(key.low >> 58)] }
 
-  func knowledge(of key: UserKey, nowSeconds: UInt32) -> Knowledge {
-    let epoch = epoch & (.max >> 2)
-    let found = stripe(of: key).stripe.withLock { stripe in
+  private func entry(of key: UserKey) -> Entry? {
+    stripe(of: key).stripe.withLock { stripe in
       let entry = stripe.entries[Self.slot(of: key, in: stripe.entries)]
       return entry.isOccupied ? entry : nil
     }
-    guard let found else { return .nothing }
-    let lifetime = found.verdict == .approved ? approvedSeconds : refusedSeconds
-    let isFresh = found.epoch == epoch && nowSeconds &- found.askedSeconds < lifetime
-    return isFresh ? .fresh(found.verdict) : .stale(found.verdict)
   }
 
-  func remember(_ verdict: Verdict, for key: UserKey, epoch: UInt32, nowSeconds: UInt32) {
-    let state = (epoch & (.max >> 2)) << 2 | (verdict == .approved ? 2 : 0) | 1
+  private func isYoung(_ entry: Entry, _ nowSeconds: UInt32) -> Bool {
+    nowSeconds &- entry.askedSeconds < (entry.verdict == .approved ? approvedSeconds : refusedSeconds)
+  }
+
+  @inline(__always)
+  func knowledge(of key: UserKey, nowSeconds: UInt32) -> Knowledge {
+    let epoch = epoch & Self.epochMask
+    guard let entry = entry(of: key) else { return .nothing }
+    let isCurrent = entry.epoch == epoch || (entry.source == .origin && entry.verdict == .approved)
+    return isCurrent && isYoung(entry, nowSeconds) ? .fresh(entry.verdict) : .stale(entry.verdict)
+  }
+
+  /// What the origin said of a key, while its time has not run out.
+  func originVerdict(of key: UserKey, nowSeconds: UInt32) -> Verdict? {
+    guard let entry = entry(of: key), entry.source == .origin, isYoung(entry, nowSeconds) else { return nil }
+    return entry.verdict
+  }
+
+  /// Whether the key was approved within the time to live, in whatever epoch.
+  func wasApproved(_ key: UserKey, nowSeconds: UInt32) -> Bool {
+    guard let entry = entry(of: key) else { return false }
+    return entry.verdict == .approved && isYoung(entry, nowSeconds)
+  }
+
+  func remember(
+    _ verdict: Verdict, for key: UserKey, from source: Source = .redis, epoch: UInt32, nowSeconds: UInt32
+  ) {
+    let flags: UInt32 = (verdict == .approved ? 2 : 0) | (source == .origin ? 4 : 0) | 1
     stripe(of: key).stripe.withLock { stripe in
       if verdict == .refused && stripe.refusedCount >= Self.maximumRefusedPerStripe {
         Self.rebuild(&stripe, keeping: { $0.verdict == .approved })
@@ -94,11 +119,12 @@ final class ApprovalCache: Sendable {
       if !old.isOccupied { stripe.count += 1 }
       if old.isOccupied && old.verdict == .refused { stripe.refusedCount -= 1 }
       if verdict == .refused { stripe.refusedCount += 1 }
-      stripe.entries[slot] = Entry(key: key, askedSeconds: nowSeconds, state: state)
+      stripe.entries[slot] = Entry(
+        key: key, askedSeconds: nowSeconds, state: (epoch & Self.epochMask) << 3 | flags)
     }
   }
 
-  /// Forgets users nobody has asked for since `cutoffSeconds`.
+  /// Forgets keys that were last asked about before `cutoffSeconds`.
   func expire(before cutoffSeconds: UInt32) {
     for box in stripes {
       box.stripe.withLock { stripe in
@@ -107,8 +133,8 @@ final class ApprovalCache: Sendable {
     }
   }
 
-  /// Users remembered, approved and refused.
-  var count: Int { stripes.reduce(0) { $0 + $1.stripe.withLock { $0.count } } }
+  /// Keys remembered, approved and refused.
+  var count: Int { stripes.reduce(0) { sum, box in sum + box.stripe.withLock { $0.count } } }
 
   /// The slot of a key, or the free one where it belongs.
   private static func slot(of key: UserKey, in entries: [Entry]) -> Int {
@@ -121,8 +147,8 @@ final class ApprovalCache: Sendable {
   private static func rebuild(_ stripe: inout Stripe, keeping isKept: (Entry) -> Bool) {
     let kept = stripe.entries.filter { $0.isOccupied && isKept($0) }
     var capacity = 16
-    while (kept.count + 1) * 4 > capacity * 2 { capacity *= 2 }
-    stripe.entries = [Entry](repeating: StripeBox.empty, count: capacity)
+    while (kept.count + 1) * 2 > capacity { capacity *= 2 }
+    stripe.entries = [Entry](repeating: vacant, count: capacity)
     stripe.count = kept.count
     stripe.refusedCount = 0
     for entry in kept {

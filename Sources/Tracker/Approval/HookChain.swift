@@ -6,7 +6,7 @@ import Shared
 /// What `prehooks` and `posthooks` became. A new hook is one file and one line in `make`.
 final class HookChain {
   private var hooks: [any AnnounceHook] = []
-  private(set) var resolver: PasskeyResolver?
+  private(set) var resolvers: [MembershipResolver] = []
   private(set) var push: (any AnnounceRecordSink)?
 
   init(config: TrackerConfig, metrics: MetricRegistry) throws {
@@ -17,9 +17,9 @@ final class HookChain {
     switch hook {
     case .passkeyApproval(let options): hooks.append(try passkeyApproval(options, metrics))
     case .trafficPush: break
-    case .clientApproval: break
-    case .torrentApproval: break
-    case .intervalVariation: break
+    case .clientApproval(let options): hooks.append(ClientApproval(options))
+    case .torrentApproval(let options): hooks.append(TorrentApproval(options))
+    case .intervalVariation(let options): hooks.append(IntervalVariation(options))
     }
   }
 
@@ -27,8 +27,17 @@ final class HookChain {
     let cache = ApprovalCache(
       approvedSeconds: UInt32(clamping: options.cacheTTL.wholeSeconds),
       refusedSeconds: UInt32(clamping: options.negativeCacheTTL.wholeSeconds))
-    resolver = try PasskeyResolver(options: options, cache: cache, metrics: metrics)
-    return PasskeyApproval(cache: cache)
+    let origin = options.httpURL.flatMap {
+      OriginCheck(
+        url: $0, apiKeyHeader: options.httpAPIKeyHeader, apiKey: options.httpAPIKey,
+        timeoutSeconds: Double(options.httpTimeout.wholeMilliseconds) / 1000)
+    }
+    let resolver = try MembershipResolver(
+      rules: MembershipRules(
+        endpoint: try RedisEndpoint(url: options.redisBroker), timeouts: RedisTimeouts(forApproval: options.timeouts),
+        setKey: options.setKey, name: "passkey", origin: origin), cache: cache, metrics: metrics)
+    resolvers.append(resolver)
+    return PasskeyApproval(resolver: resolver)
   }
 
   /// What the workers' pipelines follow.
@@ -44,8 +53,25 @@ final class HookChain {
   }
 
   /// Starts the hooks' threads. Before the workers'.
-  func start() throws(SystemError) { try resolver?.start() }
+  func start() throws(SystemError) {
+    for resolver in resolvers { try resolver.start() }
+  }
 
   /// Ends them. After the workers'.
-  func stop() { resolver?.stop() }
+  func stop() {
+    for resolver in resolvers { resolver.stop() }
+  }
+}
+
+extension RedisTimeouts {
+  /// A client waits for the answer: what takes longer than this is no answer to it, and "try again" is a better one.
+  private static let maximumApprovalMilliseconds = 2000
+
+  /// The timeouts of a hook's options, for questions that announces wait for.
+  init(forApproval options: RedisTimeoutOptions) {
+    func limited(_ duration: Duration) -> Int { min(duration.wholeMilliseconds, Self.maximumApprovalMilliseconds) }
+    self.init(
+      connectMilliseconds: limited(options.connect), readMilliseconds: limited(options.read),
+      writeMilliseconds: limited(options.write))
+  }
 }

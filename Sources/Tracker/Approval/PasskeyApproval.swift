@@ -1,25 +1,27 @@
 // PasskeyApproval: the hook `passkey approval`. Decides from the cache; what the cache does not know is looked up by the
-// resolver thread while the request is parked.
+// resolver's thread while the request is parked.
 
 import Shared
 
 /// Who may announce, by passkey.
 final class PasskeyApproval: AnnounceHook {
-  let cache: ApprovalCache
+  private let resolver: MembershipResolver
 
-  init(cache: ApprovalCache) { self.cache = cache }
+  init(resolver: MembershipResolver) { self.resolver = resolver }
 
   func check(_ request: borrowing AnnounceRequest, _ context: inout AnnounceContext) -> HookVerdict {
-    guard let user = context.user else { return .refuse(.missingPasskey) }
-    switch cache.knowledge(of: user, nowSeconds: context.time.monotonicSeconds) {
+    guard let user = context.user, let passkey = request.passkey else { return .refuse(.missingPasskey) }
+    switch resolver.cache.knowledge(of: user, nowSeconds: context.time.monotonicSeconds) {
     case .fresh(.approved): return .proceed
     case .fresh(.refused): return .refuse(.unapprovedPasskey)
-    case .stale(let verdict):
-      if context.mayPark { return .lookUpPasskey }
-      // Redis is away: whom the cache knows goes on; a stale no may have become a yes, so it says "try again".
-      return verdict == .approved ? .proceed : .refuse(.tryAgain)
-    case .nothing:
-      return context.mayPark ? .lookUpPasskey : .refuse(.tryAgain)
+    // Redis is away: whom the cache knows goes on.
+    case .stale(.approved): return .lookUp(question(passkey, user), otherwise: nil)
+    // A stale no may have become a yes.
+    case .stale(.refused), .nothing: return .lookUp(question(passkey, user), otherwise: .tryAgain)
     }
+  }
+
+  private func question(_ passkey: Passkey, _ user: UserKey) -> MembershipQuestion {
+    MembershipQuestion(resolver: resolver, key: user, member: .passkey(passkey))
   }
 }

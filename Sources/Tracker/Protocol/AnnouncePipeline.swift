@@ -19,8 +19,8 @@ struct BatchTime {
 
 /// A frontend that can answer a request later.
 protocol ParkedRequestReceiver: AnyObject {
-  /// The lookup a parked request waited for has ended: announce it again (with no origin: it may not park twice) and
-  /// write the result. On the worker's thread.
+  /// The look-up a parked request waited for has ended: announce it again, with the same origin, and write the result.
+  /// On the worker's thread.
   func resume(_ request: AnnounceRequest, origin: RequestOrigin)
 }
 
@@ -40,8 +40,7 @@ final class AnnouncePipeline {
 
   private let store: SwarmStore
   private let push: (any AnnounceRecordSink)?
-  private let resolver: PasskeyResolver?
-  private let resolverWorker: Int
+  private let mailbox: EventLoopMailbox
   private let rules: PipelineRules
   private var lottery: PeerLottery
   private var parking = ParkingLot()
@@ -53,19 +52,14 @@ final class AnnouncePipeline {
 
   /// `mailbox` is the worker's: answers of the resolver come through it.
   init(
-    store: SwarmStore, push: (any AnnounceRecordSink)?, resolver: PasskeyResolver?, rules: PipelineRules,
-    mailbox: EventLoopMailbox
+    store: SwarmStore, push: (any AnnounceRecordSink)?, rules: PipelineRules, mailbox: EventLoopMailbox
   ) {
     self.store = store
     self.push = push
-    self.resolver = resolver
+    self.mailbox = mailbox
     self.rules = rules
     lottery = PeerLottery(seed: Clock.unixNanoseconds())
     records = .allocate(capacity: Self.recordCapacity)
-    resolverWorker =
-      resolver?.addWorker { users in
-        mailbox.post { loop in (loop.context as? Worker)?.pipeline.resumeParked(users) }
-      } ?? 0
   }
 
   deinit { records.deallocate() }
@@ -73,19 +67,22 @@ final class AnnouncePipeline {
   /// Requests that wait for a look-up.
   var parkedCount: Int { parking.count }
 
-  /// Puts one announce through. With an origin the request may be parked: the receiver is then called later.
+  /// Puts one announce through. It may be parked: the receiver that the origin names is then called later.
   func announce(
-    _ request: borrowing AnnounceRequest, origin: RequestOrigin?, time: BatchTime, reply: inout AnnounceReply
+    _ request: borrowing AnnounceRequest, origin: RequestOrigin, time: BatchTime, reply: inout AnnounceReply
   ) -> AnnounceOutcome {
     let user = request.passkey.map { store.hasher.userKey($0) }
     var context = AnnounceContext(
-      time: time, user: user, mayPark: origin != nil, intervalSeconds: rules.intervalSeconds,
+      time: time, user: user, hasher: store.hasher, intervalSeconds: rules.intervalSeconds,
       minIntervalSeconds: rules.minIntervalSeconds)
-    for hook in rules.hooks {
-      switch hook.check(request, &context) {
+    for number in rules.hooks.indices {
+      switch rules.hooks[number].check(request, &context) {
       case .proceed: continue
       case .refuse(let refusal): return .refused(refusal)
-      case .lookUpPasskey: return park(request, context, origin: origin)
+      case .lookUp(let question, let otherwise):
+        // Each hook may have one look-up per request; what is not decided then is decided with what there is.
+        if request.lookedUp & 1 << UInt32(number) == 0 { return park(request, question, hook: number, origin) }
+        if let otherwise { return .refused(otherwise) }
       }
     }
     reply.intervalSeconds = context.intervalSeconds
@@ -146,25 +143,24 @@ final class AnnouncePipeline {
   // MARK: parking
 
   private func park(
-    _ request: borrowing AnnounceRequest, _ context: AnnounceContext, origin: RequestOrigin?
+    _ request: borrowing AnnounceRequest, _ question: MembershipQuestion, hook number: Int, _ origin: RequestOrigin
   ) -> AnnounceOutcome {
-    guard let origin, let resolver, let passkey = request.passkey, let user = context.user else {
-      return .refused(.internalError)
-    }
-    switch parking.park(copy request, user: user, origin: origin) {
+    var parked = copy request
+    parked.lookedUp |= 1 << UInt32(number)
+    switch parking.park(parked, key: question.key, origin: origin) {
     case .full: return .refused(.tryAgain)
     case .joined: return .parked
     case .first:
-      if resolver.lookUp(passkey, user: user, worker: resolverWorker) { return .parked }
-      parking.removeAll(of: user)
+      if question.resolver.lookUp(question, for: mailbox) { return .parked }
+      parking.removeAll(of: question.key)
       return .refused(.tryAgain)
     }
   }
 
   /// Look-ups have ended: what waited for them goes on.
-  func resumeParked(_ users: [UserKey]) {
-    for user in users {
-      for parked in parking.removeAll(of: user) {
+  func resumeParked(_ keys: [UserKey]) {
+    for key in keys {
+      for parked in parking.removeAll(of: key) {
         switch parked.origin {
         case .udp: udpReceiver?.resume(parked.request, origin: parked.origin)
         case .http: httpReceiver?.resume(parked.request, origin: parked.origin)

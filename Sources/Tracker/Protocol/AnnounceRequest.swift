@@ -23,4 +23,6 @@ struct AnnounceRequest {
   var address = IPAddress(v4: 0)
   /// A second address of the other family that the client named (BEP 7), when the config allows that.
   var otherAddress: IPAddress?
+  /// Whether the request was parked for a look-up before, by the number of the hook (see AnnouncePipeline).
+  var lookedUp: UInt32 = 0
 }

@@ -1,4 +1,4 @@
-// ParkingLot: announces that wait for a passkey look-up, by user. One per worker, on its thread.
+// ParkingLot: announces that wait for a look-up, by what is looked up. One per worker, on its thread.
 
 import Shared
 
@@ -9,9 +9,9 @@ struct ParkingLot {
     let origin: RequestOrigin
   }
   enum Admission {
-    /// The first of its user: the caller asks for the look-up.
+    /// The first of its key: the caller asks for the look-up.
     case first
-    /// A look-up of this user is under way.
+    /// A look-up of this key is under way.
     case joined
     case full
   }
@@ -23,18 +23,18 @@ struct ParkingLot {
   private var waiting: [UserKey: [Parked]] = [:]
   private(set) var count = 0
 
-  mutating func park(_ request: AnnounceRequest, user: UserKey, origin: RequestOrigin) -> Admission {
+  mutating func park(_ request: AnnounceRequest, key: UserKey, origin: RequestOrigin) -> Admission {
     guard count < Self.capacity else { return .full }
     count += 1
-    let isFirst = waiting[user] == nil
-    waiting[user, default: []].append(Parked(request: request, origin: origin))
+    let isFirst = waiting[key] == nil
+    waiting[key, default: []].append(Parked(request: request, origin: origin))
     return isFirst ? .first : .joined
   }
 
-  /// Takes out everything of a user, in the order it came.
+  /// Takes out everything of a key, in the order it came.
   @discardableResult
-  mutating func removeAll(of user: UserKey) -> [Parked] {
-    let parked = waiting.removeValue(forKey: user) ?? []
+  mutating func removeAll(of key: UserKey) -> [Parked] {
+    let parked = waiting.removeValue(forKey: key) ?? []
     count -= parked.count
     return parked
   }

@@ -149,7 +149,7 @@ final class UDPFrontend: ParkedRequestReceiver {
     reply.peers = UDPWriter.sink(for: family, limit: rules.limit(request), in: target)
     var refused: Refusal?
     let length: Int
-    switch pipeline.announce(request, origin: nil, time: time, reply: &reply) {
+    switch pipeline.announce(request, origin: origin, time: time, reply: &reply) {
     case .accepted: length = UDPWriter.announce(reply, transactionID: transactionID, to: target)
     case .refused(let refusal):
       refused = refusal

@@ -1,0 +1,170 @@
+// MembershipResolver: asks Redis whether passkeys (or info hashes) the cache does not know are members of a set, and keeps
+// the cache honest when the set changes. Owns a thread and a cache; workers hand questions in and are told when the
+// answers are in the cache. Nobody waits for it.
+
+import Shared
+import Synchronization
+
+/// What a set is asked about.
+enum SetMember: Sendable {
+  case passkey(Passkey)
+  case infoHash(InfoHash)
+
+  /// The member as it stands in the set: the passkey, or 40 lower-case hex digits.
+  var text: String {
+    switch self {
+    case .passkey(let passkey): passkey.text
+    case .infoHash(let infoHash): infoHash.hex
+    }
+  }
+}
+
+/// One question, as a hook asks it.
+struct MembershipQuestion {
+  let resolver: MembershipResolver
+  let key: UserKey
+  let member: SetMember
+}
+
+/// What a resolver asks and how.
+struct MembershipRules: Sendable {
+  var endpoint: RedisEndpoint
+  var timeouts: RedisTimeouts
+  /// The Redis set.
+  var setKey: String
+  /// For logs and metrics: `passkey`, `torrent`.
+  var name: String
+  /// Asked about what the set does not have; nil: nobody.
+  var origin: OriginCheck?
+}
+
+/// The thread between a hook and Redis.
+final class MembershipResolver: Sendable {
+  /// A question that waits, and the worker that asked.
+  struct Waiting: Sendable {
+    let member: SetMember
+    let key: UserKey
+    let worker: EventLoopMailbox
+  }
+
+  /// Waiting questions, over all workers; more are turned away with "try again". A restart with a million users at once
+  /// stays far below it, because answers take milliseconds.
+  static let maximumWaiting = 262_144
+
+  let rules: MembershipRules
+  let cache: ApprovalCache
+  let metrics: MembershipMetrics
+  private let waiting = Mutex<[Waiting]>([])
+  private let mailbox: EventLoopMailbox
+  private let thread = Mutex<NamedThread?>(nil)
+  private let isReachable = Atomic<Bool>(false)
+
+  init(rules: MembershipRules, cache: ApprovalCache, metrics: MetricRegistry) throws(SystemError) {
+    self.rules = rules
+    self.cache = cache
+    self.metrics = MembershipMetrics(rules.name, cache: cache, metrics)
+    mailbox = try EventLoopMailbox()
+  }
+
+  /// Whether the last word from Redis was a good one.
+  var isReady: Bool { isReachable.load(ordering: .relaxed) }
+
+  /// Takes a question; the worker's parked requests of this key are resumed once, whatever happens. False when too many
+  /// are waiting already. Called on a worker's thread; never blocks.
+  func lookUp(_ question: MembershipQuestion, for worker: EventLoopMailbox) -> Bool {
+    let before: Int? = waiting.withLock { waiting in
+      guard waiting.count < Self.maximumWaiting else { return nil }
+      waiting.append(Waiting(member: question.member, key: question.key, worker: worker))
+      return waiting.count - 1
+    }
+    guard let before else { return false }
+    if before == 0 { mailbox.post { loop in (loop.context as? MembershipSession)?.answerAll() } }
+    return true
+  }
+
+  /// Takes out up to `limit` of the waiting. On the resolver's thread.
+  func takeWaiting(limit: Int) -> [Waiting] {
+    waiting.withLock { waiting in
+      let batch = Array(waiting.prefix(limit))
+      waiting.removeFirst(batch.count)
+      return batch
+    }
+  }
+
+  /// Tells the workers that these have been answered as well as they could be. Any thread.
+  func tell(_ answered: [Waiting]) {
+    var keys: [ObjectIdentifier: (worker: EventLoopMailbox, keys: [UserKey])] = [:]
+    for one in answered { keys[ObjectIdentifier(one.worker), default: (one.worker, [])].keys.append(one.key) }
+    for (worker, keys) in keys.values {
+      worker.post { loop in (loop.context as? Worker)?.pipeline.resumeParked(keys) }
+    }
+  }
+
+  func start() throws(SystemError) {
+    var started: NamedThread? = try NamedThread(name: "resolve-\(rules.name)") { [self] in run() }
+    thread.withLock { $0 = started.take() }
+  }
+
+  /// Ends the thread. Requests still parked are not answered: the workers have ended before.
+  func stop() {
+    mailbox.post { loop in loop.stop() }
+    let running = thread.withLock { $0.take() }
+    running?.join()
+  }
+
+  private func run() {
+    do {
+      let loop = try EventLoop(mailbox: mailbox)
+      let session = MembershipSession(self, loop)
+      loop.context = session
+      session.start()
+      loop.run()
+    } catch {
+      Log.error("resolver cannot run", ["resolver": rules.name, "error": error.description])
+    }
+  }
+
+  /// Logs changes, not states.
+  func setReachable(_ now: Bool, _ error: RedisError?) {
+    guard isReachable.exchange(now, ordering: .relaxed) != now || (!now && !metrics.hasLoggedFailure) else { return }
+    if now {
+      Log.info("approval reaches redis", ["set": rules.setKey, "redis": rules.endpoint.redacted])
+    } else {
+      metrics.hasLoggedFailure = true
+      Log.warning(
+        "approval cannot reach redis; known users go on, others are told to try again",
+        ["set": rules.setKey, "redis": rules.endpoint.redacted, "error": error?.description ?? ""])
+    }
+  }
+}
+
+/// The numbers of one resolver.
+final class MembershipMetrics: Sendable {
+  let lookups: Counter
+  let failures: Counter
+  let invalidations: Counter
+  let originCalls: Counter
+  let originFailures: Counter
+  private let loggedFailure = Atomic<Bool>(false)
+
+  /// Whether the first failure has been logged: a Redis that is away from the start is said too.
+  var hasLoggedFailure: Bool {
+    get { loggedFailure.load(ordering: .relaxed) }
+    set { loggedFailure.store(newValue, ordering: .relaxed) }
+  }
+
+  init(_ name: String, cache: ApprovalCache, _ metrics: MetricRegistry) {
+    let labels: MetricRegistry.Labels = [("set", name)]
+    lookups = metrics.counter("tracker_approval_lookups_total", help: "Questions put to Redis.", labels: labels)
+    failures = metrics.counter(
+      "tracker_approval_lookup_failures_total", help: "Questions without an answer: Redis was away.", labels: labels)
+    invalidations = metrics.counter(
+      "tracker_approval_invalidations_total", help: "Changes of the set that Redis reported.", labels: labels)
+    originCalls = metrics.counter("tracker_approval_origin_calls_total", help: "Calls to the origin.", labels: labels)
+    originFailures = metrics.counter(
+      "tracker_approval_origin_failures_total", help: "Calls to the origin without an answer.", labels: labels)
+    metrics.gauge("tracker_approval_cache_entries", help: "Remembered approvals and refusals.", labels: labels) {
+      Double(cache.count)
+    }
+  }
+}
