@@ -41,6 +41,7 @@ final class TrackerDaemon {
 
   private struct WorkerSockets {
     var udp: [UDPSocket] = []
+    var http: [Listener] = []
   }
 
   private var workerCount: Int { config.workers > 0 ? config.workers : max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
@@ -53,6 +54,11 @@ final class TrackerDaemon {
       for worker in sockets.indices { sockets[worker].udp = opened[worker] }
       for socket in opened[0] { Log.info("listening", ["transport": "udp", "address": "\(socket.endpoint)"]) }
     }
+    if let http = config.http {
+      let opened = try Listener.open(SocketAddress(http.address), workers: workerCount)
+      for worker in sockets.indices { sockets[worker].http = opened[worker] }
+      for listener in opened[0] { Log.info("listening", ["transport": "http", "address": "\(listener.address)"]) }
+    }
     return sockets
   }
 
@@ -60,9 +66,11 @@ final class TrackerDaemon {
     try hooks.start()
     let rules = hooks.rules(config)
     let udpRules = config.udp.map { UDPRules($0, routes: config.http) }
+    let httpRules = config.http.map { HTTPRules($0) }
     for (number, sockets) in sockets.enumerated() {
       let plan = WorkerPlan(
-        number: number, mailbox: try EventLoopMailbox(), udpSockets: sockets.udp, udpRules: udpRules, store: store,
+        number: number, mailbox: try EventLoopMailbox(), udpSockets: sockets.udp, udpRules: udpRules,
+        httpListeners: sockets.http, httpRules: httpRules, store: store,
         push: hooks.push, rules: rules, metrics: metrics)
       workers.append(try WorkerThread(plan))
     }

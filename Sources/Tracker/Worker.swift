@@ -11,6 +11,8 @@ struct WorkerPlan: Sendable {
   var mailbox: EventLoopMailbox
   var udpSockets: [UDPSocket]
   var udpRules: UDPRules?
+  var httpListeners: [Listener]
+  var httpRules: HTTPRules?
   var store: SwarmStore
   var push: (any AnnounceRecordSink)?
   var rules: PipelineRules
@@ -21,6 +23,7 @@ struct WorkerPlan: Sendable {
 final class Worker {
   let pipeline: AnnouncePipeline
   private let udp: UDPFrontend?
+  private let http: HTTPFrontend?
 
   init(_ plan: WorkerPlan, loop: EventLoop) throws(SystemError) {
     let pipeline = AnnouncePipeline(
@@ -32,11 +35,20 @@ final class Worker {
     } else {
       udp = nil
     }
+    if let rules = plan.httpRules, !plan.httpListeners.isEmpty {
+      http = try HTTPFrontend(
+        listeners: plan.httpListeners, pipeline: pipeline, rules: rules, metrics: plan.metrics, loop: loop)
+    } else {
+      http = nil
+    }
     loop.afterEachBatch { pipeline.flushRecords() }
   }
 
   /// Stops taking requests and ends the loop when the last answer is out.
-  func drain(_ loop: EventLoop) { loop.stop() }
+  func drain(_ loop: EventLoop) {
+    guard let http else { return loop.stop() }
+    http.drain { loop.stop() }
+  }
 
   /// The last words of the thread: hands over what the last batch left.
   func finish() { pipeline.flushRecords() }

@@ -60,6 +60,23 @@ public struct IPAddress: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
+  /// The same from bytes, without allocation.
+  public init?(ascii text: UnsafeRawBufferPointer) {
+    // INET6_ADDRSTRLEN counts the final zero.
+    guard !text.isEmpty, text.count < Int(INET6_ADDRSTRLEN), !text.contains(0) else { return nil }
+    let parsed: IPAddress? = withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(INET6_ADDRSTRLEN)) { buffer in
+      memcpy(buffer.baseAddress!, text.baseAddress!, text.count)
+      buffer[text.count] = 0
+      var v4 = in_addr()
+      if inet_pton(AF_INET, buffer.baseAddress!, &v4) == 1 { return IPAddress(v4: v4.s_addr) }
+      var v6 = in6_addr()
+      guard inet_pton(AF_INET6, buffer.baseAddress!, &v6) == 1 else { return nil }
+      return withUnsafeBytes(of: &v6) { IPAddress(v6: $0.baseAddress!) }
+    }
+    guard let parsed else { return nil }
+    self = parsed
+  }
+
   /// IPv4 only: the four bytes as they lie in memory.
   @inlinable public var v4NetworkOrder: UInt32 { UInt32(truncatingIfNeeded: low) }
 

@@ -59,10 +59,11 @@ public final class HTTPServer {
   /// Buffers that connections hold now.
   var lentBufferCount: Int { pool.lentCount }
 
-  /// Answers a parked request: `body` begins the response and appends to it, before this returns. Nothing happens when
-  /// the connection is gone or the ticket was used before (returns false).
+  /// Answers a parked request: `body` begins the response and appends to it, before this returns, or says that the
+  /// request stays parked under the same ticket. Nothing happens when the connection is gone or the ticket was used
+  /// before (returns false).
   @discardableResult
-  public func resume(_ ticket: HTTPTicket, _ body: (inout HTTPResponseWriter) -> Void) -> Bool {
+  public func resume(_ ticket: HTTPTicket, _ body: (inout HTTPResponseWriter) -> HTTPHandling) -> Bool {
     let index = ticket.index
     guard Int(index) < connections.usedSlots else { return false }
     let connection = connections[index]
@@ -71,9 +72,9 @@ public final class HTTPServer {
     else { return false }
     writer.isHead = connection.pointee.parkedIsHead
     writer.persistence = drained == nil ? connection.pointee.parkedPersistence : .close
-    if writer.persistence == .close { connection.pointee.closesAfterOutput = true }
-    body(&writer)
+    guard case .answered = body(&writer) else { return true }
     writer.finish()
+    if writer.persistence == .close { connection.pointee.closesAfterOutput = true }
     connection.pointee.phase = .idle
     // Earlier replies may still wait: this one queues behind them.
     if connection.pointee.output.isLent {

@@ -1,0 +1,183 @@
+// HTTPFrontend: one worker's HTTP listeners: parses requests, puts announces through the pipeline, writes the replies.
+// Owns the server; the pipeline is the worker's. On the worker's thread.
+
+import Glibc
+import Shared
+
+/// What the HTTP side of a worker is configured with.
+struct HTTPRules: Sendable {
+  var parser: HTTPParser
+  var clientAddress: ClientAddress
+  var limits: HTTPLimits
+  /// Peers in a reply when the client does not say, and at most.
+  var defaultNumwant: Int
+  var maxNumwant: Int
+  /// The same for all workers of a process.
+  var trackerID: [UInt8]
+
+  func limit(_ request: AnnounceRequest) -> Int {
+    guard let numwant = request.numwant else { return min(defaultNumwant, maxNumwant) }
+    return min(Int(numwant), maxNumwant)
+  }
+}
+
+/// Answers announces and scrapes over HTTP.
+final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
+  /// How long a stopping worker waits for replies in flight.
+  private static let drainNanoseconds: UInt64 = 3_000_000_000
+
+  private let pipeline: AnnouncePipeline
+  private let rules: HTTPRules
+  private let loop: EventLoop
+  private let writer: HTTPWriter
+  private let infoHashes: UnsafeMutableRawPointer
+  private var metrics: ResponseMetrics
+  private var time = BatchTime.now()
+  private var server: HTTPServer?
+
+  /// Serves `listeners` on `loop`.
+  init(
+    listeners: [Listener], pipeline: AnnouncePipeline, rules: HTTPRules, metrics registry: MetricRegistry,
+    loop: EventLoop
+  ) throws(SystemError) {
+    self.pipeline = pipeline
+    self.rules = rules
+    self.loop = loop
+    writer = HTTPWriter(maxNumwant: rules.maxNumwant, trackerID: rules.trackerID)
+    infoHashes = .allocate(byteCount: rules.parser.maxScrapeInfoHashes * InfoHash.byteCount, alignment: 8)
+    metrics = ResponseMetrics(name: "chihaya_http_response_duration_milliseconds", registry: registry)
+    pipeline.httpReceiver = self
+    let server = HTTPServer(
+      loop: loop, listeners: listeners, limits: rules.limits,
+      metrics: HTTPServerMetrics(registry: registry, prefix: "tracker_http"), handler: self)
+    self.server = server
+    try server.start()
+    loop.afterEachBatch { [unowned self] in metrics.endBatch(startNanoseconds: time.monotonicNanoseconds) }
+  }
+
+  deinit { infoHashes.deallocate() }
+
+  /// Stops accepting, answers what is in flight, then calls `done`.
+  func drain(done: @escaping () -> Void) {
+    guard let server else { return done() }
+    server.drain(deadlineNanoseconds: Self.drainNanoseconds) { [unowned self] in
+      self.server = nil
+      done()
+    }
+  }
+
+  func respond(to request: borrowing HTTPRequest, writer response: inout HTTPResponseWriter) -> HTTPHandling {
+    guard let match = rules.parser.routes.match(request.path) else {
+      response.begin(.notFound, contentType: "text/plain")
+      response.append("not found\n")
+      return .answered
+    }
+    if loop.nowNanoseconds != time.monotonicNanoseconds {
+      time = BatchTime(monotonicNanoseconds: loop.nowNanoseconds, unixSeconds: Clock.unixSeconds())
+    }
+    switch match.action {
+    case .announce: return announce(request, match, into: &response)
+    case .scrape:
+      scrape(request, into: &response)
+      return .answered
+    }
+  }
+
+  private func announce(
+    _ request: borrowing HTTPRequest, _ match: RouteTable.Match, into response: inout HTTPResponseWriter
+  ) -> HTTPHandling {
+    guard let address = rules.clientAddress.resolve(request) else {
+      refuse(.invalidAddress, .announce, .v4, into: &response)
+      return .answered
+    }
+    let segment = match.passkey.map { UnsafeRawBufferPointer(rebasing: request.path[$0]) }
+    let announce: AnnounceRequest
+    let form: ReplyForm
+    do throws(Refusal) {
+      (announce, form) = try rules.parser.parseAnnounce(
+        query: request.query, passkeySegment: segment, from: address)
+    } catch {
+      refuse(error, .announce, address.family, into: &response)
+      return .answered
+    }
+    let origin = RequestOrigin.http(listener: 0, ticket: request.ticket.rawValue, form: form.rawValue)
+    return put(announce, form: form, origin: origin, into: &response)
+  }
+
+  /// Puts an announce through the pipeline and writes its reply, if it was not parked.
+  private func put(
+    _ announce: AnnounceRequest, form: ReplyForm, origin: RequestOrigin, into response: inout HTTPResponseWriter
+  ) -> HTTPHandling {
+    let limit = rules.limit(announce)
+    var reply = AnnounceReply()
+    reply.peers = writer.sink(limit: limit, form: form)
+    switch pipeline.announce(announce, origin: origin, time: time, reply: &reply) {
+    case .accepted:
+      writer.announce(reply, to: announce.address, limit: limit, form: form, into: &response)
+      metrics.count(.announce, announce.address.family, nil)
+    case .refused(let refusal): refuse(refusal, .announce, announce.address.family, into: &response)
+    case .parked: return .parked
+    }
+    return .answered
+  }
+
+  private func refuse(
+    _ refusal: Refusal, _ action: ResponseMetrics.Action, _ family: IPAddress.Family,
+    into response: inout HTTPResponseWriter
+  ) {
+    writer.refusal(refusal, into: &response)
+    metrics.count(action, family, refusal)
+  }
+
+  private func scrape(_ request: borrowing HTTPRequest, into response: inout HTTPResponseWriter) {
+    let family = request.peer?.address.family ?? .v4
+    let count: Int
+    do throws(Refusal) {
+      count = try rules.parser.parseScrape(query: request.query, into: infoHashes)
+    } catch {
+      return refuse(error, .scrape, family, into: &response)
+    }
+    writer.beginScrape(into: &response)
+    for index in 0..<count {
+      let infoHash = InfoHash(infoHashes + index * InfoHash.byteCount)
+      writer.scrapeEntry(infoHash, pipeline.scrape(infoHash), into: &response)
+    }
+    writer.endScrape(into: &response)
+    metrics.count(.scrape, family, nil)
+  }
+
+  func resume(_ request: AnnounceRequest, origin: RequestOrigin) {
+    guard case .http(_, let ticket, let form) = origin, let server else { return }
+    time = BatchTime(monotonicNanoseconds: loop.nowNanoseconds, unixSeconds: Clock.unixSeconds())
+    server.resume(HTTPTicket(rawValue: ticket)) { response in
+      put(request, form: ReplyForm(rawValue: form), origin: origin, into: &response)
+    }
+  }
+}
+
+extension HTTPRules {
+  /// The rules of a configuration.
+  init(_ config: TrackerHTTPConfig) {
+    self.init(
+      parser: HTTPParser(
+        routes: RouteTable(announceRoutes: config.announceRoutes, scrapeRoutes: config.scrapeRoutes),
+        maxScrapeInfoHashes: config.limits.maxScrapeInfohashes, allowIPSpoofing: config.allowIPSpoofing),
+      clientAddress: ClientAddress(
+        header: config.realIPHeader.map { Array($0.lowercased().utf8) }, trustedProxies: config.trustedProxies),
+      limits: HTTPLimits(
+        readTimeoutNanoseconds: Self.nanoseconds(config.readTimeout),
+        writeTimeoutNanoseconds: Self.nanoseconds(config.writeTimeout),
+        idleTimeoutNanoseconds: Self.nanoseconds(config.idleTimeout), keepsAlive: config.enableKeepalive),
+      defaultNumwant: config.limits.defaultNumwant, maxNumwant: config.limits.maxNumwant,
+      trackerID: Array(Hex.encode((0..<4).map { _ in UInt8.random(in: 0...255) }).utf8))
+  }
+
+  /// A timeout that is not positive would close every connection at once; like Chihaya, it means the default.
+  private static func nanoseconds(_ duration: Duration) -> UInt64 {
+    let (seconds, attoseconds) = duration.components
+    let total = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+    guard !total.overflow, seconds >= 0 else { return 2_000_000_000 }
+    let nanoseconds = UInt64(total.partialValue) + UInt64(max(0, attoseconds) / 1_000_000_000)
+    return nanoseconds > 0 ? nanoseconds : 2_000_000_000
+  }
+}

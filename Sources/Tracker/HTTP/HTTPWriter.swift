@@ -1,0 +1,193 @@
+// HTTPWriter: bencoded replies (BEP 3, 7, 23, 24, 31, 48) straight into the connection's output buffer, keys sorted as
+// raw bytes. Pure but for its scratch memory; called by HTTPFrontend on a worker's thread. No allocation.
+
+import CLinux
+import Glibc
+import Shared
+
+/// The peers of one reply while they are collected, and the forms of all replies. One per worker.
+struct HTTPWriter: ~Copyable {
+  private static let compactV4Bytes = 6
+  private static let compactV6Bytes = 18
+
+  /// Room for this many peers in each family.
+  private let capacity: Int
+  /// Sent as `tracker id` (BEP 3): clients send it back, so that a request in a capture names its tracker.
+  private let trackerID: [UInt8]
+  private let scratch: UnsafeMutableRawPointer
+
+  init(maxNumwant: Int, trackerID: [UInt8]) {
+    capacity = maxNumwant
+    self.trackerID = trackerID
+    scratch = .allocate(byteCount: 4 * PeerSink.slackBytes + maxNumwant * Self.bytesPerPeer, alignment: 16)
+  }
+
+  deinit { scratch.deallocate() }
+
+  private static let bytesPerPeer = compactV4Bytes + compactV6Bytes + 2 * PeerID.byteCount
+
+  /// Where the pipeline puts up to `limit` peers of each family; `announce` chooses among them.
+  func sink(limit: Int, form: ReplyForm) -> PeerSink {
+    var sink = PeerSink()
+    sink.v4 = scratch
+    sink.v6 = scratch + capacity * Self.compactV4Bytes + PeerSink.slackBytes
+    sink.v4Limit = min(limit, capacity)
+    sink.v6Limit = min(limit, capacity)
+    if form.contains(.dictionary) && !form.contains(.withoutPeerIDs) {
+      let ids = scratch + capacity * (Self.compactV4Bytes + Self.compactV6Bytes) + 2 * PeerSink.slackBytes
+      sink.v4IDs = ids
+      sink.v6IDs = ids + capacity * PeerID.byteCount + PeerSink.slackBytes
+    }
+    return sink
+  }
+
+  /// How many peers of each family a reply of at most `limit` holds. Those of the client's own family come first, but
+  /// a quarter is kept for the other, or a dual-stack client would never hear of it in a large swarm.
+  static func shares(_ peers: borrowing PeerSink, of family: IPAddress.Family, limit: Int) -> (v4: Int, v6: Int) {
+    let own = family == .v4 ? peers.v4Count : peers.v6Count
+    let other = family == .v4 ? peers.v6Count : peers.v4Count
+    let otherShown = min(other, max(limit - own, limit / 4))
+    let ownShown = min(own, limit - otherShown)
+    return family == .v4 ? (ownShown, otherShown) : (otherShown, ownShown)
+  }
+
+  /// The reply to an accepted announce.
+  func announce(
+    _ reply: borrowing AnnounceReply, to address: IPAddress, limit: Int, form: ReplyForm,
+    into writer: inout HTTPResponseWriter
+  ) {
+    writer.begin(.ok, contentType: "text/plain")
+    writer.append("d8:completei")
+    writer.append(decimal: UInt64(reply.complete))
+    writer.append("e10:downloadedi")
+    writer.append(decimal: UInt64(reply.downloaded))
+    writer.append("e11:external ip")
+    Self.append(address, to: &writer)
+    writer.append("10:incompletei")
+    writer.append(decimal: UInt64(reply.incomplete))
+    writer.append("e8:intervali")
+    writer.append(decimal: UInt64(reply.intervalSeconds))
+    writer.append("e12:min intervali")
+    writer.append(decimal: UInt64(reply.minIntervalSeconds))
+    writer.append("e5:peers")
+    let shares = Self.shares(reply.peers, of: address.family, limit: limit)
+    if form.contains(.dictionary) {
+      Self.appendDictionaries(reply.peers, shares, into: &writer)
+    } else {
+      Self.appendCompact(reply.peers.v4, shares.v4 * Self.compactV4Bytes, into: &writer)
+      if shares.v6 > 0 {
+        writer.append("6:peers6")
+        Self.appendCompact(reply.peers.v6, shares.v6 * Self.compactV6Bytes, into: &writer)
+      }
+    }
+    writer.append("10:tracker id")
+    trackerID.withUnsafeBytes { Self.append(string: $0, to: &writer) }
+    if let warning = reply.warning {
+      writer.append("15:warning message")
+      Self.append(string: warning, to: &writer)
+    }
+    writer.append("e")
+  }
+
+  /// A refusal: what clients show to their users. With a `retry in` (BEP 31, whole minutes) comes an `interval` for the
+  /// clients that know nothing else.
+  func refusal(_ refusal: Refusal, into writer: inout HTTPResponseWriter) {
+    writer.begin(.ok, contentType: "text/plain")
+    writer.append("d14:failure reason")
+    Self.append(string: refusal.text, to: &writer)
+    if let seconds = refusal.retryInSeconds {
+      writer.append("8:intervali")
+      writer.append(decimal: UInt64(seconds))
+      writer.append("e12:min intervali")
+      writer.append(decimal: UInt64(seconds))
+      writer.append("e8:retry ini")
+      writer.append(decimal: UInt64((seconds + 59) / 60))
+      writer.append("e")
+    }
+    writer.append("e")
+  }
+
+  /// A scrape reply (BEP 48): begin it, add the torrents in the order of their info hashes, end it.
+  func beginScrape(into writer: inout HTTPResponseWriter) {
+    writer.begin(.ok, contentType: "text/plain")
+    writer.append("d5:filesd")
+  }
+
+  func scrapeEntry(_ infoHash: InfoHash, _ counts: ScrapeCounts, into writer: inout HTTPResponseWriter) {
+    writer.append("20:")
+    infoHash.store(to: writer.reserve(InfoHash.byteCount))
+    writer.advance(by: InfoHash.byteCount)
+    writer.append("d8:completei")
+    writer.append(decimal: UInt64(counts.complete))
+    writer.append("e10:downloadedi")
+    writer.append(decimal: UInt64(counts.downloaded))
+    writer.append("e10:incompletei")
+    writer.append(decimal: UInt64(counts.incomplete))
+    writer.append("ee")
+  }
+
+  func endScrape(into writer: inout HTTPResponseWriter) { writer.append("ee") }
+
+  // MARK: parts
+
+  private static func append(string text: StaticString, to writer: inout HTTPResponseWriter) {
+    writer.append(decimal: UInt64(text.utf8CodeUnitCount))
+    writer.append(":")
+    writer.append(text)
+  }
+
+  private static func append(string bytes: UnsafeRawBufferPointer, to writer: inout HTTPResponseWriter) {
+    writer.append(decimal: UInt64(bytes.count))
+    writer.append(":")
+    writer.append(bytes)
+  }
+
+  /// The 4 or 16 raw bytes as a string (BEP 24).
+  private static func append(_ address: IPAddress, to writer: inout HTTPResponseWriter) {
+    writer.append(decimal: UInt64(address.byteCount))
+    writer.append(":")
+    address.store(to: writer.reserve(address.byteCount))
+    writer.advance(by: address.byteCount)
+  }
+
+  private static func appendCompact(
+    _ peers: UnsafeMutableRawPointer?, _ byteCount: Int, into writer: inout HTTPResponseWriter
+  ) {
+    append(string: UnsafeRawBufferPointer(start: peers, count: byteCount), to: &writer)
+  }
+
+  /// BEP 3's list of dictionaries, IPv4 and IPv6 in one list; keys `ip`, `peer id`, `port`.
+  private static func appendDictionaries(
+    _ peers: borrowing PeerSink, _ shares: (v4: Int, v6: Int), into writer: inout HTTPResponseWriter
+  ) {
+    writer.append("l")
+    for index in 0..<shares.v4 {
+      let compact = UnsafeRawPointer(peers.v4! + index * compactV4Bytes)
+      appendDictionary(compact, AF_INET, 4, peers.v4IDs.map { $0 + index * PeerID.byteCount }, into: &writer)
+    }
+    for index in 0..<shares.v6 {
+      let compact = UnsafeRawPointer(peers.v6! + index * compactV6Bytes)
+      appendDictionary(compact, AF_INET6, 16, peers.v6IDs.map { $0 + index * PeerID.byteCount }, into: &writer)
+    }
+    writer.append("e")
+  }
+
+  private static func appendDictionary(
+    _ compact: UnsafeRawPointer, _ family: Int32, _ addressBytes: Int, _ id: UnsafeMutableRawPointer?,
+    into writer: inout HTTPResponseWriter
+  ) {
+    writer.append("d2:ip")
+    withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(INET6_ADDRSTRLEN)) { text in
+      inet_ntop(family, compact, text.baseAddress!, socklen_t(INET6_ADDRSTRLEN))
+      append(string: UnsafeRawBufferPointer(start: text.baseAddress!, count: strlen(text.baseAddress!)), to: &writer)
+    }
+    if let id {
+      writer.append("7:peer id20:")
+      writer.append(UnsafeRawBufferPointer(start: id, count: PeerID.byteCount))
+    }
+    writer.append("4:porti")
+    let port = UInt16(bigEndian: compact.loadUnaligned(fromByteOffset: addressBytes, as: UInt16.self))
+    writer.append(decimal: UInt64(port))
+    writer.append("ee")
+  }
+}
