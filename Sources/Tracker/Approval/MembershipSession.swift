@@ -35,7 +35,16 @@ final class MembershipSession {
     subscription = InvalidationSubscription(resolver: resolver, loop: loop)
   }
 
-  func start() { probe() }
+  /// What nobody asked about for this long is forgotten; it still covers a night without announces.
+  private static let forgetSeconds: UInt32 = 24 * 3600
+  private static let forgetPeriodNanoseconds: UInt64 = 600_000_000_000
+
+  func start() {
+    probe()
+    loop.repeatEvery(nanoseconds: Self.forgetPeriodNanoseconds) { [unowned self] in
+      resolver.cache.expire(before: BatchTime.now().monotonicSeconds &- Self.forgetSeconds)
+    }
+  }
 
   /// Connects, or checks the connections, now and every second.
   private func probe() {

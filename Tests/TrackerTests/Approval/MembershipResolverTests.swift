@@ -1,0 +1,138 @@
+import Shared
+import Simulation
+import Testing
+
+@testable import Tracker
+
+@Suite("membership look-ups against a real Redis")
+struct MembershipResolverTests {
+  /// A resolver with its Redis.
+  final class Bench {
+    let directory: TemporaryDirectory
+    let redis: RedisServer
+    let resolver: MembershipResolver
+    let hasher = KeyedHash(seed: 7)
+    let worker: EventLoopMailbox
+
+    init(startRedis: Bool = true) async throws {
+      directory = try TemporaryDirectory()
+      redis = try RedisServer(in: directory)
+      if startRedis { try await redis.start() }
+      worker = try EventLoopMailbox()
+      resolver = try MembershipResolver(
+        rules: MembershipRules(
+          endpoint: try RedisEndpoint(url: redis.url), timeouts: RedisTimeouts(), setKey: "pt:passkeys",
+          name: "passkey", origin: nil), cache: ApprovalCache(approvedSeconds: 300, refusedSeconds: 300),
+        metrics: MetricRegistry())
+      try resolver.start()
+    }
+
+    deinit { resolver.stop() }
+
+    func command(_ arguments: String...) throws {
+      var connection = try RedisConnection(endpoint: try RedisEndpoint(url: redis.url))
+      _ = try connection.command(arguments)
+    }
+
+    func key(_ passkey: String) -> UserKey { hasher.userKey(Passkey(passkey)!) }
+
+    func ask(_ passkey: String) -> Bool {
+      resolver.lookUp(
+        MembershipQuestion(resolver: resolver, key: key(passkey), member: .passkey(Passkey(passkey)!)), for: worker)
+    }
+
+    var knowledge: (String) -> ApprovalCache.Knowledge {
+      { [self] in resolver.cache.knowledge(of: key($0), nowSeconds: BatchTime.now().monotonicSeconds) }
+    }
+
+    /// Asks until the cache says it.
+    func expect(_ passkey: String, _ wanted: ApprovalCache.Knowledge) async throws {
+      try await eventually("\(passkey) is \(wanted)") {
+        if knowledge(passkey) == wanted { return true }
+        return !ask(passkey)
+      }
+    }
+  }
+
+  @Test("members are approved, others refused")
+  func answers() async throws {
+    let bench = try await Bench()
+    try bench.command("SADD", "pt:passkeys", "alice")
+    try await bench.expect("alice", .fresh(.approved))
+    try await bench.expect("mallory", .fresh(.refused))
+  }
+
+  @Test("a removed passkey is stale at once and refused at the next question, long before its time to live")
+  func removal() async throws {
+    let bench = try await Bench()
+    try bench.command("SADD", "pt:passkeys", "alice", "bob")
+    try await bench.expect("alice", .fresh(.approved))
+    try bench.command("SREM", "pt:passkeys", "alice")
+    try await eventually("the change is noticed without a question") { bench.knowledge("alice") == .stale(.approved) }
+    try await bench.expect("alice", .fresh(.refused))
+    try await bench.expect("bob", .fresh(.approved))
+  }
+
+  @Test("a passkey that was refused is approved as soon as it is added")
+  func addition() async throws {
+    let bench = try await Bench()
+    try bench.command("SADD", "pt:passkeys", "bob")
+    try await bench.expect("alice", .fresh(.refused))
+    try bench.command("SADD", "pt:passkeys", "alice")
+    try await bench.expect("alice", .fresh(.approved))
+  }
+
+  @Test("the two-step refresh refuses nobody, known or new")
+  func refresh() async throws {
+    let bench = try await Bench()
+    try bench.command("SADD", "pt:passkeys", "alice", "bob")
+    try await bench.expect("alice", .fresh(.approved))
+    try bench.command("SADD", "pt:passkeys:new", "alice", "bob", "carol")
+    try bench.command("RENAME", "pt:passkeys", "pt:passkeys:old")
+    try await eventually("the change is noticed") { bench.knowledge("alice") == .stale(.approved) }
+    let before = bench.resolver.metrics.lookups.current
+    #expect(bench.ask("alice") && bench.ask("bob"))
+    try await eventually("the set was asked while it was missing") {
+      bench.resolver.metrics.lookups.current > before + 2
+    }
+    #expect(bench.knowledge("alice") == .stale(.approved), "stale, so that it passes, and not refused")
+    #expect(bench.knowledge("bob") == .nothing, "still waiting, and not refused")
+    try bench.command("RENAME", "pt:passkeys:new", "pt:passkeys")
+    try await bench.expect("bob", .fresh(.approved))
+    try await bench.expect("alice", .fresh(.approved))
+    try await bench.expect("carol", .fresh(.approved))
+  }
+
+  @Test("a set that does not exist approves nobody")
+  func noSet() async throws {
+    let bench = try await Bench()
+    try await bench.expect("alice", .fresh(.refused))
+  }
+
+  @Test("Redis away: known users stay known, nothing is invented, and everything goes on when it is back")
+  func outage() async throws {
+    let bench = try await Bench()
+    try bench.command("SADD", "pt:passkeys", "alice")
+    try await bench.expect("alice", .fresh(.approved))
+    bench.redis.kill9()
+    try await eventually("the outage is noticed") { !bench.resolver.isReady }
+    #expect(bench.ask("alice") && bench.ask("bob"))
+    try await eventually("the questions failed") { bench.resolver.metrics.failures.current >= 2 }
+    #expect(bench.knowledge("alice") == .stale(.approved))
+    #expect(bench.knowledge("bob") == .nothing)
+    try await bench.redis.start()
+    try await bench.expect("alice", .fresh(.approved))
+    try await bench.expect("bob", .fresh(.refused))
+    #expect(bench.resolver.isReady)
+  }
+
+  @Test("Redis not there at the start is waited for")
+  func lateRedis() async throws {
+    let bench = try await Bench(startRedis: false)
+    #expect(bench.ask("alice"))
+    try await eventually("the question failed") { bench.resolver.metrics.failures.current == 1 }
+    try await bench.redis.start()
+    try bench.command("SADD", "pt:passkeys", "alice")
+    try await bench.expect("alice", .fresh(.approved))
+  }
+}
