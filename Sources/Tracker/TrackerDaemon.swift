@@ -14,27 +14,33 @@ final class TrackerDaemon {
   private let config: TrackerConfig
   private let metrics = MetricRegistry()
   private let store: SwarmStore
+  private let hooks: HookChain
+  private let loop: EventLoop
   private var workers: [WorkerThread] = []
   private var expiry: SwarmExpiry?
-  private var hooks: HookChain
+  private var admin: AdminServer?
+  /// What ended the tracker, when it was not a signal.
+  private var failure: SystemError?
 
   init(config: TrackerConfig) throws {
     self.config = config
     store = SwarmStore(shardCount: config.storage.shardCount)
     hooks = try HookChain(config: config, metrics: metrics)
+    loop = try EventLoop(mailbox: try EventLoopMailbox())
     registerStorageMetrics()
   }
 
   /// Starts every part, serves until SIGTERM or SIGINT, stops every part.
   func run() throws {
-    let loop = try EventLoop(mailbox: try EventLoopMailbox())
-    try SignalSource(loop: loop) { [unowned loop] signal in
+    try SignalSource(loop: loop) { [unowned self] signal in
       Log.info("signal", ["name": "\(signal)"])
       if signal != .hangUp { loop.stop() }
     }
+    loop.context = self
     try start(try openSockets())
     loop.run()
     stop()
+    if let failure { throw failure }
   }
 
   // MARK: parts
@@ -62,20 +68,40 @@ final class TrackerDaemon {
     return sockets
   }
 
-  private func start(_ sockets: [WorkerSockets]) throws(SystemError) {
+  private func start(_ sockets: [WorkerSockets]) throws {
     try hooks.start()
     let rules = hooks.rules(config)
     let udpRules = config.udp.map { UDPRules($0, routes: config.http) }
     let httpRules = config.http.map { HTTPRules($0) }
+    let heartbeats = sockets.map { _ in Heartbeat() }
+    try startAdmin(heartbeats)
+    let mailbox = loop.mailbox
     for (number, sockets) in sockets.enumerated() {
       let plan = WorkerPlan(
         number: number, mailbox: try EventLoopMailbox(), udpSockets: sockets.udp, udpRules: udpRules,
         httpListeners: sockets.http, httpRules: httpRules, store: store,
-        push: hooks.push, rules: rules, metrics: metrics)
-      workers.append(try WorkerThread(plan))
+        push: hooks.push, rules: rules, metrics: metrics, heartbeat: heartbeats[number])
+      let worker = try WorkerThread(plan) { error in
+        mailbox.post { loop in (loop.context as? TrackerDaemon)?.fail(error) }
+      }
+      workers.append(worker)
     }
     expiry = try SwarmExpiry(store: store, storage: config.storage, metrics: metrics)
     Log.info("tracker started", ["version": Version.text, "workers": workers.count])
+  }
+
+  private func startAdmin(_ heartbeats: [Heartbeat]) throws {
+    guard let address = config.metricsAddress else { return }
+    let health = TrackerHealth(workers: heartbeats, dependencies: hooks.dependencies)
+    let server = try AdminServer(
+      address: try SocketAddress(address), registry: metrics, metricPrefix: "tracker_admin", probe: { health.probe() })
+    for address in server.addresses { Log.info("listening", ["transport": "metrics", "address": "\(address)"]) }
+    admin = server
+  }
+
+  private func fail(_ error: SystemError) {
+    failure = error
+    loop.stop()
   }
 
   private func stop() {
@@ -83,6 +109,7 @@ final class TrackerDaemon {
     workers.removeAll()
     expiry?.stop()
     hooks.stop()
+    admin?.shutdown()
     Log.info("tracker stopped")
   }
 

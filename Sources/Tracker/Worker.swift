@@ -17,6 +17,7 @@ struct WorkerPlan: Sendable {
   var push: (any AnnounceRecordSink)?
   var rules: PipelineRules
   var metrics: MetricRegistry
+  var heartbeat: Heartbeat
 }
 
 /// The objects of one worker thread.
@@ -42,6 +43,7 @@ final class Worker {
       http = nil
     }
     loop.afterEachBatch { pipeline.flushRecords() }
+    plan.heartbeat.follow(loop)
   }
 
   /// Stops taking requests and ends the loop when the last answer is out.

@@ -7,12 +7,13 @@ final class WorkerThread {
   private let mailbox: EventLoopMailbox
   private var thread: NamedThread?
 
-  init(_ plan: WorkerPlan) throws(SystemError) {
+  /// `failed` is called on the worker's thread when it cannot start.
+  init(_ plan: WorkerPlan, failed: @escaping @Sendable (SystemError) -> Void) throws(SystemError) {
     mailbox = plan.mailbox
-    thread = try NamedThread(name: "worker-\(plan.number)") { Self.run(plan) }
+    thread = try NamedThread(name: "worker-\(plan.number)") { Self.run(plan, failed) }
   }
 
-  private static func run(_ plan: WorkerPlan) {
+  private static func run(_ plan: WorkerPlan, _ failed: @Sendable (SystemError) -> Void) {
     do {
       let loop = try EventLoop(mailbox: plan.mailbox)
       let worker = try Worker(plan, loop: loop)
@@ -20,7 +21,7 @@ final class WorkerThread {
       loop.run()
       worker.finish()
     } catch {
-      Log.error("worker cannot run", ["worker": plan.number, "error": error.description])
+      failed(error)
     }
   }
 

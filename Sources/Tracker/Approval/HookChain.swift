@@ -52,6 +52,15 @@ final class HookChain {
     return rules
   }
 
+  /// What readiness depends on.
+  var dependencies: [Dependency] {
+    resolvers.map { resolver in
+      Dependency(name: "\(resolver.rules.name) approval") {
+        resolver.isReady ? nil : "redis is unreachable; known \(resolver.rules.name)s go on"
+      }
+    }
+  }
+
   /// Starts the hooks' threads. Before the workers'.
   func start() throws(SystemError) {
     for resolver in resolvers { try resolver.start() }
