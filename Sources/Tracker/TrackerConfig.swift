@@ -7,7 +7,7 @@ import Shared
 struct TrackerConfig: Sendable, Equatable {
   /// The `interval` clients are told; whole seconds.
   var announceInterval: Duration = .seconds(30 * 60)
-  /// The `min interval` clients are told; whole seconds, at most `announceInterval`.
+  /// The `min interval` clients are told; whole seconds, at most `announceInterval`, which is the default when shorter.
   var minAnnounceInterval: Duration = .seconds(15 * 60)
   /// Where metrics and health are served, as SocketAddress reads it; nil serves none.
   var metricsAddress: String?
@@ -24,9 +24,14 @@ struct TrackerConfig: Sendable, Equatable {
   var posthooks: [HookConfig] = []
   /// What `describe()` prints; filled by `load`.
   var effectiveSettings: [EffectiveSetting] = []
+  /// What the operator should know and may want; for the log and `--check-config`.
+  var warnings: [ConfigProblem] = []
 
   /// The default place of the file.
   static let defaultPath = "/etc/pt-tracker/tracker.yaml"
+
+  /// The settings in force as a configuration file, each with its origin, secrets as `***`.
+  func describe() -> String { EffectiveSetting.document(effectiveSettings, rootKey: "chihaya") }
 }
 
 /// Limits on what a client may ask for, the same settings for HTTP and UDP.
@@ -76,8 +81,8 @@ struct TrackerUDPConfig: Sendable, Equatable {
 struct TrackerStorageConfig: Sendable, Equatable {
   /// How often stale peers are looked for.
   var gcInterval: Duration = .seconds(3 * 60)
-  /// How long a peer stays after its last announce. A minute more than Chihaya's built-in 30 minutes, as its example
-  /// file advises: at exactly the announce interval every peer would come and go.
+  /// How long a peer stays after its last announce; unless given a minute more than the announce interval. Chihaya's
+  /// built-in 30 minutes are its interval, at which every peer would come and go; its example file has the minute too.
   var peerLifetime: Duration = .seconds(31 * 60)
   /// Lock-striped parts of the swarm table.
   var shardCount = 1024

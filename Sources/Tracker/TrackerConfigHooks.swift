@@ -60,8 +60,9 @@ struct TrafficPushOptions: Sendable, Equatable {
   var creditFirstAnnounce = false
 }
 
-/// `client approval`: by the client id in the peer id, as Chihaya cuts it: six bytes, after the dash if there is one.
-/// At most one of the lists has members.
+/// `client approval`: by the beginning of the peer id. A prefix without a dash also counts behind the peer id's leading
+/// dash, so that Chihaya's client ids of six bytes (`TR2940` for `-TR2940-...`) work unchanged. At most one of the lists
+/// has members.
 struct ClientApprovalOptions: Sendable, Equatable {
   var whitelist: [String] = []
   var blacklist: [String] = []

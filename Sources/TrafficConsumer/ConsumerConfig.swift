@@ -19,9 +19,14 @@ struct ConsumerConfig: Sendable, Equatable {
   var controlSocketPath = "/run/pt-tracker/consumer.sock"
   /// What `describe()` prints; filled by `load`.
   var effectiveSettings: [EffectiveSetting] = []
+  /// What the operator should know and may want; for the log and `--check-config`.
+  var warnings: [ConfigProblem] = []
 
   /// The default place of the file.
   static let defaultPath = "/etc/pt-tracker/consumer.yaml"
+
+  /// The settings in force as a configuration file, each with its origin, secrets as `***`.
+  func describe() -> String { EffectiveSetting.document(effectiveSettings, rootKey: "consumer") }
 }
 
 /// `redis:`.
