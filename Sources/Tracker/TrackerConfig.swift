@@ -92,4 +92,6 @@ struct TrackerStorageConfig: Sendable, Equatable {
   var excludeOwnPeers = true
   /// Sessions of one user on one torrent (ours).
   var maxPeersPerUser = 3
+  /// The file that keeps the snatch counts over a restart (ours); nil: they begin at 0.
+  var snatchPath: String?
 }

@@ -13,6 +13,7 @@ struct NothingToServe: Error, CustomStringConvertible {
 final class TrackerDaemon {
   private let config: TrackerConfig
   private let metrics = MetricRegistry()
+  private let snatches: SnatchLedger
   private let store: SwarmStore
   private let hooks: HookChain
   private let loop: EventLoop
@@ -24,7 +25,8 @@ final class TrackerDaemon {
 
   init(config: TrackerConfig) throws {
     self.config = config
-    store = SwarmStore(shardCount: config.storage.shardCount)
+    snatches = try SnatchLedger(path: config.storage.snatchPath)
+    store = SwarmStore(shardCount: config.storage.shardCount, snatches: snatches)
     hooks = try HookChain(config: config, metrics: metrics)
     loop = try EventLoop(mailbox: try EventLoopMailbox())
     registerStorageMetrics()
@@ -86,7 +88,7 @@ final class TrackerDaemon {
       }
       workers.append(worker)
     }
-    expiry = try SwarmExpiry(store: store, storage: config.storage, metrics: metrics)
+    expiry = try SwarmExpiry(store: store, snatches: snatches, storage: config.storage, metrics: metrics)
     Log.info("tracker started", ["version": Version.text, "workers": workers.count])
   }
 

@@ -94,10 +94,13 @@ final class AnnouncePipeline {
     _ request: borrowing AnnounceRequest, _ context: AnnounceContext, reply: inout AnnounceReply
   ) -> AnnounceOutcome {
     let user = if let user = context.user { user.low } else { store.hasher.hash(request.peerID) }
-    let announce = SwarmAnnounce(
+    var announce = SwarmAnnounce(
       infoHash: request.infoHash, peerID: request.peerID, user: user, address: request.address,
       otherAddress: request.otherAddress, port: request.port, event: request.event, isSeeder: request.left == 0,
       nowSeconds: context.time.monotonicSeconds)
+    if request.event == .completed {
+      announce.snatchUser = if let passkey = request.passkey { SnatchLedger.user(passkey) } else { user }
+    }
     let result = store.announce(announce, policy: rules.swarmPolicy, lottery: &lottery, into: &reply.peers)
     if result.hasTooManySessions { return .refused(.tooManyPeersOfUser) }
     reply.complete = result.complete

@@ -1,13 +1,19 @@
-// SwarmExpiry: the thread "expiry" that takes silent peers out of the swarms every `gc_interval`.
+// SwarmExpiry: the thread "expiry" that takes silent peers out of the swarms every `gc_interval`, and that
+// writes the snatches down.
 
 import Shared
 
 /// Runs SwarmStore.expire on time.
 final class SwarmExpiry {
+  /// A crash loses at most this much of the snatch counts.
+  private static let flushPeriodNanoseconds: UInt64 = 1_000_000_000
+
   private let mailbox: EventLoopMailbox
   private var thread: NamedThread?
 
-  init(store: SwarmStore, storage: TrackerStorageConfig, metrics: MetricRegistry) throws(SystemError) {
+  init(store: SwarmStore, snatches: SnatchLedger, storage: TrackerStorageConfig, metrics: MetricRegistry)
+    throws(SystemError)
+  {
     let mailbox = try EventLoopMailbox()
     self.mailbox = mailbox
     let duration = metrics.histogram(
@@ -24,7 +30,9 @@ final class SwarmExpiry {
           expired.add(UInt64(store.expire(before: now &- lifetime)))
           duration.observe(Double(Clock.monotonicNanoseconds() - start) / 1_000_000)
         }
+        loop.repeatEvery(nanoseconds: Self.flushPeriodNanoseconds) { snatches.flush() }
         loop.run()
+        snatches.flush()
       } catch {
         Log.error("expiry cannot run", ["error": "\(error)"])
       }

@@ -15,8 +15,6 @@ struct TorrentTable: ~Copyable {
   private var slots: UnsafeMutablePointer<Slot>
   private var capacity = 16
   private(set) var count = 0
-  /// Snatches of torrents that have no peers at the moment.
-  private var idleSnatches: [InfoHash: UInt32] = [:]
   /// Sums over the torrents, kept up to date by whoever changes them.
   var seeders = 0
   var leechers = 0
@@ -48,16 +46,16 @@ struct TorrentTable: ~Copyable {
   }
 
   /// Adds a swarm that `find` did not find.
-  mutating func insert(_ infoHash: InfoHash, hash: UInt64) -> UnsafeMutablePointer<Torrent> {
+  mutating func insert(_ infoHash: InfoHash, hash: UInt64, snatches: UInt32) -> UnsafeMutablePointer<Torrent> {
     if (count + 1) * 4 > capacity * 3 { resize(to: capacity * 2) }
     let torrent = malloc(MemoryLayout<Torrent>.stride)!.assumingMemoryBound(to: Torrent.self)
-    torrent.initialize(to: Torrent(infoHash: infoHash, snatches: idleSnatches.removeValue(forKey: infoHash) ?? 0))
+    torrent.initialize(to: Torrent(infoHash: infoHash, snatches: snatches))
     link(torrent, hash: hash)
     count += 1
     return torrent
   }
 
-  /// Frees a swarm whose last peer has gone; its snatches are remembered.
+  /// Frees a swarm whose last peer has gone.
   mutating func remove(_ torrent: UnsafeMutablePointer<Torrent>, hash: UInt64) {
     let mask = capacity - 1
     var gap = Int(truncatingIfNeeded: hash) & mask
@@ -74,7 +72,6 @@ struct TorrentTable: ~Copyable {
     }
     slots[gap] = Slot(hash: 0, torrent: nil)
     count -= 1
-    if torrent.pointee.snatches > 0 { idleSnatches[torrent.pointee.infoHash] = torrent.pointee.snatches }
     torrent.pointee.deallocate()
     free(torrent)
     if capacity > 16 && count * 8 < capacity { resize(to: capacity / 2) }
@@ -97,9 +94,6 @@ struct TorrentTable: ~Copyable {
     }
     free(old)
   }
-
-  /// Snatches of a torrent without peers.
-  func idleSnatches(of infoHash: InfoHash) -> UInt32 { idleSnatches[infoHash] ?? 0 }
 
   /// The slots, for sweeps: `body` may not change the table.
   func torrent(inSlot slot: Int) -> (torrent: UnsafeMutablePointer<Torrent>, hash: UInt64)? {

@@ -14,6 +14,8 @@ struct SwarmAnnounce {
   var port: UInt16
   var event: AnnounceEvent
   var isSeeder: Bool
+  /// What the user is in the SnatchLedger; only read when `event` is `completed`.
+  var snatchUser: UInt64 = 0
   var nowSeconds: UInt32
 }
 
@@ -43,9 +45,11 @@ final class SwarmStore: Sendable {
   private let shards: [SwarmShard]
   private let shardShift: UInt64
   let hasher: KeyedHash
+  private let snatches: SnatchLedger
 
   /// `shardCount` is rounded up to a power of two.
-  init(shardCount: Int, hasher: KeyedHash = KeyedHash()) {
+  init(shardCount: Int, snatches: SnatchLedger, hasher: KeyedHash = KeyedHash()) {
+    self.snatches = snatches
     var bits: UInt64 = 0
     while 1 << bits < shardCount { bits += 1 }
     shards = (0..<(1 << Int(bits))).map { _ in SwarmShard() }
@@ -64,27 +68,27 @@ final class SwarmStore: Sendable {
   ) -> SwarmResult {
     let hash = hasher.hash(announce.infoHash)
     return shard(of: hash).withTable { table in
-      Self.announce(announce, hash: hash, policy: policy, table: &table, lottery: &lottery, into: &sink)
+      self.announce(announce, hash: hash, policy: policy, table: &table, lottery: &lottery, into: &sink)
     }
   }
 
-  private static func announce(
+  private func announce(
     _ announce: SwarmAnnounce, hash: UInt64, policy: SwarmPolicy, table: inout TorrentTable,
     lottery: inout PeerLottery, into sink: inout PeerSink
   ) -> SwarmResult {
     guard let torrent = table.find(announce.infoHash, hash: hash) else {
       // A session that ends where no swarm is leaves none behind.
       if announce.event == .stopped {
-        return SwarmResult(downloaded: table.idleSnatches(of: announce.infoHash))
+        return SwarmResult(downloaded: snatches.count(announce.infoHash))
       }
-      let torrent = table.insert(announce.infoHash, hash: hash)
+      let torrent = table.insert(announce.infoHash, hash: hash, snatches: snatches.count(announce.infoHash))
       return apply(announce, to: torrent, hash: hash, policy: policy, table: &table, lottery: &lottery, into: &sink)
     }
     return apply(announce, to: torrent, hash: hash, policy: policy, table: &table, lottery: &lottery, into: &sink)
   }
 
   @inline(__always)
-  private static func apply(
+  private func apply(
     _ announce: SwarmAnnounce, to torrent: UnsafeMutablePointer<Torrent>, hash: UInt64,
     policy: SwarmPolicy, table: inout TorrentTable, lottery: inout PeerLottery, into sink: inout PeerSink
   ) -> SwarmResult {
@@ -110,7 +114,7 @@ final class SwarmStore: Sendable {
   }
 
   @inline(__always)
-  private static func update(
+  private func update(
     _ announce: SwarmAnnounce, _ torrent: UnsafeMutablePointer<Torrent>, _ sessions: inout UserSessions,
     policy: SwarmPolicy, _ result: inout SwarmResult
   ) {
@@ -142,11 +146,13 @@ final class SwarmStore: Sendable {
       torrent.pointee.setAddress(
         of: number, other, port: announce.port, isSeeder: announce.isSeeder, nowSeconds: announce.nowSeconds)
     }
-    if announce.event == .completed { torrent.pointee.snatches &+= 1 }
+    if announce.event == .completed && snatches.record(announce.infoHash, user: announce.snatchUser) {
+      torrent.pointee.snatches &+= 1
+    }
   }
 
   @inline(__always)
-  private static func copyPeers(
+  private func copyPeers(
     _ announce: SwarmAnnounce, _ torrent: UnsafeMutablePointer<Torrent>, _ sessions: UserSessions,
     policy: SwarmPolicy, lottery: inout PeerLottery, into sink: inout PeerSink
   ) {
@@ -155,14 +161,14 @@ final class SwarmStore: Sendable {
       sessions.forEachLeftOut(policy) { own.insert(torrent.pointee.peer(at: $0).v4) }
       sink.v4Count = torrent.pointee.v4.copyRandom(
         limit: sink.v4Limit, leechersOnly: announce.isSeeder, excluded: own, to: v4,
-        lottery: &lottery, each: copyID(of: torrent, to: sink.v4IDs))
+        lottery: &lottery, each: Self.copyID(of: torrent, to: sink.v4IDs))
     }
     if let v6 = sink.v6 {
       var own = OwnPositions()
       sessions.forEachLeftOut(policy) { own.insert(torrent.pointee.peer(at: $0).v6) }
       sink.v6Count = torrent.pointee.v6.copyRandom(
         limit: sink.v6Limit, leechersOnly: announce.isSeeder, excluded: own, to: v6,
-        lottery: &lottery, each: copyID(of: torrent, to: sink.v6IDs))
+        lottery: &lottery, each: Self.copyID(of: torrent, to: sink.v6IDs))
     }
   }
 
@@ -179,7 +185,7 @@ final class SwarmStore: Sendable {
     let hash = hasher.hash(infoHash)
     return shard(of: hash).withTable { table in
       guard let torrent = table.find(infoHash, hash: hash) else {
-        return ScrapeCounts(complete: 0, downloaded: table.idleSnatches(of: infoHash), incomplete: 0)
+        return ScrapeCounts(complete: 0, downloaded: snatches.count(infoHash), incomplete: 0)
       }
       return ScrapeCounts(
         complete: UInt32(torrent.pointee.seederCount), downloaded: torrent.pointee.snatches,

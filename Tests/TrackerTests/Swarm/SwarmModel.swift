@@ -22,7 +22,7 @@ struct SwarmModel {
   }
 
   var swarms: [InfoHash: [Key: Session]] = [:]
-  var snatches: [InfoHash: UInt32] = [:]
+  var snatchers: [InfoHash: Set<UInt64>] = [:]
 
   mutating func announce(_ announce: SwarmAnnounce, policy: SwarmPolicy) -> Bool {
     let key = Key(user: announce.user, peerID: announce.peerID)
@@ -38,7 +38,7 @@ struct SwarmModel {
     let address = Address(address: announce.address, port: announce.port, seenSeconds: announce.nowSeconds)
     if announce.address.family == .v4 { session.v4 = address } else { session.v6 = address }
     swarm[key] = session
-    if announce.event == .completed { snatches[announce.infoHash, default: 0] += 1 }
+    if announce.event == .completed { snatchers[announce.infoHash, default: []].insert(announce.user) }
     return true
   }
 
@@ -79,7 +79,8 @@ struct SwarmModel {
     let swarm = swarms[infoHash] ?? [:]
     let seeders = swarm.values.count { $0.isSeeder }
     return ScrapeCounts(
-      complete: UInt32(seeders), downloaded: snatches[infoHash] ?? 0, incomplete: UInt32(swarm.count - seeders))
+      complete: UInt32(seeders), downloaded: UInt32(snatchers[infoHash]?.count ?? 0),
+      incomplete: UInt32(swarm.count - seeders))
   }
 
   /// Who may appear in the reply to an announce, as compact bytes.

@@ -46,14 +46,14 @@ struct SwarmStoreTests {
     SwarmAnnounce(
       infoHash: infoHash(torrent), peerID: PeerID(words: (peer ?? user, 0, 0)), user: user,
       address: address ?? IPAddress(v4: UInt32(truncatingIfNeeded: user &* 7919)), port: port, event: event,
-      isSeeder: seeder, nowSeconds: now)
+      isSeeder: seeder, snatchUser: user, nowSeconds: now)
   }
 
   /// Random announces, stops, role changes, second addresses and expiries, compared with the model after every step.
   @Test("counts and lists follow the model", arguments: [1, 2, 3, 4, 5, 6, 7, 8] as [UInt64])
-  func followsModel(seed: UInt64) {
+  func followsModel(seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)
-    let store = SwarmStore(shardCount: 4, hasher: KeyedHash(seed: seed))
+    let store = try SwarmStore(shardCount: 4, snatches: SnatchLedger(path: nil), hasher: KeyedHash(seed: seed))
     let policy = SwarmPolicy(excludeOwnPeers: seed % 2 == 0, maxPeersPerUser: 3, overdueSeconds: 100)
     var model = SwarmModel()
     var lottery = PeerLottery(seed: seed)
@@ -80,7 +80,7 @@ struct SwarmStoreTests {
         peerID: PeerID(words: (user, session, 0)), user: user &* 0x9e37_79b9_7f4a_7c15, address: address,
         port: UInt16(1000 + session),
         event: [.none, .none, .none, .started, .completed, .stopped].randomElement(using: &random)!,
-        isSeeder: Bool.random(using: &random), nowSeconds: now)
+        isSeeder: Bool.random(using: &random), snatchUser: user, nowSeconds: now)
       let limit = Int.random(in: 0...60, using: &random)
       let accepted = model.announce(announce, policy: policy)
       let (result, peers) = Self.announce(store, announce, policy: policy, limit: limit, lottery: &lottery)
@@ -104,8 +104,8 @@ struct SwarmStoreTests {
   }
 
   @Test("a large swarm hands out every peer about equally often")
-  func spreadsLoad() {
-    let store = SwarmStore(shardCount: 1, hasher: KeyedHash(seed: 9))
+  func spreadsLoad() throws {
+    let store = try SwarmStore(shardCount: 1, snatches: SnatchLedger(path: nil), hasher: KeyedHash(seed: 9))
     var lottery = PeerLottery(seed: 9)
     let population = 2000
     for user in 1...UInt64(population) { _ = Self.announce(store, Self.make(user: user), limit: 0, lottery: &lottery) }
@@ -122,8 +122,8 @@ struct SwarmStoreTests {
   }
 
   @Test("a dual-stack client is one peer with two addresses")
-  func dualStack() {
-    let store = SwarmStore(shardCount: 1)
+  func dualStack() throws {
+    let store = try SwarmStore(shardCount: 1, snatches: SnatchLedger(path: nil))
     var lottery = PeerLottery(seed: 1)
     _ = Self.announce(store, Self.make(user: 1, address: IPAddress("192.0.2.1")!), lottery: &lottery)
     _ = Self.announce(store, Self.make(user: 1, address: IPAddress("2001:db8::1")!), lottery: &lottery)
@@ -135,8 +135,8 @@ struct SwarmStoreTests {
   }
 
   @Test("a swarm without peers disappears and keeps its snatches")
-  func emptySwarmsGo() {
-    let store = SwarmStore(shardCount: 1)
+  func emptySwarmsGo() throws {
+    let store = try SwarmStore(shardCount: 1, snatches: SnatchLedger(path: nil))
     var lottery = PeerLottery(seed: 1)
     _ = Self.announce(store, Self.make(user: 1, event: .completed, seeder: true), lottery: &lottery)
     _ = Self.announce(store, Self.make(user: 1, event: .stopped), lottery: &lottery)
@@ -145,8 +145,8 @@ struct SwarmStoreTests {
   }
 
   @Test("a client that came back takes its ghost's place, by address or when the ghost is overdue")
-  func replacesGhosts() {
-    let store = SwarmStore(shardCount: 1)
+  func replacesGhosts() throws {
+    let store = try SwarmStore(shardCount: 1, snatches: SnatchLedger(path: nil))
     var lottery = PeerLottery(seed: 1)
     let policy = SwarmPolicy(maxPeersPerUser: 2, overdueSeconds: 100)
     func join(_ peer: UInt64, _ address: String, now: UInt32) -> SwarmResult {
@@ -166,8 +166,8 @@ struct SwarmStoreTests {
   }
 
   @Test("a stopped announce of somebody unknown leaves no swarm behind")
-  func unknownStopped() {
-    let store = SwarmStore(shardCount: 1)
+  func unknownStopped() throws {
+    let store = try SwarmStore(shardCount: 1, snatches: SnatchLedger(path: nil))
     var lottery = PeerLottery(seed: 1)
     _ = Self.announce(store, Self.make(user: 1, event: .stopped), lottery: &lottery)
     #expect(store.counts().infoHashes == 0)

@@ -1,0 +1,54 @@
+import Foundation
+import Shared
+import Simulation
+import Testing
+
+@testable import Tracker
+
+@Suite("snatches")
+struct SnatchLedgerTests {
+  let first = InfoHash(words: (1, 2, 3))
+  let second = InfoHash(words: (4, 5, 6))
+
+  @Test("a user's snatch of a torrent counts once, also after a restart")
+  func survivesRestart() throws {
+    let directory = try TemporaryDirectory()
+    let path = "\(directory.path)/snatches"
+    let ledger = try SnatchLedger(path: path)
+    #expect(ledger.record(first, user: 1))
+    #expect(!ledger.record(first, user: 1))
+    #expect(ledger.record(first, user: 2))
+    #expect(ledger.record(second, user: 1))
+    ledger.flush()
+    let again = try SnatchLedger(path: path)
+    #expect(again.count(first) == 2)
+    #expect(again.count(second) == 1)
+    #expect(!again.record(first, user: 2))
+  }
+
+  @Test("a torn tail is cut off wherever it was torn, and writing goes on")
+  func tornTail() throws {
+    let directory = try TemporaryDirectory()
+    let path = "\(directory.path)/snatches"
+    let ledger = try SnatchLedger(path: path)
+    for user in 1...3 as ClosedRange<UInt64> { _ = ledger.record(first, user: user) }
+    ledger.flush()
+    let whole = try Data(contentsOf: URL(filePath: path))
+    for length in 0...whole.count {
+      try whole.prefix(length).write(to: URL(filePath: path))
+      let torn = try SnatchLedger(path: path)
+      #expect(torn.count(first) == UInt32(length / SnatchLedger.recordBytes))
+      _ = torn.record(second, user: 9)
+      torn.flush()
+      let mended = try SnatchLedger(path: path)
+      #expect(mended.count(first) == UInt32(length / SnatchLedger.recordBytes))
+      #expect(mended.count(second) == 1)
+    }
+  }
+
+  @Test("a place that cannot be written is named")
+  func badPath() throws {
+    let error = #expect(throws: SystemError.self) { try SnatchLedger(path: "/nowhere/snatches") }
+    #expect(error?.description.contains("/nowhere/snatches") == true)
+  }
+}
