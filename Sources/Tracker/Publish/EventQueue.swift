@@ -1,0 +1,218 @@
+// EventQueue: the announces of one partition on their way from the workers to the publisher. Workers put them in, once per
+// batch, under one short lock with nothing slow inside; the publisher's thread takes them out in order.
+//
+// Above a threshold the queue coalesces: of a session it keeps the first announce it holds (the baseline of what follows)
+// and the newest one, which says how many it stands for. So memory is bounded by sessions, not by how long Redis is away.
+
+import Shared
+import Synchronization
+
+/// An announce in the queue.
+struct QueuedAnnounce {
+  var record: AnnounceRecord
+  /// The announces it stands for: `n`.
+  var announces: UInt32 = 1
+  /// Whether an older announce of the session is ahead of it: only then may a newer one take its place.
+  var followsOwn = false
+  /// Whether it changed since the spool saw it.
+  var isDirty = false
+
+  /// Takes a newer announce of the session in, or refuses, because something would be lost: an event that no later
+  /// announce repeats, or the moment at which the counters began anew.
+  mutating func absorb(_ newer: UnsafePointer<AnnounceRecord>) -> Bool {
+    guard followsOwn, record.event == .none || record.event == newer.pointee.event,
+      newer.pointee.uploaded >= record.uploaded, newer.pointee.downloaded >= record.downloaded, announces < UInt32.max
+    else { return false }
+    record = newer.pointee
+    announces += 1
+    return true
+  }
+}
+
+/// A bounded first-in-first-out queue whose entries are numbered 0, 1, 2, ... without a hole: the numbers are the record
+/// numbers of PushScript.
+final class EventQueue: Sendable {
+  /// What the queue does when; tests make them small.
+  struct Limits: Sendable {
+    /// More entries than this are refused and counted: 2^20 entries are about 220 MB, and two of them per session make
+    /// half a million sessions.
+    var capacityEvents = 1 << 20
+    /// Entries at which coalescing begins, about a third of a second of the fastest publisher, and at which it ends.
+    var coalesceAbove = 16_384
+    var coalesceBelow = 1024
+  }
+
+  /// Entries in one block of memory.
+  private static let chunkEvents = 1024
+  /// Empty blocks that are kept.
+  private static let spareChunks = 16
+
+  private struct State: ~Copyable {
+    var chunks: [UnsafeMutablePointer<QueuedAnnounce>] = []
+    var spares: [UnsafeMutablePointer<QueuedAnnounce>] = []
+    /// Numbers of the oldest entry and of the next one; the first chunk begins at the multiple of `chunkEvents` below.
+    var head: UInt64 = 0
+    var tail: UInt64 = 0
+    var index = SessionIndex()
+    var isCoalescing = false
+    /// The publisher sleeps: whoever puts something in wakes it.
+    var isWaited = false
+    /// Numbers of the entries that changed after the spool saw them; nil while nothing is spooled.
+    var dirty: [UInt64]?
+    var isClosed = false
+
+    func pointer(_ number: UInt64) -> UnsafeMutablePointer<QueuedAnnounce> {
+      let chunkEvents = UInt64(EventQueue.chunkEvents)
+      return chunks[Int(number / chunkEvents - head / chunkEvents)] + Int(number % chunkEvents)
+    }
+
+    deinit { for chunk in chunks + spares { chunk.deallocate() } }
+  }
+
+  /// What became of a worker's batch.
+  struct Outcome {
+    var queued = 0
+    var coalesced = 0
+    var refused = 0
+    var mustWake = false
+  }
+
+  let limits: Limits
+  /// Guards `state`; the compiler cannot see it because records come by pointer.
+  private let lock = Mutex(())
+  nonisolated(unsafe) private var state = State()
+  private let secret = UInt64.random(in: UInt64.min...UInt64.max)
+
+  init(limits: Limits = Limits()) { self.limits = limits }
+
+  private func locked<Result>(_ body: (inout State) -> Result) -> Result {
+    lock.withLock { _ in body(&state) }
+  }
+
+  /// Puts records in. From a worker's thread; holds the lock for less than 100 ns a record.
+  func append(_ records: UnsafeBufferPointer<AnnounceRecord>) -> Outcome {
+    locked { state in
+      var outcome = Outcome()
+      for index in records.indices { append(records.baseAddress! + index, to: &state, &outcome) }
+      outcome.mustWake = state.isWaited && state.tail > state.head
+      if outcome.mustWake { state.isWaited = false }
+      return outcome
+    }
+  }
+
+  private func append(_ record: UnsafePointer<AnnounceRecord>, to state: inout State, _ outcome: inout Outcome) {
+    let depth = state.tail - state.head
+    if depth >= UInt64(limits.coalesceAbove) { state.isCoalescing = true }
+    var previous: UInt64?
+    var hash: UInt64 = 0
+    if state.isCoalescing {
+      hash = record.pointee.sessionHash(secret: secret)
+      let head = state.head
+      previous = state.index.find(hash) { number in
+        number >= head && state.pointer(number).pointee.record.isSameSession(as: record)
+      }
+      if let previous, state.pointer(previous).pointee.absorb(record) {
+        markDirty(previous, &state)
+        outcome.coalesced += 1
+        return
+      }
+    }
+    guard depth < UInt64(limits.capacityEvents), !state.isClosed else {
+      outcome.refused += 1
+      return
+    }
+    if state.isCoalescing { state.index.note(hash, number: state.tail, insteadOf: previous, head: state.head) }
+    put(QueuedAnnounce(record: record.pointee, followsOwn: previous != nil), &state)
+    outcome.queued += 1
+  }
+
+  private func put(_ announce: QueuedAnnounce, _ state: inout State) {
+    if state.tail % UInt64(Self.chunkEvents) == 0 || state.chunks.isEmpty {
+      state.chunks.append(state.spares.popLast() ?? .allocate(capacity: Self.chunkEvents))
+    }
+    let number = state.tail
+    state.tail += 1
+    state.pointer(number).initialize(to: announce)
+  }
+
+  private func markDirty(_ number: UInt64, _ state: inout State) {
+    guard state.dirty != nil, !state.pointer(number).pointee.isDirty else { return }
+    state.pointer(number).pointee.isDirty = true
+    state.dirty!.append(number)
+  }
+
+  /// Takes up to `maximum` of the oldest entries out and appends them to `batch`; returns the number of the first. When
+  /// there are none and `willWait` is set, the next `append` asks for a wake-up. On the publisher's thread.
+  func take(_ maximum: Int, into batch: inout [QueuedAnnounce], willWait: Bool) -> UInt64 {
+    locked { state in
+      let first = state.head
+      let count = Int(min(UInt64(maximum), state.tail - first))
+      if count == 0 && willWait { state.isWaited = true }
+      for _ in 0..<count {
+        batch.append(state.pointer(state.head).pointee)
+        state.head += 1
+        if state.head % UInt64(Self.chunkEvents) == 0 { recycleFirstChunk(&state) }
+      }
+      if state.isCoalescing, state.tail - state.head <= UInt64(limits.coalesceBelow) {
+        state.isCoalescing = false
+        state.index.removeAll()
+      }
+      return first
+    }
+  }
+
+  private func recycleFirstChunk(_ state: inout State) {
+    let chunk = state.chunks.removeFirst()
+    if state.spares.count < Self.spareChunks { state.spares.append(chunk) } else { chunk.deallocate() }
+  }
+
+  /// How many entries wait.
+  var depth: Int { locked { Int($0.tail - $0.head) } }
+  var isCoalescing: Bool { locked { $0.isCoalescing } }
+
+  /// Refuses everything from now on.
+  func close() { locked { $0.isClosed = true } }
+
+  // MARK: spool
+
+  /// Puts entries that a spool kept in front of an empty queue; numbering goes on after `first` + their count.
+  func restore(_ announces: [QueuedAnnounce], first: UInt64) {
+    locked { state in
+      precondition(state.tail == 0 && state.chunks.isEmpty, "restore of a queue that is in use")
+      state.head = first
+      state.tail = first
+      if first % UInt64(Self.chunkEvents) != 0 { state.chunks.append(.allocate(capacity: Self.chunkEvents)) }
+      for announce in announces { put(announce, &state) }
+    }
+  }
+
+  /// Visits the entries from `number` on, and those below it that changed since the last visit; returns the number after
+  /// the last. `isComplete` visits all of them. At most `chunkEvents` entries are copied under one lock.
+  func visitChanges(from number: UInt64, isComplete: Bool, _ body: (UInt64, QueuedAnnounce) -> Void) -> UInt64 {
+    var copied: [(UInt64, QueuedAnnounce)] = []
+    var next = locked { state in
+      for changed in state.dirty ?? [] where changed >= state.head {
+        state.pointer(changed).pointee.isDirty = false
+        if !isComplete && changed < number { copied.append((changed, state.pointer(changed).pointee)) }
+      }
+      state.dirty = []
+      return isComplete ? state.head : max(number, state.head)
+    }
+    while true {
+      for (number, announce) in copied { body(number, announce) }
+      copied.removeAll(keepingCapacity: true)
+      let start = next
+      next = locked { state in
+        let end = min(state.tail, max(start, state.head) + UInt64(Self.chunkEvents))
+        for number in max(start, state.head)..<max(end, max(start, state.head)) {
+          copied.append((number, state.pointer(number).pointee))
+        }
+        return max(end, start)
+      }
+      if copied.isEmpty { return next }
+    }
+  }
+
+  /// Nothing is spooled any more: changes need not be remembered.
+  func forgetChanges() { locked { $0.dirty = nil } }
+}

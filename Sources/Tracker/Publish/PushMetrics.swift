@@ -1,0 +1,63 @@
+// PushMetrics: what `traffic push` counts, as `tracker_push_*`. One set per partition: the registry shows the sums.
+
+import Shared
+import Synchronization
+
+/// Counters of one partition. `refused` and `coalesced` are written by workers, the rest by the publisher's thread.
+final class PushMetrics: Sendable {
+  let published: Counter
+  let coalesced: Counter
+  let retries: Counter
+  let full: Counter
+  let generationResets: Counter
+  let lateAnnounces: Counter
+  let duplicateRequests: Counter
+  let lostToFailover: Counter
+  let refusedQueueFull: Counter
+  let refusedTooLarge: Counter
+  let refusedWrongType: Counter
+  let refusedShutdown: Counter
+  let spooled: Counter
+  let restored: Counter
+  let gaps: Counter
+  private let registry: MetricRegistry
+  private let errors = Mutex<[String: Counter]>([:])
+
+  init(_ registry: MetricRegistry) {
+    self.registry = registry
+    func counter(_ name: String, _ help: String, _ labels: MetricRegistry.Labels = []) -> Counter {
+      registry.counter("tracker_push_\(name)", help: help, labels: labels)
+    }
+    func refused(_ reason: String) -> Counter {
+      counter("refused_total", "Announces that will not reach the stream, by reason.", [("reason", reason)])
+    }
+    published = counter("published_total", "Records applied by Redis.")
+    coalesced = counter("coalesced_total", "Announces that a newer one of their session took in.")
+    retries = counter("retries_total", "Script calls that had to be sent again.")
+    full = counter("full_total", "Script calls held back because the stream has reached max_stream_length.")
+    generationResets = counter("generation_resets_total", "Sessions whose counters went backwards.")
+    lateAnnounces = counter(
+      "late_announces_total", "Announces older than their session's snapshot; they credit nothing.")
+    duplicateRequests = counter("duplicate_records_total", "Records sent again that Redis had applied already.")
+    lostToFailover = counter(
+      "lost_to_failover_total", "Records that a failover took back and that were no longer held for sending again.")
+    gaps = counter("gaps_total", "Times that Redis had forgotten records it had applied (failover, data loss).")
+    refusedQueueFull = refused("queue full")
+    refusedTooLarge = refused("counter above 2^53")
+    refusedWrongType = refused("snapshot key of another type")
+    refusedShutdown = refused("shutdown without spool")
+    spooled = counter("spooled_total", "Records written to the spool.")
+    restored = counter("restored_total", "Records read back from the spool.")
+  }
+
+  /// Errors by name; few enough names to be labels.
+  func countError(_ name: String) {
+    errors.withLock { errors in
+      if errors[name] == nil {
+        errors[name] = registry.counter(
+          "tracker_push_errors_total", help: "Failed exchanges with Redis, by what failed.", labels: [("error", name)])
+      }
+      errors[name]!.add()
+    }
+  }
+}

@@ -1,0 +1,345 @@
+// StreamPublisher: takes one partition's announces out of the queue and has Redis apply them, in order, each exactly once.
+// One thread, named `publish-N`, owns everything here but the queue, the metrics and the status.
+
+import CLinux
+import Glibc
+import Shared
+import Synchronization
+
+/// What a publisher is given.
+struct PublisherSettings: Sendable {
+  var endpoint: RedisEndpoint
+  var timeouts: RedisTimeouts
+  var ttlSeconds: Int
+  var maximumStreamLength: Int
+  var creditFirstAnnounce: Bool
+  /// The first wait after a failure; it doubles up to `longestWaitMilliseconds`.
+  var retryMilliseconds: Int
+  /// Failures in a row after which Redis counts as away.
+  var retryCount: Int
+  var spoolPath: String?
+
+  /// A Redis that is back is noticed within this time.
+  static let longestWaitMilliseconds = 5000
+  /// How often a full stream is looked at again, at first and at last.
+  static let fullWaitMilliseconds = 50...1000
+  /// Script calls on their way at once: the next is encoded and sent while Redis works on the last.
+  static let window = 2
+  /// After waking up, wait so long for company: one call for many announces instead of one each.
+  static let gatherMilliseconds: Int32 = 5
+  /// Applied calls that are held for sending again after a failover, in bytes of requests: a second of the fastest
+  /// publisher, many times the delay of a healthy replica.
+  static let retainedBytes = 8 << 20
+  /// A run that was silent for longer begins anew: Redis forgets it after `PushScript.stateSeconds`.
+  static let runIdleSeconds: UInt64 = UInt64(PushScript.stateSeconds) / 2
+  /// How long a shutdown waits for Redis to take what is queued.
+  static let flushMilliseconds = 5000
+}
+
+/// The publisher of one partition. Made by TrafficPush; `run` is its thread.
+final class StreamPublisher {
+  private let settings: PublisherSettings
+  private let partition: PushPartition
+  private let queue: EventQueue
+  private let metrics: PushMetrics
+  private let signal: PublisherSignal
+  private var connection: RedisConnection?
+  private var reply = RedisReply()
+  private var call: PushCall?
+  private var run = PushRun()
+  /// Oldest first: not known to be applied.
+  private var window: [PushBatch] = []
+  /// Oldest first: applied, held in case a failover takes them back.
+  private var retained: [PushBatch] = []
+  private var retainedBytes = 0
+  private var pool: [PushBatch] = []
+  private var backoff: RetryBackoff
+  private var fullBackoff = RetryBackoff(
+    firstMilliseconds: PublisherSettings.fullWaitMilliseconds.lowerBound,
+    maximumMilliseconds: PublisherSettings.fullWaitMilliseconds.upperBound)
+  private var failures = 0
+  /// The last counts of this run, to tell what a reply adds.
+  private var counted = PushScript.Reply(status: .done, next: 0)
+  private var lastReplySeconds = Clock.monotonicNanoseconds() / 1_000_000_000
+  private var flushDeadline: UInt64?
+
+  init(
+    settings: PublisherSettings, partition: PushPartition, queue: EventQueue, metrics: PushMetrics,
+    signal: PublisherSignal
+  ) {
+    self.settings = settings
+    self.partition = partition
+    self.queue = queue
+    self.metrics = metrics
+    self.signal = signal
+    backoff = RetryBackoff(
+      firstMilliseconds: max(1, settings.retryMilliseconds),
+      maximumMilliseconds: max(settings.retryMilliseconds, PublisherSettings.longestWaitMilliseconds))
+  }
+
+  /// Publishes until the signal says stop and what is queued is published or the time for it is over.
+  func publish() {
+    while !isFinished {
+      do {
+        try connectIfNeeded()
+        try step()
+      } catch {
+        recover(from: error)
+      }
+    }
+    connection = nil
+    giveUpRest()
+  }
+
+  private var isFinished: Bool {
+    guard signal.isStopping else { return false }
+    if window.isEmpty && queue.depth == 0 { return true }
+    let now = Clock.monotonicNanoseconds()
+    if flushDeadline == nil { flushDeadline = now + UInt64(PublisherSettings.flushMilliseconds) * 1_000_000 }
+    // A Redis that is away is not waited for.
+    return failures > 0 || now >= flushDeadline!
+  }
+
+  // MARK: one step
+
+  private func step() throws(RedisError) {
+    try fillWindow()
+    guard let oldest = window.first else {
+      signal.wait(milliseconds: nil, isGathering: true)
+      return
+    }
+    try readReply(of: oldest)
+  }
+
+  private func fillWindow() throws(RedisError) {
+    for batch in window where !batch.isSent { try send(batch) }
+    while window.count < PublisherSettings.window {
+      let batch = pool.popLast() ?? PushBatch()
+      guard batch.fill(from: queue, call: call!, willWait: window.isEmpty) else {
+        pool.append(batch)
+        return
+      }
+      window.append(batch)
+      try send(batch)
+    }
+  }
+
+  private func send(_ batch: PushBatch) throws(RedisError) {
+    guard connection != nil else { throw .closed("no connection") }
+    try batch.send(on: &connection!)
+  }
+
+  private func readReply(of batch: PushBatch) throws(RedisError) {
+    try connection!.nextReply(reusing: &reply)
+    if let error = reply.error { throw .server(error) }
+    guard let answer = PushScript.Reply(reply.view) else {
+      throw .protocolViolation("the push script's reply has another shape")
+    }
+    lastReplySeconds = Clock.monotonicNanoseconds() / 1_000_000_000
+    if answer.status == .gap {
+      try closeGap(serverNext: answer.next)
+      return
+    }
+    count(answer, of: batch)
+    if answer.next >= batch.end {
+      succeed(batch)
+    } else {
+      try holdBack()
+    }
+  }
+
+  private func count(_ answer: PushScript.Reply, of batch: PushBatch) {
+    metrics.published.add(answer.applied)
+    let before = max(counted.next, batch.first)
+    if answer.next > before + answer.applied {
+      metrics.duplicateRequests.add(answer.next - before - answer.applied)
+    }
+    func add(_ counter: Counter, _ new: UInt64, _ old: UInt64) { if new > old { counter.add(new - old) } }
+    add(metrics.generationResets, answer.resets, counted.resets)
+    add(metrics.lateAnnounces, answer.late, counted.late)
+    add(metrics.refusedTooLarge, answer.tooLarge, counted.tooLarge)
+    add(metrics.refusedWrongType, answer.wrongType, counted.wrongType)
+    counted = answer
+  }
+
+  private func succeed(_ batch: PushBatch) {
+    window.removeFirst()
+    retained.append(batch)
+    retainedBytes += batch.encodedBytes
+    while retainedBytes > PublisherSettings.retainedBytes {
+      let oldest = retained.removeFirst()
+      retainedBytes -= oldest.encodedBytes
+      pool.append(oldest)
+    }
+    failures = 0
+    backoff.reset()
+    fullBackoff.reset()
+    signal.setTrouble(nil)
+  }
+
+  /// The stream is full: what Redis did not take is sent again after a while.
+  private func holdBack() throws(RedisError) {
+    metrics.full.add()
+    signal.setTrouble("the stream has reached max_stream_length")
+    try discardRepliesOfWindow()
+    if signal.isStopping {
+      failures += 1
+      return
+    }
+    signal.wait(milliseconds: Int32(fullBackoff.next()), isGathering: false)
+  }
+
+  /// Reads what is still owed for the rest of the window; those calls said GAP, or failed like the first.
+  private func discardRepliesOfWindow() throws(RedisError) {
+    for batch in window {
+      if batch.isSent { try discardReply() }
+      batch.isSent = false
+    }
+  }
+
+  private func discardReply() throws(RedisError) {
+    let owed = connection?.pendingReplies ?? 0
+    if owed > 0 { try connection!.nextReply(reusing: &reply) }
+  }
+
+  // MARK: gaps
+
+  /// Redis expects an older record than the oldest of the window: it has lost what it had applied.
+  private func closeGap(serverNext: UInt64) throws(RedisError) {
+    metrics.gaps.add()
+    try discardRepliesOfWindow()
+    let isNewToServer = serverNext == 0
+    if !isNewToServer, let from = retained.firstIndex(where: { $0.first <= serverNext && serverNext < $0.end }) {
+      // Rolled back to a moment we remember: the same calls again give the same entries.
+      let again = retained[from...]
+      Log.warning(
+        "redis lost records after a failover; sending them again",
+        ["partition": partition.index, "records": window[0].first - serverNext])
+      for batch in again {
+        batch.isSent = false
+        retainedBytes -= batch.encodedBytes
+      }
+      window.insert(contentsOf: again, at: 0)
+      retained.removeSubrange(from...)
+      counted.next = serverNext
+      return
+    }
+    let next = window[0].first
+    if !isNewToServer {
+      metrics.lostToFailover.add(next - serverNext)
+      Log.error(
+        "redis lost records after a failover that are no longer held",
+        ["partition": partition.index, "records": next - serverNext])
+    } else if counted.next > 0 {
+      Log.error("redis has lost the state of this publisher's run", ["partition": partition.index])
+    }
+    try adopt(next)
+  }
+
+  /// Has Redis expect record `next`.
+  private func adopt(_ next: UInt64) throws(RedisError) {
+    var buffer = RedisCommandBuffer()
+    call!.begin(first: next, count: 0, acceptGap: true, into: &buffer)
+    call!.appendHeader(first: next, acceptGap: true, to: &buffer)
+    try connection!.send(buffer)
+    try connection!.nextReply(reusing: &reply)
+    if let error = reply.error { throw .server(error) }
+    counted = PushScript.Reply(reply.view) ?? PushScript.Reply(status: .done, next: next)
+    counted.next = next
+    for batch in retained { pool.append(batch) }
+    retained.removeAll()
+    retainedBytes = 0
+  }
+
+  // MARK: connection
+
+  private func connectIfNeeded() throws(RedisError) {
+    renewIdleRun()
+    guard connection == nil else { return }
+    connection = try RedisConnection(
+      endpoint: settings.endpoint, timeouts: settings.timeouts, key: partition.streamKey)
+    for batch in window { batch.isSent = false }
+    try loadScript()
+    Log.info(
+      "traffic push connected", ["endpoint": settings.endpoint.redacted, "partition": partition.index])
+    if window.isEmpty { signal.setTrouble(nil) }
+  }
+
+  private func loadScript() throws(RedisError) {
+    guard let hash = try connection!.command(["SCRIPT", "LOAD", PushScript.text]).string else {
+      throw .protocolViolation("SCRIPT LOAD gave no hash")
+    }
+    guard call == nil else { return }
+    call = PushCall(
+      partition: partition, run: run, scriptHash: hash, ttlSeconds: settings.ttlSeconds,
+      maximumStreamLength: settings.maximumStreamLength, creditFirstAnnounce: settings.creditFirstAnnounce)
+  }
+
+  /// Redis forgets a run that is silent for a day; half a day earlier nothing is in doubt and a new one may begin.
+  private func renewIdleRun() {
+    let now = Clock.monotonicNanoseconds() / 1_000_000_000
+    guard now - lastReplySeconds > PublisherSettings.runIdleSeconds, window.isEmpty, call != nil else { return }
+    run = PushRun()
+    call!.run = run
+    counted = PushScript.Reply(status: .done, next: 0)
+    lastReplySeconds = now
+    for batch in retained { pool.append(batch) }
+    retained.removeAll()
+    retainedBytes = 0
+  }
+
+  // MARK: failures
+
+  /// Decides what an error means, by name, and waits. The window stays: it is sent again, as it is.
+  private func recover(from error: RedisError) {
+    metrics.countError(Self.name(of: error))
+    if window.contains(where: \.isSent) { metrics.retries.add() }
+    if error.code == .noScript, (try? reloadScript()) != nil { return }
+    failures += 1
+    if failures == 1 || failures == settings.retryCount + 1 {
+      Log.warning(
+        "traffic push failed",
+        ["partition": partition.index, "error": error.description, "attempt": failures, "queued": queue.depth])
+    }
+    if Self.needsNewConnection(error) || (try? discardRepliesOfWindow()) == nil { connection = nil }
+    signal.setTrouble(error.description)
+    guard !signal.isStopping else { return }
+    signal.wait(milliseconds: Int32(backoff.next()), isGathering: false)
+  }
+
+  private func reloadScript() throws(RedisError) {
+    try discardRepliesOfWindow()
+    try loadScript()
+  }
+
+  /// A server that says who else takes the writes, or that does not let us in, is left; one that is busy, full or
+  /// misconfigured is asked again.
+  private static func needsNewConnection(_ error: RedisError) -> Bool {
+    if error.endsConnection { return true }
+    switch error.code {
+    case .readOnly, .moved, .ask, .masterDown, .noPerm, .noAuth, .wrongPass, .clusterDown: return true
+    default: return false
+    }
+  }
+
+  private static func name(of error: RedisError) -> String {
+    switch error {
+    case .unreachable: "unreachable"
+    case .timedOut(let phase): "timeout \(phase.rawValue)"
+    case .closed: "closed"
+    case .protocolViolation: "protocol"
+    case .authentication(let error), .server(let error):
+      if case .other = error.code { "other" } else { error.code.text }
+    }
+  }
+
+  /// What the shutdown could not publish.
+  private func giveUpRest() {
+    var rest = window.reduce(0) { $0 + $1.count }
+    queue.close()
+    rest += queue.depth
+    guard rest > 0 else { return }
+    metrics.refusedShutdown.add(UInt64(rest))
+    Log.error("announces were not published and there is no spool", ["partition": partition.index, "announces": rest])
+  }
+}

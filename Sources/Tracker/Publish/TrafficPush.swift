@@ -1,0 +1,156 @@
+// TrafficPush: the hook `traffic push`: queues, publishers and threads, one of each per partition. Made by HookChain;
+// workers enqueue, the main thread starts it and shuts it down.
+
+import Shared
+import Synchronization
+
+/// Why a `traffic push` section describes nothing that can work.
+struct TrafficPushError: Error, CustomStringConvertible {
+  let description: String
+}
+
+/// The way of announces to the stream.
+final class TrafficPush: AnnounceRecordSink {
+  private struct Lane: Sendable {
+    let partition: PushPartition
+    let queue: EventQueue
+    let metrics: PushMetrics
+    let signal: PublisherSignal
+  }
+
+  /// Seconds between two log lines about a full queue.
+  private static let fullLogSeconds: UInt64 = 60
+
+  private let lanes: [Lane]
+  private let settings: PublisherSettings
+  private let threads = Mutex<[PublisherThread]>([])
+  private let lastFullLog = Atomic<UInt64>(0)
+  private let lastRefusal = Atomic<UInt64>(0)
+
+  /// Starts nothing. `limits` is for tests.
+  init(options: TrafficPushOptions, metrics: MetricRegistry, limits: EventQueue.Limits = EventQueue.Limits()) throws {
+    let endpoint = try RedisEndpoint(url: options.redisBroker)
+    if case .cluster = endpoint.topology, options.partitions < 2 {
+      throw TrafficPushError(
+        description: "traffic push: a Redis Cluster needs partitions: 2 or more: one stream and its snapshots "
+          + "share a slot only through the partition's hash tag")
+    }
+    settings = PublisherSettings(
+      endpoint: endpoint,
+      timeouts: RedisTimeouts(
+        connectMilliseconds: options.timeouts.connect.wholeMilliseconds,
+        readMilliseconds: options.timeouts.read.wholeMilliseconds,
+        writeMilliseconds: options.timeouts.write.wholeMilliseconds),
+      ttlSeconds: Int(max(1, options.lastTTL.wholeSeconds)), maximumStreamLength: options.maxStreamLength,
+      creditFirstAnnounce: options.creditFirstAnnounce, retryMilliseconds: options.retryInterval.wholeMilliseconds,
+      retryCount: options.retryCount, spoolPath: options.spoolPath)
+    var lanes: [Lane] = []
+    let partitions = PushPartition.all(
+      streamKey: options.streamKey, lastKeyPrefix: options.lastKeyPrefix, count: options.partitions)
+    for partition in partitions {
+      let queue = EventQueue(limits: limits)
+      metrics.gauge("tracker_push_queue_depth", help: "Records that wait for Redis.") { Double(queue.depth) }
+      lanes.append(
+        Lane(partition: partition, queue: queue, metrics: PushMetrics(metrics), signal: try PublisherSignal()))
+    }
+    self.lanes = lanes
+  }
+
+  /// Starts the publishers' threads, `publish-0` and on. Redis need not be there.
+  func start() throws(SystemError) {
+    for lane in lanes {
+      let settings = settings
+      let thread = try NamedThread(name: "publish-\(lane.partition.index)") {
+        StreamPublisher(
+          settings: settings, partition: lane.partition, queue: lane.queue, metrics: lane.metrics, signal: lane.signal
+        ).publish()
+      }
+      threads.withLock { [box = PublisherThread(thread)] in $0.append(box) }
+    }
+  }
+
+  /// Publishes what is queued, or spools it, and ends the threads. Enqueue nothing more.
+  func shutdown() {
+    for lane in lanes { lane.signal.stop() }
+    let running = threads.withLock { threads in
+      let running = threads
+      threads.removeAll()
+      return running
+    }
+    for thread in running { thread.join() }
+  }
+
+  func enqueue(_ records: UnsafeBufferPointer<AnnounceRecord>) {
+    if lanes.count == 1 {
+      put(records, into: lanes[0])
+    } else {
+      distribute(records)
+    }
+  }
+
+  /// Sorts the records by partition and puts each partition's in at once.
+  private func distribute(_ records: UnsafeBufferPointer<AnnounceRecord>) {
+    withUnsafeTemporaryAllocation(of: Int.self, capacity: records.count) { homes in
+      for (at, record) in records.enumerated() {
+        homes[at] = PushPartition.index(of: record.passkey, count: lanes.count)
+      }
+      withUnsafeTemporaryAllocation(of: AnnounceRecord.self, capacity: records.count) { sorted in
+        for (home, lane) in lanes.enumerated() {
+          var count = 0
+          for at in 0..<records.count where homes[at] == home {
+            (sorted.baseAddress! + count).initialize(to: records[at])
+            count += 1
+          }
+          if count > 0 { put(UnsafeBufferPointer(rebasing: sorted[..<count]), into: lane) }
+        }
+      }
+    }
+  }
+
+  private func put(_ records: UnsafeBufferPointer<AnnounceRecord>, into lane: Lane) {
+    let outcome = lane.queue.append(records)
+    if outcome.coalesced > 0 { lane.metrics.coalesced.add(UInt64(outcome.coalesced)) }
+    if outcome.refused > 0 { noteFull(lane, refused: outcome.refused) }
+    if outcome.mustWake { lane.signal.wakeUp() }
+  }
+
+  private func noteFull(_ lane: Lane, refused: Int) {
+    lane.metrics.refusedQueueFull.add(UInt64(refused))
+    let now = Clock.monotonicNanoseconds() / 1_000_000_000
+    lastRefusal.store(now, ordering: .relaxed)
+    let last = lastFullLog.load(ordering: .relaxed)
+    guard last == 0 || now - last >= Self.fullLogSeconds,
+      lastFullLog.compareExchange(expected: last, desired: now, ordering: .relaxed).exchanged
+    else { return }
+    Log.error(
+      "the push queue is full: announces are refused",
+      ["partition": lane.partition.index, "refused_total": lane.metrics.refusedQueueFull.current])
+  }
+
+  /// What keeps announces from reaching the stream, by partition; empty when nothing does.
+  var troubles: [String] {
+    var texts: [String] = []
+    let last = lastRefusal.load(ordering: .relaxed)
+    if last > 0, Clock.monotonicNanoseconds() / 1_000_000_000 - last < Self.fullLogSeconds {
+      texts.append("traffic push: the queue is full")
+    }
+    for lane in lanes {
+      if let trouble = lane.signal.currentTrouble { texts.append("traffic push \(lane.partition.index): \(trouble)") }
+    }
+    return texts
+  }
+
+  /// Whether announces reach the stream.
+  var isReady: Bool { troubles.isEmpty }
+}
+
+/// Holds a thread in an array: NamedThread itself is joined once and is not copyable.
+private final class PublisherThread: Sendable {
+  private let thread: Mutex<NamedThread?>
+  init(_ thread: consuming NamedThread) { self.thread = Mutex(consume thread) }
+  func join() {
+    var taken: NamedThread? = nil
+    thread.withLock { swap(&$0, &taken) }
+    taken?.join()
+  }
+}
