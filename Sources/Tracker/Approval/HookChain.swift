@@ -7,7 +7,7 @@ import Shared
 final class HookChain {
   private var hooks: [any AnnounceHook] = []
   private(set) var resolvers: [MembershipResolver] = []
-  private(set) var push: (any AnnounceRecordSink)?
+  private(set) var push: TrafficPush?
 
   init(config: TrackerConfig, metrics: MetricRegistry) throws {
     for hook in config.prehooks + config.posthooks { try make(hook, metrics) }
@@ -16,7 +16,7 @@ final class HookChain {
   private func make(_ hook: HookConfig, _ metrics: MetricRegistry) throws {
     switch hook {
     case .passkeyApproval(let options): hooks.append(try passkeyApproval(options, metrics))
-    case .trafficPush: break
+    case .trafficPush(let options): push = try TrafficPush(options: options, metrics: metrics)
     case .clientApproval(let options): hooks.append(ClientApproval(options))
     case .torrentApproval(let options): hooks.append(TorrentApproval(options))
     case .intervalVariation(let options): hooks.append(IntervalVariation(options))
@@ -54,21 +54,28 @@ final class HookChain {
 
   /// What readiness depends on.
   var dependencies: [Dependency] {
-    resolvers.map { resolver in
+    var dependencies = resolvers.map { resolver in
       Dependency(name: "\(resolver.rules.name) approval") {
         resolver.isReady ? nil : "redis is unreachable; known \(resolver.rules.name)s go on"
       }
     }
+    if let push {
+      dependencies.append(
+        Dependency(name: "traffic push") { push.isReady ? nil : push.troubles.joined(separator: "; ") })
+    }
+    return dependencies
   }
 
   /// Starts the hooks' threads. Before the workers'.
   func start() throws(SystemError) {
     for resolver in resolvers { try resolver.start() }
+    try push?.start()
   }
 
   /// Ends them. After the workers'.
   func stop() {
     for resolver in resolvers { resolver.stop() }
+    push?.shutdown()
   }
 }
 

@@ -1,0 +1,47 @@
+// PushTestSite: what the push tests share: records, the stream as events, a script caller. On the test's thread.
+
+import Shared
+import Simulation
+
+@testable import Tracker
+
+/// Builds records of sessions that are numbered.
+func makeRecord(
+  user: Int = 1, torrent: Int = 1, peer: Int = 1, uploaded: UInt64, downloaded: UInt64 = 0, left: UInt64 = 0,
+  event: AnnounceEvent = .none, at timestamp: Int64 = 1_800_000_000, port: UInt16 = 51413,
+  address: String = "192.0.2.7"
+) -> AnnounceRecord {
+  AnnounceRecord(
+    passkey: Passkey("passkey\(user)")!,
+    infoHash: InfoHash(words: (UInt64(torrent), 0, 0)), peerID: PeerID(words: (UInt64(peer), 7, 7)),
+    address: IPAddress(address)!, port: port, event: event, uploaded: uploaded, downloaded: downloaded, left: left,
+    timestamp: timestamp, intervalSeconds: 1800, minIntervalSeconds: 900)
+}
+
+extension TrafficPush {
+  /// As a worker does it, one batch.
+  func enqueue(_ records: [AnnounceRecord]) { records.withUnsafeBufferPointer { enqueue($0) } }
+}
+
+extension RedisConnection {
+  /// Every entry of a stream, decoded.
+  mutating func events(of stream: String) throws -> [TrafficEvent] {
+    try entries(of: stream).map { try TrafficEvent.decode($0) }
+  }
+
+  /// Every entry of a stream: names and values in turn.
+  mutating func entries(of stream: String) throws -> [[String]] {
+    let reply = try command(["XRANGE", stream, "-", "+"])
+    let view = reply.view
+    return (0..<view.count).map { entry in
+      let fields = view[entry][1]
+      return (0..<fields.count).map { fields[$0].string ?? "" }
+    }
+  }
+
+  mutating func integer(_ arguments: [String]) throws -> Int64 {
+    let reply = try command(arguments)
+    guard let integer = reply.integer else { throw HarnessError("\(arguments) gave no integer") }
+    return integer
+  }
+}
