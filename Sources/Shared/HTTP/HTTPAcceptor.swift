@@ -42,6 +42,7 @@ final class HTTPAcceptor: EventHandler {
     isStopped = true
     unregister()
     while acceptOne() {}
+    listener.stopListening()
   }
 
   func handle(events: UInt32, loop: EventLoop) {

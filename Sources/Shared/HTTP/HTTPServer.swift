@@ -56,8 +56,8 @@ public final class HTTPServer {
   /// Connections open now.
   public var connectionCount: Int { connections.count }
 
-  /// Buffers that connections hold now.
-  var lentBufferCount: Int { pool.lentCount }
+  /// Buffers that connections hold now: those with a partial request or an unsent reply.
+  public var lentBuffers: Int { pool.lentCount }
 
   /// Answers a parked request: `body` begins the response and appends to it, before this returns, or says that the
   /// request stays parked under the same ticket. Nothing happens when the connection is gone or the ticket was used

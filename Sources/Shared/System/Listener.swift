@@ -17,6 +17,10 @@ public final class Listener: Sendable {
   /// Whether peers have no IP address.
   public var isUnix: Bool { if case .unix = address { true } else { false } }
 
+  /// Refuses connections from now on, though the descriptor stays open (shutdown(2) of a listening socket). The copies
+  /// that workers have of a unix socket stop with it.
+  public func stopListening() { _ = shutdown(descriptor, Int32(SHUT_RDWR)) }
+
   /// Connections the kernel completes ahead of accept(2); it caps this at net.core.somaxconn. 4096 is that cap's
   /// default since Linux 5.4: a reannounce storm after a restart fills less than it.
   public static let backlog: Int32 = 4096
