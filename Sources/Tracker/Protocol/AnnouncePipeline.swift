@@ -43,6 +43,7 @@ final class AnnouncePipeline {
   private let mailbox: EventLoopMailbox
   private let rules: PipelineRules
   private var lottery: PeerLottery
+  private var spread: StormSpread
   private var parking = ParkingLot()
   private let records: UnsafeMutablePointer<AnnounceRecord>
   private var recordCount = 0
@@ -59,6 +60,8 @@ final class AnnouncePipeline {
     self.mailbox = mailbox
     self.rules = rules
     lottery = PeerLottery(seed: Clock.unixNanoseconds())
+    spread = StormSpread(
+      startSeconds: BatchTime.now().monotonicSeconds, intervalSeconds: rules.intervalSeconds)
     records = .allocate(capacity: Self.recordCapacity)
   }
 
@@ -85,6 +88,8 @@ final class AnnouncePipeline {
         if let otherwise { return .refused(otherwise) }
       }
     }
+    context.intervalSeconds &+= spread.addition(
+      nowSeconds: time.monotonicSeconds, intervalSeconds: context.intervalSeconds, lottery: &lottery)
     reply.intervalSeconds = context.intervalSeconds
     reply.minIntervalSeconds = context.minIntervalSeconds
     return apply(request, context, reply: &reply)
