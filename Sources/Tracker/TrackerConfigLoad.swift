@@ -200,6 +200,7 @@ extension TrackerStorageConfig {
     excludeOwnPeers = config.bool("exclude_own_peers", default: excludeOwnPeers)
     maxPeersPerUser = config.integer(
       "max_peers_per_user", default: maxPeersPerUser, in: TrackerConfigLimits.peersPerUser)
+    snatchPath = config.optionalString("snatch_path")
     if peerLifetime <= announceInterval {
       config.warn("peer_lifetime", "not longer than announce_interval: peers disappear before they announce again")
     }

@@ -1,1 +1,66 @@
-print("tracker")
+// The tracker's command line. Ends with the exit codes of ExitCode (sysexits).
+
+import Glibc
+import Shared
+
+/// Everything happens in here, not at top level: closures formed there belong to the main actor.
+nonisolated func runTracker() -> ExitCode {
+  let options: CommandLineOptions
+  do throws(UsageError) {
+    options = try CommandLineOptions(Array(CommandLine.arguments.dropFirst()))
+    try options.refusePositionals()
+  } catch {
+    return CommandLineOptions.report(error, program: "tracker")
+  }
+  if options.showsHelp {
+    print(trackerHelp(), terminator: "")
+    return .ok
+  }
+  if options.showsVersion {
+    print("tracker \(Version.text)")
+    return .ok
+  }
+  let environment = CommandLineOptions.environment()
+  if options.checksConfig {
+    return CommandLineOptions.checkConfig { () throws(ConfigError) in
+      let config = try TrackerConfig.load(path: options.configPath, environment: environment)
+      return (config.describe(), config.warnings)
+    }
+  }
+  options.configureLog()
+  SignalSource.blockSignals()
+  return serve(options, environment)
+}
+
+nonisolated func serve(_ options: CommandLineOptions, _ environment: [String: String]) -> ExitCode {
+  let config: TrackerConfig
+  do throws(ConfigError) {
+    config = try TrackerConfig.load(path: options.configPath, environment: environment)
+  } catch {
+    return CommandLineOptions.report(error)
+  }
+  for warning in config.warnings { Log.warning("configuration", ["problem": "\(warning)"]) }
+  do {
+    let daemon = try TrackerDaemon(config: config)
+    try daemon.run()
+    return .ok
+  } catch {
+    Log.error("tracker cannot run", ["error": "\(error)"])
+    return error is SystemError ? .inputOutput : .configuration
+  }
+}
+
+nonisolated func trackerHelp() -> String {
+  """
+  Usage: tracker [options]
+
+  A private BitTorrent tracker over HTTP and UDP. Reads \(TrackerConfig.defaultPath) unless --config says otherwise;
+  variables such as TRACKER__HTTP__ADDR override the file.
+
+  \(CommandLineOption.help(CommandLineOptions.all))
+  Exit codes: 0 ok, 64 wrong command line, 74 an address or file cannot be used, 78 wrong configuration.
+
+  """
+}
+
+exit(runTracker().rawValue)
