@@ -66,13 +66,14 @@ public struct Ledger: Sendable {
       passkey: announcement.passkey, infoHash: announcement.infoHash, peerID: announcement.peerID)
     var change = LedgerTotals()
     change.events = 1
-    // First sight is a baseline, and so is a session that comes back after it has stopped.
-    if let last = sessions[key], !last.hasStopped || announcement.event == .stopped {
+    // First sight is a baseline.
+    if let last = sessions[key] {
       // Counters that go backwards are a client that started over: a new baseline, nothing credited.
       if announcement.uploaded >= last.uploaded && announcement.downloaded >= last.downloaded {
         change.uploaded = announcement.uploaded - last.uploaded
         change.downloaded = announcement.downloaded - last.downloaded
       }
+      // Between `stopped` and a return nobody was there.
       if !last.hasStopped {
         let cap = Int64(interval) + Self.seedToleranceSeconds
         let least = max(0, time.lowerBound - last.time.upperBound)

@@ -98,7 +98,13 @@ public final class SwarmSimulator {
       if client.announcement.event == .stopped {
         // The reply got lost on the way, as far as the client knows: it says `stopped` again.
         if random.chance(oneIn: 2) { try announce(client) }
-        client.isDone = true
+        // Some come back after a pause, where they were.
+        if random.chance(oneIn: 2) {
+          client.isDone = true
+        } else {
+          client.hasStarted = false
+          client.announcement.event = .started
+        }
       }
     }
   }

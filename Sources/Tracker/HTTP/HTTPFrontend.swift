@@ -113,6 +113,8 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
     reply.peers = writer.sink(limit: limit, form: form)
     switch pipeline.announce(announce, origin: origin, time: time, reply: &reply) {
     case .accepted:
+      // Before the reply can leave: the client's next announce may reach another worker (see UDPFrontend.serve).
+      pipeline.flushRecords()
       writer.announce(reply, to: announce.address, limit: limit, form: form, into: &response)
       metrics.count(.announce, announce.address.family, nil)
     case .refused(let refusal): refuse(refusal, .announce, announce.address.family, into: &response)

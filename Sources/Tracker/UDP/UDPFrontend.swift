@@ -55,6 +55,9 @@ final class UDPFrontend: ParkedRequestReceiver {
       if received == 0 { return }
       let time = BatchTime.now()
       for message in 0..<received { answer(message, socket: index, time: time) }
+      // Before the replies: a client that has its reply may announce to another worker next, and the queue must have the
+      // two in their order, or counters seem to go backwards.
+      pipeline.flushRecords()
       dropped.addFromOwner(UInt64(batch.send(to: sockets[index].descriptor)))
       metrics.endBatch(startNanoseconds: time.monotonicNanoseconds)
       if received < DatagramBatch.capacity { return }
@@ -156,6 +159,7 @@ final class UDPFrontend: ParkedRequestReceiver {
       length = UDPWriter.refusal(refusal, transactionID: transactionID, to: target)
     case .parked: return
     }
+    pipeline.flushRecords()
     dropped.addFromOwner(
       UInt64(DatagramBatch.send(UnsafeRawBufferPointer(start: target, count: length), to: sender, sockets[socket])))
     metrics.count(.announce, family, refused)
