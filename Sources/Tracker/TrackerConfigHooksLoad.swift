@@ -174,12 +174,14 @@ extension TorrentApprovalOptions {
   }
 
   private static func infoHashes(_ options: ConfigSection, _ key: String) -> [InfoHash] {
-    options.list(key, default: [], shown: { JSONText.quoted("\($0)") }) { text throws(ConfigComplaint) in
-      guard let hash = InfoHash(hex: text) else {
-        throw ConfigComplaint("expected an infohash of 40 hex digits, found \(text)")
-      }
-      return hash
+    options.list(key, default: [], shown: { JSONText.quoted("\($0)") }, convert: infoHash)
+  }
+
+  private static func infoHash(_ text: String) throws(ConfigComplaint) -> InfoHash {
+    guard let hash = InfoHash(hex: text) else {
+      throw ConfigComplaint("expected an infohash of 40 hex digits, found \(text)")
     }
+    return hash
   }
 }
 

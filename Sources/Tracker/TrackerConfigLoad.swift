@@ -98,13 +98,8 @@ extension TrackerHTTPConfig {
     scrapeRoutes = Self.routes(section, "scrape_routes", default: scrapeRoutes)
     allowIPSpoofing = section.bool("allow_ip_spoofing", default: allowIPSpoofing)
     realIPHeader = section.optionalString("real_ip_header", check: Self.checkHeaderName)?.lowercased()
-    trustedProxies = section.list("trusted_proxies", default: [], shown: { JSONText.quoted("\($0)") }) {
-      text throws(ConfigComplaint) in
-      guard let prefix = AddressPrefix(text) else {
-        throw ConfigComplaint("expected an address or prefix such as 127.0.0.1 or 10.0.0.0/8, found \(text)")
-      }
-      return prefix
-    }
+    trustedProxies = section.list(
+      "trusted_proxies", default: [], shown: { JSONText.quoted("\($0)") }, convert: Self.addressPrefix)
     limits = RequestLimits(read: section)
     guard let address else {
       section.warn("addr", "not set: there is no HTTP listener")
@@ -119,6 +114,13 @@ extension TrackerHTTPConfig {
     let routes = section.strings(key, default: fallback, check: checkRoute)
     if routes.isEmpty { section.refuse(key, "expected at least one route, such as \(fallback[0])") }
     return routes
+  }
+
+  private static func addressPrefix(_ text: String) throws(ConfigComplaint) -> AddressPrefix {
+    guard let prefix = AddressPrefix(text) else {
+      throw ConfigComplaint("expected an address or prefix such as 127.0.0.1 or 10.0.0.0/8, found \(text)")
+    }
+    return prefix
   }
 
   /// httprouter's syntax as far as it is supported: literal segments and `:name`.

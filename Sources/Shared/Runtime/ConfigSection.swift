@@ -43,7 +43,7 @@ public final class ConfigSection {
 
   /// `true` or `false`.
   public func bool(_ key: String, default fallback: Bool) -> Bool {
-    value(key, default: fallback, shown: { $0 ? "true" : "false" }) { scalar throws(ConfigComplaint) in
+    value(key, default: fallback, shown: Self.show) { scalar throws(ConfigComplaint) in
       guard let bool = self.unquoted(scalar, key).bool else {
         throw ConfigComplaint("expected true or false, found \(Self.quoting(scalar))")
       }
@@ -53,7 +53,7 @@ public final class ConfigSection {
 
   /// A decimal number in a range.
   public func integer(_ key: String, default fallback: Int, in range: ClosedRange<Int>) -> Int {
-    value(key, default: fallback, shown: { String($0) }) { scalar throws(ConfigComplaint) in
+    value(key, default: fallback, shown: Self.show) { scalar throws(ConfigComplaint) in
       let expected = "expected a decimal number from \(range.lowerBound) to \(range.upperBound)"
       guard let number = self.unquoted(scalar, key).integer else {
         throw ConfigComplaint("\(expected), found \(Self.quoting(scalar))")
@@ -67,7 +67,7 @@ public final class ConfigSection {
   public func duration(
     _ key: String, default fallback: Duration, in range: ClosedRange<Duration>, unit: Duration = .nanoseconds(1)
   ) -> Duration {
-    value(key, default: fallback, shown: { JSONText.quoted(DurationText.text($0)) }) { scalar throws(ConfigComplaint) in
+    value(key, default: fallback, shown: Self.show) { scalar throws(ConfigComplaint) in
       let (low, high) = (DurationText.text(range.lowerBound), DurationText.text(range.upperBound))
       guard let duration = DurationText.parse(scalar.text) else {
         throw ConfigComplaint("expected a duration such as 30m, 1h30m or 500ms, found \(Self.quoting(scalar))")
@@ -88,11 +88,12 @@ public final class ConfigSection {
     _ key: String, default fallback: String, shown: (String) -> String = { $0 },
     check: (String) throws(ConfigComplaint) -> Void = { _ in }
   ) -> String {
-    value(key, default: fallback, shown: { JSONText.quoted(shown($0)) }) { scalar throws(ConfigComplaint) in
+    func convert(_ scalar: YAMLScalar) throws(ConfigComplaint) -> String {
       let text = try Self.text(scalar)
       try check(text)
       return text
     }
+    return value(key, default: fallback, shown: { JSONText.quoted(shown($0)) }, convert: convert)
   }
 
   /// A text that may be absent; an empty text means absent too, as in Chihaya's files.
@@ -100,12 +101,13 @@ public final class ConfigSection {
     _ key: String, default fallback: String? = nil, shown: (String) -> String = { $0 },
     check: (String) throws(ConfigComplaint) -> Void = { _ in }
   ) -> String? {
-    value(key, default: fallback, shown: { JSONText.quoted($0.map(shown) ?? "") }) { scalar throws(ConfigComplaint) in
+    func convert(_ scalar: YAMLScalar) throws(ConfigComplaint) -> String? {
       let text = try Self.text(scalar)
       if text.isEmpty { return nil }
       try check(text)
       return text
     }
+    return value(key, default: fallback, shown: { JSONText.quoted($0.map(shown) ?? "") }, convert: convert)
   }
 
   /// A text without default.
@@ -122,7 +124,7 @@ public final class ConfigSection {
 
   /// A number between 0 and 1, such as `0.2`.
   public func fraction(_ key: String, default fallback: Double) -> Double {
-    value(key, default: fallback, shown: { String($0) }) { scalar throws(ConfigComplaint) in
+    value(key, default: fallback, shown: Self.show) { scalar throws(ConfigComplaint) in
       let text = scalar.text.utf8
       // The common part of all YAML versions: digits, at most one point with digits on both sides.
       let plain = text.allSatisfy { $0.isDecimalDigit || $0 == UInt8(ascii: ".") } && text.first != UInt8(ascii: ".")
@@ -169,7 +171,7 @@ public final class ConfigSection {
   public func strings(
     _ key: String, default fallback: [String], check: (String) throws(ConfigComplaint) -> Void = { _ in }
   ) -> [String] {
-    list(key, default: fallback, shown: { JSONText.quoted($0) }) { text throws(ConfigComplaint) in
+    list(key, default: fallback, shown: JSONText.quoted) { text throws(ConfigComplaint) in
       try check(text)
       return text
     }
@@ -291,6 +293,12 @@ public final class ConfigSection {
     let text = scalar.text.count > 40 ? scalar.text.prefix(40) + "..." : scalar.text[...]
     return scalar.style == .plain ? String(text) : "\"\(text)\""
   }
+
+  // Values as YAML.
+  private static func show(_ value: Bool) -> String { value ? "true" : "false" }
+  private static func show(_ value: Int) -> String { String(value) }
+  private static func show(_ value: Double) -> String { String(value) }
+  private static func show(_ value: Duration) -> String { JSONText.quoted(DurationText.text(value)) }
 
   private static func flow(_ items: [String]) -> String { "[" + items.joined(separator: ", ") + "]" }
 }
