@@ -38,7 +38,8 @@ let package = Package(
     .executableTarget(
       name: "Demo", dependencies: ["Simulation", "Shared"], path: "Tests/Demo", swiftSettings: strict),
     .testTarget(
-      name: "SharedTests", dependencies: ["Shared", "Simulation"], path: "Tests/SharedTests", swiftSettings: strict),
+      name: "SharedTests", dependencies: ["Shared", "Simulation"], path: "Tests/SharedTests", exclude: ["Fixtures"],
+      swiftSettings: strict),
     .testTarget(
       name: "TrackerTests", dependencies: ["Tracker", "Shared", "Simulation"], path: "Tests/TrackerTests",
       swiftSettings: strict),

@@ -46,7 +46,7 @@ extension TrackerConfig {
     prehooks = HookConfig.read(root, "prehooks")
     posthooks = HookConfig.read(root, "posthooks")
     HookConfig.refuseRepeated(prehooks, posthooks, root)
-    if http == nil && udp == nil {
+    if http == nil && udp == nil && !root.hasProblems {
       root.refuse("http", "neither http.addr nor udp.addr is set: the tracker would listen nowhere")
     }
     root.end()

@@ -41,6 +41,8 @@ public final class ConfigReader {
 
   // MARK: For sections
 
+  var hasProblems: Bool { !problems.isEmpty }
+
   func report(_ message: String, setting path: [String], origin: EffectiveSetting.Origin) {
     problems.append(problem(message, path, origin))
   }

@@ -227,6 +227,9 @@ public final class ConfigSection {
     reader.report(message, setting: path + [key], origin: find(key)?.origin ?? node.origin)
   }
 
+  /// Whether anything was wrong so far, anywhere: then a conclusion from what was read would mislead.
+  public var hasProblems: Bool { reader.hasProblems }
+
   /// Notes what the operator should know about one setting.
   public func warn(_ key: String, _ message: String) {
     reader.warn(message, setting: path + [key], origin: find(key)?.origin ?? node.origin)

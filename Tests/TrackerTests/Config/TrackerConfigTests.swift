@@ -1,0 +1,485 @@
+import Shared
+import Simulation
+import Testing
+
+@testable import Tracker
+
+/// Reads a configuration from a text.
+private func load(_ text: String, _ environment: [String: String] = [:]) throws -> TrackerConfig {
+  let directory = try TemporaryDirectory()
+  let path = try directory.write(text, as: "tracker.yaml")
+  return try TrackerConfig.load(path: path, environment: environment)
+}
+
+/// What is wrong with a text: each problem without the directory.
+private func problems(_ text: String, _ environment: [String: String] = [:]) throws -> [String] {
+  let directory = try TemporaryDirectory()
+  let path = try directory.write(text, as: "tracker.yaml")
+  do throws(ConfigError) {
+    _ = try TrackerConfig.load(path: path, environment: environment)
+    return []
+  } catch {
+    return error.problems.map { "\($0)".replacing("\(directory.path)/", with: "") }
+  }
+}
+
+private let small = """
+  chihaya:
+    http:
+      addr: ":6969"
+
+  """
+
+@Suite struct TrackerConfigTests {
+  // MARK: Chihaya's files
+
+  @Test("Chihaya's example file starts this tracker unchanged")
+  func chihayaExample() throws {
+    let config = try TrackerConfig.load(
+      path: Repository.path("Tests/SharedTests/Fixtures/yaml/chihaya_memory.yaml"), environment: [:])
+    #expect(config.announceInterval == .seconds(1800))
+    #expect(config.minAnnounceInterval == .seconds(900))
+    #expect(config.metricsAddress == "0.0.0.0:6880")
+    let http = try #require(config.http)
+    #expect(http.address == "0.0.0.0:6969")
+    #expect(http.readTimeout == .seconds(5) && http.writeTimeout == .seconds(5) && http.idleTimeout == .seconds(30))
+    #expect(!http.enableKeepalive && !http.enableRequestTiming && !http.allowIPSpoofing)
+    #expect(http.announceRoutes == ["/announce"] && http.scrapeRoutes == ["/scrape"])
+    #expect(http.realIPHeader == "x-real-ip")
+    #expect(http.limits == RequestLimits(maxNumwant: 100, defaultNumwant: 50, maxScrapeInfohashes: 50))
+    let udp = try #require(config.udp)
+    #expect(udp.address == "0.0.0.0:6969" && udp.maxClockSkew == .seconds(10))
+    #expect(udp.privateKey == "paste a random string here that will be used to hmac connection IDs")
+    #expect(config.storage.gcInterval == .seconds(180) && config.storage.peerLifetime == .seconds(31 * 60))
+    #expect(config.storage.shardCount == 1024 && config.storage.prometheusReportingInterval == .seconds(1))
+    #expect(config.prehooks.isEmpty && config.posthooks.isEmpty)
+    // The public key and the header that counts from nobody are worth a word.
+    #expect(config.warnings.map(\.setting) == ["http.real_ip_header", "udp.private_key"])
+  }
+
+  @Test("the traffic-push fork's file starts this tracker unchanged")
+  func fork() throws {
+    let config = try TrackerConfig.load(
+      path: Repository.path("Tests/SharedTests/Fixtures/yaml/fork_traffic.yaml"), environment: [:])
+    var approval = PasskeyApprovalOptions(redisBroker: "redis://pwd@127.0.0.1:6379/0")
+    approval.httpURL = "https://pt.example.com/api/passkey/verify?passkey="
+    #expect(
+      config.prehooks == [
+        .passkeyApproval(approval), .trafficPush(TrafficPushOptions(redisBroker: "redis://pwd@127.0.0.1:6379/0")),
+      ])
+    #expect(config.udp?.privateKey == "随机字符串")
+  }
+
+  @Test("the hooks of Chihaya are read with their options")
+  func hooks() throws {
+    let config = try TrackerConfig.load(
+      path: Repository.path("Tests/SharedTests/Fixtures/yaml/chihaya_hooks.yaml"), environment: [:])
+    let hash = try #require(InfoHash(hex: "e1d2c3b4a5e1b2c3b4a5e1d2c3b4e5e1d2c3b4a5"))
+    #expect(
+      config.prehooks == [
+        .clientApproval(ClientApprovalOptions(whitelist: ["OP1011", "UT2210"])),
+        .intervalVariation(
+          IntervalVariationOptions(modifyResponseProbability: 0.2, maxIncreaseDeltaSeconds: 60, modifyMinInterval: true)
+        ),
+        .torrentApproval(TorrentApprovalOptions(blacklist: [hash])),
+      ])
+    #expect(config.http?.announceRoutes == ["/announce", "/announce.php", "/announce/:passkey"])
+  }
+
+  @Test("Chihaya's Redis storage is refused with what to do")
+  func redisStorage() throws {
+    let error = #expect(throws: ConfigError.self) {
+      try TrackerConfig.load(
+        path: Repository.path("Tests/SharedTests/Fixtures/yaml/chihaya_redis.yaml"), environment: [:])
+    }
+    #expect(error?.problems.map(\.setting) == ["storage.name"])
+    #expect(error?.problems.first?.message.contains("write `name: memory`") == true)
+  }
+
+  @Test("the example configuration is complete and valid")
+  func example() throws {
+    let config = try TrackerConfig.load(path: Repository.path("dist/example_config.yaml"), environment: [:])
+    #expect(config.prehooks.map(\.name) + config.posthooks.map(\.name) != [])
+    // Every setting the program knows is in the example: none is left at its built-in value unsaid.
+    let unsaid = config.effectiveSettings.filter { $0.origin == .builtIn }.map(\.name)
+    #expect(unsaid.filter { !$0.contains("redis_") && !$0.hasSuffix("list") } == [])
+  }
+
+  // MARK: Defaults
+
+  @Test("what is not written has Chihaya's default")
+  func defaults() throws {
+    let config = try load(small)
+    var expected = TrackerConfig()
+    expected.http = TrackerHTTPConfig(address: ":6969")
+    expected.effectiveSettings = config.effectiveSettings
+    #expect(config == expected)
+    #expect(config.http?.limits.maxNumwant == 100 && config.http?.limits.defaultNumwant == 50)
+    #expect(config.storage.maxPeersPerUser == 3 && config.storage.excludeOwnPeers)
+  }
+
+  @Test("defaults follow the settings they depend on")
+  func dependentDefaults() throws {
+    let config = try load(small + "  announce_interval: 10m\n  udp: {addr: \":1\", max_numwant: 30}\n")
+    #expect(config.minAnnounceInterval == .seconds(600))
+    #expect(config.storage.peerLifetime == .seconds(660))
+    #expect(config.udp?.limits == RequestLimits(maxNumwant: 30, defaultNumwant: 30))
+  }
+
+  @Test("`tracker:` means `chihaya:`, and a null setting is one that is not written")
+  func synonyms() throws {
+    let config = try load(
+      "tracker:\n  udp:\n    addr: \":1\"\n    private_key:\n  http:\n  storage: ~\n  prehooks: null\n")
+    #expect(config.http == nil)
+    #expect(config.udp == TrackerUDPConfig(address: ":1"))
+    #expect(config.storage == TrackerStorageConfig())
+  }
+
+  @Test("a unix socket serves HTTP, and trusted proxies are prefixes")
+  func proxies() throws {
+    let config = try load(
+      """
+      chihaya:
+        http:
+          addr: "unix:/run/pt-tracker/http.sock"
+          real_ip_header: X-Forwarded-For
+          trusted_proxies: ["10.0.0.0/8", "::1"]
+      """)
+    #expect(config.http?.address == "unix:/run/pt-tracker/http.sock")
+    #expect(config.http?.realIPHeader == "x-forwarded-for")
+    #expect(config.http?.trustedProxies.map(\.description) == ["10.0.0.0/8", "::1/128"])
+    #expect(config.warnings.isEmpty)
+  }
+
+  // MARK: What is wrong
+
+  @Test(
+    "a mistake names file, line, setting and what was expected",
+    arguments: [
+      ("  htpt:\n    addr: \":1\"", "tracker.yaml:4: htpt: unknown setting; did you mean http?"),
+      (
+        "  announce_intervall: 30m",
+        "tracker.yaml:4: announce_intervall: unknown setting; did you mean announce_interval?"
+      ),
+      (
+        "  announce_interval: 30",
+        "tracker.yaml:4: announce_interval: expected a duration such as 30m, 1h30m or 500ms, found 30"
+      ),
+      ("  announce_interval: 1500ms", "tracker.yaml:4: announce_interval: expected a multiple of 1s, found 1s500ms"),
+      ("  announce_interval: 0", "tracker.yaml:4: announce_interval: expected a duration from 1s to 168h, found 0s"),
+      ("  announce_interval: [30m]", "tracker.yaml:4: announce_interval: expected a single value, found a list"),
+      (
+        "  min_announce_interval: 31m", "tracker.yaml:4: min_announce_interval: expected at most announce_interval, 30m"
+      ),
+      ("  workers: two", "tracker.yaml:4: workers: expected a decimal number from 0 to 1024, found two"),
+      ("  workers: \"2\"", "tracker.yaml:4: workers: expected a decimal number from 0 to 1024, found \"2\""),
+      ("  workers: 010", "tracker.yaml:4: workers: expected a decimal number from 0 to 1024, found 010"),
+      ("  workers: -1", "tracker.yaml:4: workers: expected a decimal number from 0 to 1024, found -1"),
+      ("  workers:\n    a: 1", "tracker.yaml:4: workers: expected a single value, found a map"),
+      ("  metrics_addr: 6880", "tracker.yaml:4: metrics_addr: "),
+      (
+        "  metrics_addr: yes",
+        "tracker.yaml:4: metrics_addr: YAML parsers disagree whether yes is a text; put it in quotes"
+      ),
+      ("  udp: {addr: \"unix:/a\"}", "tracker.yaml:4: udp.addr: expected host:port; a unix socket is for http only"),
+      (
+        "  udp: 6969",
+        "tracker.yaml:4: udp: expected a section, found a single value; write settings below it, indented"
+      ),
+      ("  prometheus_addr: \":1\"", "tracker.yaml:4: prometheus_addr: this is metrics_addr now"),
+      (
+        "  storage: {name: redis}",
+        "tracker.yaml:4: storage.name: the storage redis is not supported; write `name: memory` and remove"
+      ),
+      (
+        "  storage: {config: {redis_broker: x}}",
+        "tracker.yaml:4: storage.config.redis_broker: belongs to the storage redis"
+      ),
+      (
+        "  storage:\n    config:\n      shard_count: 0",
+        "tracker.yaml:6: storage.config.shard_count: expected a decimal number from 1 to 65536, found 0"
+      ),
+      ("  prehooks: {}", "tracker.yaml:4: prehooks: expected a list, found a map"),
+      ("  prehooks:\n  - a", "tracker.yaml:5: prehooks[0]: expected a map, found a single value"),
+      (
+        "  prehooks:\n  - options: {}",
+        "tracker.yaml:5: prehooks[0].name: this setting is needed: one of passkey approval"
+      ),
+      (
+        "  prehooks:\n  - name: jwt\n    options: {issuer: x}",
+        "tracker.yaml:5: prehooks[0].name: unknown hook jwt; JSON web tokens are not supported here"
+      ),
+      (
+        "  prehooks:\n  - name: pass key approval",
+        "tracker.yaml:5: prehooks[0].name: unknown hook pass key approval; did you mean passkey approval?"
+      ),
+      (
+        "  prehooks:\n  - name: traffic push",
+        "tracker.yaml:5: prehooks[0].options.redis_broker: this setting is needed: redis://"
+      ),
+      (
+        "  prehooks:\n  - name: client approval\n    options:\n      whitlist: [a]",
+        "tracker.yaml:7: prehooks[0].options.whitlist: unknown setting; did you mean whitelist?"
+      ),
+      (
+        "  prehooks:\n  - name: client approval\n    options: {whitelist: [\"A\"], blacklist: [\"B\"]}",
+        "tracker.yaml:6: prehooks[0].options.blacklist: expected whitelist or blacklist, found both"
+      ),
+      (
+        "  prehooks:\n  - name: torrent approval\n    options:\n      whitelist:\n      - abc",
+        "tracker.yaml:8: prehooks[0].options.whitelist[0]: expected an infohash of 40 hex digits, found abc"
+      ),
+      (
+        "  prehooks:\n  - name: torrent approval\n    options: {initial_source: list}",
+        "tracker.yaml:6: prehooks[0].options.initial_source: this is another Chihaya fork's form"
+      ),
+      (
+        "  prehooks:\n  - name: interval variation\n    options: {modify_response_probability: 1.5, max_increase_delta: 1}",
+        "tracker.yaml:6: prehooks[0].options.modify_response_probability: expected a number from 0 to 1, such as 0.2, found 1.5"
+      ),
+      (
+        "  posthooks:\n  - name: traffic push\n    options: {redis_broker: \"redis://h\", spool_path: spool}",
+        "tracker.yaml:6: posthooks[0].options.spool_path: expected the absolute path of a file"
+      ),
+      (
+        "  posthooks:\n  - name: traffic push\n    options: {redis_broker: \"http://h\"}",
+        "tracker.yaml:6: posthooks[0].options.redis_broker: "
+      ),
+    ])
+  func mistakes(more: String, problem: String) throws {
+    let found = try problems(small + more + "\n")
+    #expect(found.contains { $0.hasPrefix(problem) }, "\(found)")
+  }
+
+  @Test(
+    "a mistake in http names file, line, setting and what was expected",
+    arguments: [
+      ("adr: \":1\"", "http.adr: unknown setting; did you mean addr?"),
+      ("https_addr: \":443\"", "http.https_addr: HTTPS is the reverse proxy's job here"),
+      ("tls_key_path: /a", "http.tls_key_path: HTTPS is the reverse proxy's job here"),
+      ("enable_keepalive: yes", "http.enable_keepalive: expected true or false, found yes"),
+      ("enable_keepalive: \"true\"", "http.enable_keepalive: expected true or false, found \"true\""),
+      ("enable_legacy_php_urls: true", "http.enable_legacy_php_urls: add /announce.php"),
+      ("announce_routes: /a", "http.announce_routes: expected a list, found a single value"),
+      ("announce_routes: []", "http.announce_routes: expected at least one route"),
+      ("announce_routes: [a]", "http.announce_routes[0]: expected a path that begins with /"),
+      ("announce_routes: [\"/a\", \"/*b\"]", "http.announce_routes[1]: catch-all parameters are not supported"),
+      ("announce_routes: [\"/:\"]", "http.announce_routes[0]: a parameter needs a name"),
+      ("scrape_routes: [[a]]", "http.scrape_routes[0]: expected a text, found a list"),
+      ("trusted_proxies: [\"10.0.0.1/8\"]", "http.trusted_proxies[0]: expected an address or prefix"),
+      ("real_ip_header: \"a b\"", "http.real_ip_header: expected the name of an HTTP header"),
+      ("max_numwant: 1001", "http.max_numwant: expected a decimal number from 1 to 1000, found 1001"),
+      ("default_numwant: 101", "http.default_numwant: expected at most max_numwant, 100"),
+      ("read_timeout: 0s", "http.read_timeout: expected a duration from 1ms to 1h, found 0s"),
+      ("max_scrape_infohashes: 0", "http.max_scrape_infohashes: expected a decimal number from 1 to 1000, found 0"),
+    ])
+  func httpMistakes(more: String, problem: String) throws {
+    let found = try problems(small + "    " + more + "\n")
+    #expect(found.contains { $0.hasPrefix("tracker.yaml:4: \(problem)") }, "\(found)")
+  }
+
+  @Test("limits are accepted at their edges")
+  func edges() throws {
+    let config = try load(
+      """
+      chihaya:
+        announce_interval: 168h
+        min_announce_interval: 1s
+        workers: 1024
+        http: {addr: ":1", max_numwant: 1000, default_numwant: 1000, max_scrape_infohashes: 1000, read_timeout: 1ms, idle_timeout: 1h}
+        storage: {config: {shard_count: 65536, peer_lifetime: 336h, gc_interval: 10ms}}
+      """)
+    #expect(config.http?.limits == RequestLimits(maxNumwant: 1000, defaultNumwant: 1000, maxScrapeInfohashes: 1000))
+    #expect(config.workers == 1024 && config.storage.shardCount == 65_536)
+  }
+
+  @Test("all problems are reported at once, one a line")
+  func allProblems() throws {
+    let found = try problems("chihaya:\n  http: {adr: \":1\"}\n  workers: x\n  udp: {addr: nowhere, max_numwant: 0}\n")
+    #expect(found.count == 4)
+    #expect(
+      ConfigError([
+        ConfigProblem(location: "a:1", setting: "b", message: "c"),
+        ConfigProblem(location: "d", setting: "", message: "e"),
+      ]).description == "a:1: b: c\nd: e")
+  }
+
+  @Test("a tracker that would listen nowhere is refused")
+  func nowhere() throws {
+    for text in ["chihaya:\n  workers: 1\n", "chihaya:\n", "chihaya: {http: {addr: \"\"}}\n"] {
+      #expect(try problems(text).contains { $0.contains("neither http.addr nor udp.addr is set") }, "\(text)")
+    }
+  }
+
+  @Test("a hook that is there twice is refused")
+  func twice() throws {
+    let push = "  - name: traffic push\n    options: {redis_broker: \"redis://h\"}\n"
+    let found = try problems(small + "  prehooks:\n\(push)  posthooks:\n\(push)")
+    #expect(
+      found == [
+        "tracker.yaml:7: posthooks: the hook traffic push is there twice; write it once, in prehooks or in posthooks"
+      ])
+  }
+
+  @Test(
+    "a file that is no configuration is refused",
+    arguments: [
+      ("", "tracker.yaml:1: expected the key `chihaya:` or `tracker:` with the settings below it, indented"),
+      ("- a\n", "tracker.yaml:1: expected the key `chihaya:` or `tracker:` with the settings below it, indented"),
+      (
+        "http:\n  addr: a\n",
+        "tracker.yaml:1: http: unknown key; the settings belong below `chihaya:` or `tracker:`, indented"
+      ),
+      (
+        "chihaya: {}\ntracker: {}\n",
+        "tracker.yaml:2: tracker: `chihaya:` or `tracker:` mean the same; write one of them"
+      ),
+      ("chihaya: 1\n", "tracker.yaml:1: chihaya: expected settings below it, found a single value"),
+      (
+        "chihaya:\n  a: *b\n",
+        "tracker.yaml:2: aliases (*) are not supported; write the value out, or put the text in quotes"
+      ),
+    ])
+  func noConfiguration(text: String, problem: String) throws { #expect(try problems(text) == [problem]) }
+
+  @Test("a file that cannot be read is refused, unless it is the default place's")
+  func missing() throws {
+    let error = #expect(throws: ConfigError.self) {
+      try TrackerConfig.load(path: "/nonexistent/a.yaml", environment: [:])
+    }
+    #expect(
+      error?.description == "/nonexistent/a.yaml: cannot be read: No such file or directory; --config names the file")
+    #expect(throws: ConfigError.self) { try TrackerConfig.load(path: "/", environment: [:]) }
+  }
+}
+
+@Suite struct TrackerConfigEnvironmentTests {
+  @Test("a variable goes before the file, and the file before the default")
+  func precedence() throws {
+    let config = try load(
+      small + "  announce_interval: 20m\n",
+      [
+        "TRACKER__HTTP__ADDR": "127.0.0.1:1", "TRACKER__HTTP__ENABLE_KEEPALIVE": "true", "TRACKER__WORKERS": "3",
+        "TRACKER_OTHER": "x", "PATH": "y",
+      ])
+    #expect(config.http?.address == "127.0.0.1:1")
+    #expect(config.http?.enableKeepalive == true)
+    #expect(config.workers == 3)
+    #expect(config.announceInterval == .seconds(1200))
+    #expect(config.udp == nil)
+  }
+
+  @Test("variables make sections, lists and hooks that the file does not have")
+  func creation() throws {
+    let config = try load(
+      small,
+      [
+        "TRACKER__UDP__ADDR": ":7", "TRACKER__UDP__PRIVATE_KEY": "yes",
+        "TRACKER__HTTP__ANNOUNCE_ROUTES": "[\"/a\", /b]",
+        "TRACKER__HTTP__SCRAPE_ROUTES__0": "/s", "TRACKER__PREHOOKS__0__NAME": "passkey approval",
+        "TRACKER__PREHOOKS__0__OPTIONS__REDIS_BROKER": "redis://h", "TRACKER__PREHOOKS__1__NAME": "client approval",
+        "TRACKER__PREHOOKS__1__OPTIONS__BLACKLIST": "[OP1011]",
+      ])
+    #expect(config.udp?.address == ":7" && config.udp?.privateKey == "yes")
+    #expect(config.http?.announceRoutes == ["/a", "/b"] && config.http?.scrapeRoutes == ["/s"])
+    #expect(config.prehooks.map(\.name) == ["passkey approval", "client approval"])
+  }
+
+  @Test("a hook is addressed by number or by name")
+  func hooks() throws {
+    let text =
+      small
+      + "  prehooks:\n  - name: client approval\n  - name: passkey approval\n    options: {redis_broker: \"redis://file\"}\n"
+    for variable in [
+      "TRACKER__PREHOOKS__1__OPTIONS__REDIS_BROKER", "TRACKER__PREHOOKS__PASSKEY_APPROVAL__OPTIONS__REDIS_BROKER",
+    ] {
+      let config = try load(text, [variable: "redis://environment"])
+      #expect(
+        config.prehooks.last == .passkeyApproval(PasskeyApprovalOptions(redisBroker: "redis://environment")),
+        "\(variable)")
+    }
+  }
+
+  @Test(
+    "a wrong variable is named",
+    arguments: [
+      ("TRACKER__HTTP__ADR", ":1", "http.adr: unknown setting; did you mean addr?"),
+      ("TRACKER__HTPT__ADDR", ":1", "htpt: unknown setting; did you mean http?"),
+      ("TRACKER__WORKERS", "two", "workers: expected a decimal number from 0 to 1024, found \"two\""),
+      ("TRACKER__WORKERS", "", "workers: expected a decimal number"),
+      ("TRACKER__HTTP", "x", "http: expected a section, found a single value; set the variables of the settings in it"),
+      ("TRACKER__HTTP__ADDR__X", "x", "http.addr.x: there is a single value where this variable expects a section"),
+      ("TRACKER__HTTP____ADDR", "x", "http..addr: expected TRACKER__LEVEL__SETTING, two underscores between levels"),
+      ("TRACKER__", "x", ": expected TRACKER__LEVEL__SETTING"),
+      ("TRACKER__HTTP__ANNOUNCE_ROUTES", "/a", "http.announce_routes: expected a list, such as [\"a\", \"b\"]"),
+      (
+        "TRACKER__PREHOOKS__1__NAME", "client approval",
+        "prehooks[1].name: the list has 0 items, and the next one would be 0"
+      ),
+      ("TRACKER__PREHOOKS__JWT__NAME", "x", "prehooks"),
+      ("TRACKER__HTTP__ENABLE_KEEPALIVE", "yes", "http.enable_keepalive: expected true or false, found \"yes\""),
+    ])
+  func wrong(variable: String, value: String, problem: String) throws {
+    let found = try problems(small, [variable: value])
+    #expect(
+      found.count == 1
+        && found[0].hasPrefix("environment variable \(variable): \(problem)".replacing(": : ", with: ": ")), "\(found)")
+  }
+}
+
+@Suite struct TrackerConfigDescriptionTests {
+  private let secrets = """
+    chihaya:
+      http: {addr: ":1"}
+      udp:
+        addr: ":1"
+        private_key: "hush-1"
+      prehooks:
+      - name: passkey approval
+        options:
+          redis_broker: "redis://user:hush-2@h:1/2"
+          http_url: "https://u:hush-3@pt.example.com/verify?token=hush-4&passkey="
+          http_api_key: hush-5
+      posthooks:
+      - name: traffic push
+        options:
+          redis_broker: "redis://hush-6@h"
+
+    """
+
+  @Test("the description has no secrets and says where each value is from")
+  func redaction() throws {
+    let text = try load(secrets, ["TRACKER__WORKERS": "2"]).describe()
+    #expect(!text.contains("hush"))
+    #expect(text.contains("private_key: \"***\"  # line 5"))
+    #expect(text.contains("workers: 2  # TRACKER__WORKERS"))
+    #expect(text.contains("announce_interval: \"30m\"  # default"))
+    #expect(text.contains("http_url: \"https://***@pt.example.com/verify?token=***&passkey=\""))
+    #expect(
+      text.contains(
+        "  posthooks:\n    - name: \"traffic push\"  # line 13\n      options:\n        redis_broker: \"redis://"))
+  }
+
+  @Test("no message about a secret shows it")
+  func messages() throws {
+    let found = try problems(
+      secrets.replacing("redis://user:hush-2@h:1/2", with: "redis://user:hush-2@h:99999/2"),
+      ["TRACKER__UDP__PRIVATE_KEY": "hush\u{1}"])
+    #expect(found.count == 2 && !found.joined().contains("hush"), "\(found)")
+  }
+
+  @Test("the description is a configuration that means the same")
+  func roundTrip() throws {
+    let names = ["chihaya_memory", "chihaya_hooks"].map { "Tests/SharedTests/Fixtures/yaml/\($0).yaml" }
+    for name in names {
+      var config = try TrackerConfig.load(path: Repository.path(name), environment: [:])
+      var again = try load(config.describe())
+      // The secret and the places differ.
+      config.udp?.privateKey = nil
+      again.udp?.privateKey = nil
+      #expect(config.effectiveSettings.map(\.shown) == again.effectiveSettings.map(\.shown))
+      (config.effectiveSettings, again.effectiveSettings, config.warnings, again.warnings) = ([], [], [], [])
+      #expect(config == again, "\(name)")
+    }
+  }
+}
