@@ -8,6 +8,7 @@ enum HookConfig: Sendable, Equatable {
   case trafficPush(TrafficPushOptions)
   case clientApproval(ClientApprovalOptions)
   case torrentApproval(TorrentApprovalOptions)
+  case portApproval(PortApprovalOptions)
   case intervalVariation(IntervalVariationOptions)
 }
 
@@ -68,10 +69,28 @@ struct ClientApprovalOptions: Sendable, Equatable {
   var blacklist: [String] = []
 }
 
-/// `torrent approval`: by infohash. At most one of the lists has members.
+/// `torrent approval`: by infohash. At most one of the lists has members, those of the files included.
 struct TorrentApprovalOptions: Sendable, Equatable {
   var whitelist: [InfoHash] = []
   var blacklist: [InfoHash] = []
+  /// A live set of approved torrents (ours); nil: only the lists count.
+  var redisSet: RedisSetOptions?
+}
+
+/// A Redis set whose members are approved.
+struct RedisSetOptions: Sendable, Equatable {
+  /// A URL that RedisEndpoint reads.
+  var redisBroker: String
+  var timeouts = RedisTimeoutOptions()
+  /// Members are infohashes of 40 lower-case hex digits.
+  var setKey = "pt:torrents"
+  var cacheTTL: Duration = .seconds(300)
+  var negativeCacheTTL: Duration = .seconds(30)
+}
+
+/// `port approval` (ours): listening ports that are refused.
+struct PortApprovalOptions: Sendable, Equatable {
+  var blacklist: [ClosedRange<UInt16>] = []
 }
 
 /// `interval variation`: some replies get longer intervals, so that announces spread out.

@@ -10,12 +10,14 @@ extension HookConfig {
     case .trafficPush: "traffic push"
     case .clientApproval: "client approval"
     case .torrentApproval: "torrent approval"
+    case .portApproval: "port approval"
     case .intervalVariation: "interval variation"
     }
   }
 
   private static let names = [
-    "passkey approval", "traffic push", "client approval", "torrent approval", "interval variation",
+    "passkey approval", "traffic push", "client approval", "torrent approval", "port approval",
+    "interval variation",
   ]
 
   /// Reads a list of hooks; a hook that cannot be read is left out, with its problem reported.
@@ -39,6 +41,7 @@ extension HookConfig {
     case "traffic push": self = .trafficPush(TrafficPushOptions(read: options))
     case "client approval": self = .clientApproval(ClientApprovalOptions(read: options))
     case "torrent approval": self = .torrentApproval(TorrentApprovalOptions(read: options))
+    case "port approval": self = .portApproval(PortApprovalOptions(read: options))
     case "interval variation": self = .intervalVariation(IntervalVariationOptions(read: options))
     default: return nil
     }
@@ -78,7 +81,7 @@ extension RedisTimeoutOptions {
 }
 
 extension PasskeyApprovalOptions {
-  private static let ttl: ClosedRange<Duration> = .zero ... .seconds(30 * 86_400)
+  fileprivate static let ttl: ClosedRange<Duration> = .zero ... .seconds(30 * 86_400)
 
   fileprivate init(read options: ConfigSection) {
     self.init(redisBroker: RedisTimeoutOptions.broker(options))
@@ -168,8 +171,9 @@ extension TorrentApprovalOptions {
     let instead = "this is another Chihaya fork's form; write whitelist or blacklist with the infohashes"
     options.unsupported("initial_source", instead)
     options.unsupported("configuration", instead)
-    whitelist = Self.infoHashes(options, "whitelist")
-    blacklist = Self.infoHashes(options, "blacklist")
+    whitelist = Self.infoHashes(options, "whitelist") + Self.file(options, "whitelist_file")
+    blacklist = Self.infoHashes(options, "blacklist") + Self.file(options, "blacklist_file")
+    if options.has("redis_broker") { redisSet = RedisSetOptions(read: options) }
     refuseBoth(options, whitelist.isEmpty, blacklist.isEmpty)
   }
 
@@ -182,6 +186,38 @@ extension TorrentApprovalOptions {
       throw ConfigComplaint("expected an infohash of 40 hex digits, found \(text)")
     }
     return hash
+  }
+}
+
+extension TorrentApprovalOptions {
+  private static func file(_ options: ConfigSection, _ key: String) -> [InfoHash] {
+    var infoHashes: [InfoHash] = []
+    _ = options.optionalString(
+      key, check: { path throws(ConfigComplaint) in infoHashes = try InfoHashFile.read(path) })
+    return infoHashes
+  }
+}
+
+extension RedisSetOptions {
+  fileprivate init(read options: ConfigSection) {
+    self.init(redisBroker: RedisTimeoutOptions.broker(options))
+    timeouts = RedisTimeoutOptions(read: options)
+    setKey = options.string("set_key", default: setKey, check: ConfigSection.checkName)
+    cacheTTL = options.duration("cache_ttl", default: cacheTTL, in: PasskeyApprovalOptions.ttl)
+    negativeCacheTTL = options.duration("negative_cache_ttl", default: negativeCacheTTL, in: PasskeyApprovalOptions.ttl)
+  }
+}
+
+extension PortApprovalOptions {
+  fileprivate init(read options: ConfigSection) {
+    blacklist = options.list("blacklist", default: [], shown: { "\($0.lowerBound)-\($0.upperBound)" }) {
+      text throws(ConfigComplaint) in
+      let bounds = text.split(separator: "-", omittingEmptySubsequences: false).map { UInt16($0) }
+      guard let low = bounds[0], let high = bounds[bounds.count - 1], bounds.count <= 2, 1 <= low, low <= high else {
+        throw ConfigComplaint("expected a port or a range such as 6881-6889, found \(text)")
+      }
+      return low...high
+    }
   }
 }
 

@@ -35,6 +35,15 @@ extension TrackerConfig {
   private init(_ root: ConfigSection) {
     readIntervals(root)
     metricsAddress = root.optionalString("metrics_addr", check: ConfigSection.checkAddress)
+    let levels = LogLevel.allCases.map { "\($0)" }
+    let level = root.string(
+      "log_level", default: "\(logLevel)",
+      check: { text throws(ConfigComplaint) in
+        guard levels.contains(text) else {
+          throw ConfigComplaint("expected one of \(levels.joined(separator: ", ")), found \(text)")
+        }
+      })
+    logLevel = LogLevel.allCases.first { "\($0)" == level } ?? logLevel
     workers = root.integer("workers", default: workers, in: TrackerConfigLimits.workers)
     for key in ["max_numwant", "default_numwant", "max_scrape_infohashes"] {
       root.unsupported(key, "write it below http and udp")

@@ -11,7 +11,11 @@ struct NothingToServe: Error, CustomStringConvertible {
 
 /// The running tracker.
 final class TrackerDaemon {
-  private let config: TrackerConfig
+  private var config: TrackerConfig
+  private let load: () throws(ConfigError) -> TrackerConfig
+  private let isDebug: Bool
+  private let connectionID: ConnectionID?
+  private let trackerID: [UInt8]
   private let metrics = MetricRegistry()
   private let snatches: SnatchLedger
   private let store: SwarmStore
@@ -23,8 +27,16 @@ final class TrackerDaemon {
   /// What ended the tracker, when it was not a signal.
   private var failure: SystemError?
 
-  init(config: TrackerConfig) throws {
-    self.config = config
+  /// `load` reads the configuration, now and on every SIGHUP; `isDebug` keeps the log at debug whatever it says.
+  init(isDebug: Bool, load: @escaping () throws(ConfigError) -> TrackerConfig) throws {
+    self.isDebug = isDebug
+    self.load = load
+    config = try load()
+    connectionID = config.udp.map {
+      ConnectionID(privateKey: $0.privateKey, maxClockSkewSeconds: UInt64(max(0, $0.maxClockSkew.wholeSeconds)))
+    }
+    trackerID = Array(Hex.encode((0..<4).map { _ in UInt8.random(in: .min ... .max) }).utf8)
+    for warning in config.warnings { Log.warning("configuration", ["problem": "\(warning)"]) }
     snatches = try SnatchLedger(path: config.storage.snatchPath)
     store = SwarmStore(shardCount: config.storage.shardCount, snatches: snatches)
     hooks = try HookChain(config: config, metrics: metrics)
@@ -36,7 +48,7 @@ final class TrackerDaemon {
   func run() throws {
     try SignalSource(loop: loop) { [unowned self] signal in
       Log.info("signal", ["name": "\(signal)"])
-      if signal != .hangUp { loop.stop() }
+      if signal == .hangUp { reload() } else { loop.stop() }
     }
     loop.context = self
     try start(try openSockets())
@@ -73,8 +85,7 @@ final class TrackerDaemon {
   private func start(_ sockets: [WorkerSockets]) throws {
     try hooks.start()
     let rules = hooks.rules(config)
-    let udpRules = config.udp.map { UDPRules($0, routes: config.http) }
-    let httpRules = config.http.map { HTTPRules($0) }
+    applyLogLevel()
     let heartbeats = sockets.map { _ in Heartbeat() }
     try startAdmin(heartbeats)
     let mailbox = loop.mailbox
@@ -90,6 +101,35 @@ final class TrackerDaemon {
     }
     expiry = try SwarmExpiry(store: store, snatches: snatches, storage: config.storage, metrics: metrics)
     Log.info("tracker started", ["version": Version.text, "workers": workers.count])
+  }
+
+  private var udpRules: UDPRules? {
+    guard let udp = config.udp, let connectionID else { return nil }
+    return UDPRules(udp, connectionID: connectionID, routes: config.http)
+  }
+  private var httpRules: HTTPRules? { config.http.map { HTTPRules($0, trackerID: trackerID) } }
+
+  private func applyLogLevel() { Log.setLevel(isDebug ? .debug : config.logLevel) }
+
+  /// SIGHUP: takes what can change without a restart; a broken configuration changes nothing.
+  private func reload() {
+    let new: TrackerConfig
+    do throws(ConfigError) {
+      new = try load()
+    } catch {
+      Log.error("the configuration was not reloaded; the old one stays in force", ["error": "\(error)"])
+      return
+    }
+    let reload = TrackerReload(running: config, new: new)
+    config = reload.merged
+    hooks.replaceLists(config)
+    applyLogLevel()
+    let rules = hooks.rules(config)
+    for worker in workers { worker.update(rules, udpRules, httpRules) }
+    Log.info("configuration reloaded", ["changed": reload.applied.joined(separator: ", ")])
+    if !reload.needRestart.isEmpty {
+      Log.warning("these settings need a restart", ["settings": reload.needRestart.joined(separator: ", ")])
+    }
   }
 
   private func startAdmin(_ heartbeats: [Heartbeat]) throws {
@@ -131,11 +171,10 @@ final class TrackerDaemon {
 
 extension UDPRules {
   /// UDP knows the passkey routes of the HTTP listener, or the usual ones.
-  init(_ config: TrackerUDPConfig, routes http: TrackerHTTPConfig?) {
+  init(_ config: TrackerUDPConfig, connectionID: ConnectionID, routes http: TrackerHTTPConfig?) {
     let routes = http ?? TrackerHTTPConfig(address: "")
     self.init(
-      connectionID: ConnectionID(
-        privateKey: config.privateKey, maxClockSkewSeconds: UInt64(max(0, config.maxClockSkew.wholeSeconds))),
+      connectionID: connectionID,
       parser: UDPParser(
         routes: RouteTable(announceRoutes: routes.announceRoutes, scrapeRoutes: routes.scrapeRoutes),
         maxScrapeInfoHashes: min(config.limits.maxScrapeInfohashes, UDPWriter.maximumScrapeInfoHashes),

@@ -46,6 +46,13 @@ final class Worker {
     plan.heartbeat.follow(loop)
   }
 
+  /// Follows a reloaded configuration from the next request on.
+  func update(_ rules: PipelineRules, _ udpRules: UDPRules?, _ httpRules: HTTPRules?) {
+    pipeline.rules = rules
+    if let udpRules { udp?.rules = udpRules }
+    if let httpRules { http?.update(httpRules) }
+  }
+
   /// Stops taking requests and ends the loop when the last answer is out.
   func drain(_ loop: EventLoop) {
     guard let http else { return loop.stop() }

@@ -25,6 +25,11 @@ final class WorkerThread {
     }
   }
 
+  /// Hands the rules of a reload to the worker.
+  func update(_ rules: PipelineRules, _ udpRules: UDPRules?, _ httpRules: HTTPRules?) {
+    mailbox.post { loop in (loop.context as? Worker)?.update(rules, udpRules, httpRules) }
+  }
+
   /// Lets the worker finish what is in flight, and joins it.
   func stop() {
     mailbox.post { loop in (loop.context as? Worker)?.drain(loop) }

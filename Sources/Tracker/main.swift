@@ -33,17 +33,14 @@ nonisolated func runTracker() -> ExitCode {
 }
 
 nonisolated func serve(_ options: CommandLineOptions, _ environment: [String: String]) -> ExitCode {
-  let config: TrackerConfig
-  do throws(ConfigError) {
-    config = try TrackerConfig.load(path: options.configPath, environment: environment)
-  } catch {
-    return CommandLineOptions.report(error)
-  }
-  for warning in config.warnings { Log.warning("configuration", ["problem": "\(warning)"]) }
   do {
-    let daemon = try TrackerDaemon(config: config)
+    let daemon = try TrackerDaemon(isDebug: options.isDebug) { () throws(ConfigError) in
+      try TrackerConfig.load(path: options.configPath, environment: environment)
+    }
     try daemon.run()
     return .ok
+  } catch let error as ConfigError {
+    return CommandLineOptions.report(error)
   } catch {
     Log.error("tracker cannot run", ["error": "\(error)"])
     return error is SystemError ? .inputOutput : .configuration

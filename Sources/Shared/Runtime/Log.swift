@@ -54,11 +54,14 @@ public enum Log {
   private static let minimum = Atomic<Int>(LogLevel.info.rawValue)
   private static let json = Atomic<Bool>(false)
 
-  /// Sets what is written and how; `--debug` and `--json` of both daemons end here. May be called again (SIGHUP).
+  /// Sets what is written and how; `--debug` and `--json` of both daemons end here.
   public static func configure(level: LogLevel, json asJSON: Bool) {
     minimum.store(level.rawValue, ordering: .relaxed)
     json.store(asJSON, ordering: .relaxed)
   }
+
+  /// Sets what is written and leaves the form.
+  public static func setLevel(_ level: LogLevel) { minimum.store(level.rawValue, ordering: .relaxed) }
 
   /// Whether a line of this level would be written, for callers that must compute its fields.
   public static func isEnabled(_ level: LogLevel) -> Bool { level.rawValue >= minimum.load(ordering: .relaxed) }

@@ -8,36 +8,69 @@ final class HookChain {
   private var hooks: [any AnnounceHook] = []
   private(set) var resolvers: [MembershipResolver] = []
   private(set) var push: TrafficPush?
+  private let metrics: MetricRegistry
 
   init(config: TrackerConfig, metrics: MetricRegistry) throws {
-    for hook in config.prehooks + config.posthooks { try make(hook, metrics) }
+    self.metrics = metrics
+    for hook in config.prehooks + config.posthooks { try make(hook) }
   }
 
-  private func make(_ hook: HookConfig, _ metrics: MetricRegistry) throws {
+  private func make(_ hook: HookConfig) throws {
     switch hook {
-    case .passkeyApproval(let options): hooks.append(try passkeyApproval(options, metrics))
+    case .passkeyApproval(let options): hooks.append(PasskeyApproval(resolver: try resolver(options)))
     case .trafficPush(let options): push = try TrafficPush(options: options, metrics: metrics)
     case .clientApproval(let options): hooks.append(ClientApproval(options))
-    case .torrentApproval(let options): hooks.append(TorrentApproval(options))
+    case .torrentApproval(let options):
+      hooks.append(TorrentApproval(options, resolver: try options.redisSet.map { try resolver($0) }))
+    case .portApproval(let options): hooks.append(PortApproval(options))
     case .intervalVariation(let options): hooks.append(IntervalVariation(options))
     }
   }
 
-  private func passkeyApproval(_ options: PasskeyApprovalOptions, _ metrics: MetricRegistry) throws -> PasskeyApproval {
-    let cache = ApprovalCache(
-      approvedSeconds: UInt32(clamping: options.cacheTTL.wholeSeconds),
-      refusedSeconds: UInt32(clamping: options.negativeCacheTTL.wholeSeconds))
+  private func resolver(_ options: PasskeyApprovalOptions) throws -> MembershipResolver {
     let origin = options.httpURL.flatMap {
       OriginCheck(
         url: $0, apiKeyHeader: options.httpAPIKeyHeader, apiKey: options.httpAPIKey,
         timeoutSeconds: Double(options.httpTimeout.wholeMilliseconds) / 1000)
     }
-    let resolver = try MembershipResolver(
-      rules: MembershipRules(
+    return try addResolver(
+      MembershipRules(
         endpoint: try RedisEndpoint(url: options.redisBroker), timeouts: RedisTimeouts(forApproval: options.timeouts),
-        setKey: options.setKey, name: "passkey", origin: origin), cache: cache, metrics: metrics)
+        setKey: options.setKey, name: "passkey", origin: origin), options.cacheTTL, options.negativeCacheTTL)
+  }
+
+  private func resolver(_ options: RedisSetOptions) throws -> MembershipResolver {
+    try addResolver(
+      MembershipRules(
+        endpoint: try RedisEndpoint(url: options.redisBroker), timeouts: RedisTimeouts(forApproval: options.timeouts),
+        setKey: options.setKey, name: "torrent", origin: nil), options.cacheTTL, options.negativeCacheTTL)
+  }
+
+  private func addResolver(_ rules: MembershipRules, _ approved: Duration, _ refused: Duration) throws
+    -> MembershipResolver
+  {
+    let cache = ApprovalCache(
+      approvedSeconds: UInt32(clamping: approved.wholeSeconds), refusedSeconds: UInt32(clamping: refused.wholeSeconds))
+    let resolver = try MembershipResolver(rules: rules, cache: cache, metrics: metrics)
     resolvers.append(resolver)
-    return PasskeyApproval(resolver: resolver)
+    return resolver
+  }
+
+  /// Makes the hooks of a new configuration that differs only in what `TrackerReload` lets change: resolvers and push
+  /// go on, in their places in the order.
+  func replaceLists(_ config: TrackerConfig) {
+    var running = resolvers
+    hooks = (config.prehooks + config.posthooks).compactMap { hook in
+      switch hook {
+      case .passkeyApproval: PasskeyApproval(resolver: running.removeFirst())
+      case .trafficPush: nil
+      case .clientApproval(let options): ClientApproval(options)
+      case .torrentApproval(let options):
+        TorrentApproval(options, resolver: options.redisSet == nil ? nil : running.removeFirst())
+      case .portApproval(let options): PortApproval(options)
+      case .intervalVariation(let options): IntervalVariation(options)
+      }
+    }
   }
 
   /// What the workers' pipelines follow.

@@ -1,19 +1,33 @@
-// TorrentApproval: the hook `torrent approval`: white or black list of info hashes. Immutable.
+// TorrentApproval: the hook `torrent approval`: which torrents may be announced, by static lists, by files and by a Redis
+// set that is asked live. The lists are immutable; a reload makes a new hook.
 
 import Shared
 
 /// Which torrents may be announced.
 final class TorrentApproval: AnnounceHook {
-  private let isWhitelist: Bool
-  private let infoHashes: Set<InfoHash>
+  private let whitelist: Set<InfoHash>
+  private let blacklist: Set<InfoHash>
+  private let resolver: MembershipResolver?
 
-  /// At most one of the lists has members.
-  init(_ options: TorrentApprovalOptions) {
-    isWhitelist = !options.whitelist.isEmpty
-    infoHashes = Set(options.whitelist + options.blacklist)
+  /// A torrent on the black list is refused; one on the white list passes; otherwise the Redis set decides, where there
+  /// is one, and else the mere presence of a white list does.
+  init(_ options: TorrentApprovalOptions, resolver: MembershipResolver?) {
+    whitelist = Set(options.whitelist)
+    blacklist = Set(options.blacklist)
+    self.resolver = resolver
   }
 
   func check(_ request: borrowing AnnounceRequest, _ context: inout AnnounceContext) -> HookVerdict {
-    infoHashes.contains(request.infoHash) == isWhitelist ? .proceed : .refuse(.unapprovedInfoHash)
+    if blacklist.contains(request.infoHash) { return .refuse(.unapprovedInfoHash) }
+    if whitelist.contains(request.infoHash) { return .proceed }
+    guard let resolver else { return whitelist.isEmpty ? .proceed : .refuse(.unapprovedInfoHash) }
+    let key = context.hasher.userKey(request.infoHash)
+    let question = MembershipQuestion(resolver: resolver, key: key, member: .infoHash(request.infoHash))
+    switch resolver.cache.knowledge(of: key, nowSeconds: context.time.monotonicSeconds) {
+    case .fresh(.approved): return .proceed
+    case .fresh(.refused): return .refuse(.unapprovedInfoHash)
+    case .stale(.approved): return .lookUp(question, otherwise: nil)
+    case .stale(.refused), .nothing: return .lookUp(question, otherwise: .tryAgain)
+    }
   }
 }

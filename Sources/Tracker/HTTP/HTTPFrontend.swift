@@ -27,10 +27,10 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
   private static let drainNanoseconds: UInt64 = 3_000_000_000
 
   private let pipeline: AnnouncePipeline
-  private let rules: HTTPRules
+  private var rules: HTTPRules
   private let loop: EventLoop
-  private let writer: HTTPWriter
-  private let infoHashes: UnsafeMutableRawPointer
+  private var writer: HTTPWriter
+  private var infoHashes: UnsafeMutableRawPointer
   private var metrics: ResponseMetrics
   private var time = BatchTime.now()
   private var server: HTTPServer?
@@ -56,6 +56,14 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
   }
 
   deinit { infoHashes.deallocate() }
+
+  /// Takes the rules of a reload; timeouts and keep-alive stay the server's.
+  func update(_ new: HTTPRules) {
+    rules = new
+    writer = HTTPWriter(maxNumwant: new.maxNumwant, trackerID: new.trackerID)
+    infoHashes.deallocate()
+    infoHashes = .allocate(byteCount: new.parser.maxScrapeInfoHashes * InfoHash.byteCount, alignment: 8)
+  }
 
   /// Stops accepting, answers what is in flight, then calls `done`.
   func drain(done: @escaping () -> Void) {
@@ -159,7 +167,7 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
 
 extension HTTPRules {
   /// The rules of a configuration.
-  init(_ config: TrackerHTTPConfig) {
+  init(_ config: TrackerHTTPConfig, trackerID: [UInt8]) {
     self.init(
       parser: HTTPParser(
         routes: RouteTable(announceRoutes: config.announceRoutes, scrapeRoutes: config.scrapeRoutes),
@@ -171,7 +179,7 @@ extension HTTPRules {
         writeTimeoutNanoseconds: Self.nanoseconds(config.writeTimeout),
         idleTimeoutNanoseconds: Self.nanoseconds(config.idleTimeout), keepsAlive: config.enableKeepalive),
       defaultNumwant: config.limits.defaultNumwant, maxNumwant: config.limits.maxNumwant,
-      trackerID: Array(Hex.encode((0..<4).map { _ in UInt8.random(in: 0...255) }).utf8))
+      trackerID: trackerID)
   }
 
   /// A timeout that is not positive would close every connection at once; like Chihaya, it means the default.

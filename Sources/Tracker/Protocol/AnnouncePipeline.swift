@@ -41,7 +41,8 @@ final class AnnouncePipeline {
   private let store: SwarmStore
   private let push: (any AnnounceRecordSink)?
   private let mailbox: EventLoopMailbox
-  private let rules: PipelineRules
+  /// Changes with a reload.
+  var rules: PipelineRules
   private var lottery: PeerLottery
   private var spread: StormSpread
   private var parking = ParkingLot()

@@ -50,7 +50,7 @@ enum Refusal: UInt8, Error, CaseIterable {
     case .malformedRequest: "malformed request"
     case .badConnectionID: "bad connection ID"
     case .unknownAction: "unknown action ID"
-    case .tryAgain: "tracker temporarily unable to verify your passkey, please try again"
+    case .tryAgain: "tracker temporarily unavailable, please try again"
     case .internalError: "internal server error"
     }
   }

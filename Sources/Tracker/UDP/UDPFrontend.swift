@@ -23,7 +23,8 @@ struct UDPRules: Sendable {
 final class UDPFrontend: ParkedRequestReceiver {
   private let sockets: [UDPSocket]
   private let pipeline: AnnouncePipeline
-  private let rules: UDPRules
+  /// Changes with a reload.
+  var rules: UDPRules
   private let batch = DatagramBatch()
   private var metrics: ResponseMetrics
   private let dropped: Counter
