@@ -1,0 +1,85 @@
+// ConsumerMetrics: the daemon's `traffic_consumer_*` series (contract, section 6). Made once; updated by the writer and
+// the readers, read by the admin thread.
+
+import Shared
+
+struct ConsumerMetrics: Sendable {
+  let applied: Counter
+  let duplicates: Counter
+  let dead: Counter
+  let redelivered: Counter
+  let vanished: Counter
+  let batches: Counter
+  let batchFailures: Counter
+  let redisErrors: Counter
+  let commitSeconds: Histogram
+  let batchEntries: Histogram
+  private let deadLetters: [DeadLetterState: Gauge]
+
+  init(registry: MetricRegistry, engine: EngineState) {
+    func entries(_ result: String) -> Counter {
+      registry.counter(
+        "traffic_consumer_entries_total", help: "Stream entries by what became of them.",
+        labels: [("result", result)])
+    }
+    applied = entries("applied")
+    duplicates = entries("duplicate")
+    dead = entries("dead")
+    redelivered = entries("redelivered")
+    vanished = entries("vanished")
+    batches = registry.counter("traffic_consumer_batches_total", help: "Committed transactions with entries.")
+    batchFailures = registry.counter(
+      "traffic_consumer_batch_failures_total", help: "Transactions that failed and were or will be tried again.")
+    redisErrors = registry.counter(
+      "traffic_consumer_redis_errors_total", help: "Connections to Redis that failed or broke.")
+    commitSeconds = registry.histogram(
+      "traffic_consumer_commit_duration_seconds", help: "From the first entry of a batch to its durable commit.",
+      upperBounds: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10])
+    batchEntries = registry.histogram(
+      "traffic_consumer_batch_entries", help: "Entries per committed batch.",
+      upperBounds: [1, 10, 100, 1000, 2500, 5000, 10_000, 20_000])
+    var gauges: [DeadLetterState: Gauge] = [:]
+    for state in DeadLetterState.allCases {
+      gauges[state] = registry.gauge(
+        "traffic_consumer_dlq_entries", help: "Dead letters by state.", labels: [("state", state.rawValue)])
+    }
+    deadLetters = gauges
+    registry.gauge("traffic_consumer_lag_entries", help: "Entries not yet delivered to this group.") {
+      Double(engine.streams.reduce(0) { $0 + $1.undeliveredEntries })
+    }
+    registry.gauge("traffic_consumer_pending_entries", help: "Entries delivered and not acknowledged.") {
+      Double(engine.streams.reduce(0) { $0 + $1.pendingEntries })
+    }
+    registry.gauge("traffic_consumer_lag_seconds", help: "Age of the oldest undelivered entry.") {
+      Self.lagSeconds(engine.streams)
+    }
+    registry.gauge("traffic_consumer_lost_entries", help: "Entries Redis counts as added that were never seen.") {
+      Double(engine.committed.reduce(0) { $0 + $1.counters.lost })
+    }
+    registry.gauge("traffic_consumer_ready", help: "1 when the writer writes and every stream is read.") {
+      engine.isReady ? 1 : 0
+    }
+    registry.gauge("traffic_consumer_standby", help: "1 while another process holds the database.") {
+      engine.isStandby ? 1 : 0
+    }
+  }
+
+  /// Age of the oldest entry that waits, 0 when none does.
+  static func lagSeconds(_ streams: [StreamProgress]) -> Double {
+    let now = Clock.unixNanoseconds() / 1_000_000
+    let oldest = streams.compactMap(\.oldestWaitingMilliseconds).min() ?? now
+    return now > oldest ? Double(now - oldest) / 1000 : 0
+  }
+
+  func count(_ outcome: StoreWriter.Outcome) {
+    applied.add(UInt64(outcome.applied))
+    duplicates.add(UInt64(outcome.duplicates))
+    dead.add(UInt64(outcome.dead))
+    redelivered.add(UInt64(outcome.redelivered))
+    vanished.add(UInt64(outcome.vanished))
+  }
+
+  func setDeadLetters(_ counts: [DeadLetterState: Int64]) {
+    for (state, gauge) in deadLetters { gauge.set(counts[state] ?? 0) }
+  }
+}

@@ -1,0 +1,130 @@
+// ControlServer: the daemon's end of the control socket: the verbs that write run on its writer thread. Thread "control",
+// one connection after another.
+
+import CLinux
+import Glibc
+import Shared
+import Synchronization
+
+/// What the verbs work on.
+struct ControlContext: Sendable {
+  let config: ConsumerConfig
+  let queue: DeliveryQueue
+  let engine: EngineState
+
+  /// Runs work on the writer thread; nil when the daemon stops before it is done.
+  func onWriter<Value: Sendable>(_ work: @escaping @Sendable (StoreWriter) -> Value) -> Value? {
+    let result = Monitor<Value?>(nil)
+    queue.post { writer in
+      let value = work(writer)
+      result.withLock { $0 = value }
+    }
+    while true {
+      if let value = result.wait(milliseconds: 200, until: { $0 }) { return value }
+      if queue.isStopping { return nil }
+    }
+  }
+}
+
+/// The thread's handle: stops and joins it.
+final class ControlServer: Sendable {
+  private let loop: ControlLoop
+  private let thread: Mutex<NamedThread?>
+
+  private init(_ loop: ControlLoop, _ thread: consuming NamedThread) {
+    self.loop = loop
+    self.thread = Mutex(consume thread)
+  }
+
+  /// Starts the thread. The socket appears when this process writes the database: a standby leaves it to the one it waits
+  /// for.
+  static func start(path: String, context: ControlContext) -> ControlServer? {
+    let loop = ControlLoop(path: path, context: context)
+    do throws(SystemError) {
+      return ControlServer(loop, try NamedThread(name: "control") { loop.run() })
+    } catch {
+      Log.warning("no control socket: verbs that write need the daemon stopped", ["error": error.description])
+      return nil
+    }
+  }
+
+  /// Stops and joins the thread.
+  func shutdown() {
+    loop.stop()
+    let running = thread.withLock { thread in
+      let running = thread.take()
+      return running
+    }
+    running?.join()
+  }
+}
+
+private final class ControlLoop: Sendable {
+  /// How long a client may take to send its request or take its answer.
+  private static let clientSeconds = 10
+  private static let pollMilliseconds: Int32 = 200
+
+  private let isStopping = Atomic<Bool>(false)
+  private let path: String
+  private let context: ControlContext
+
+  init(path: String, context: ControlContext) {
+    self.path = path
+    self.context = context
+  }
+
+  func stop() { isStopping.store(true, ordering: .relaxed) }
+
+  func run() {
+    var hasWarned = false
+    while !isStopping.load(ordering: .relaxed) {
+      guard !context.engine.isStandby, !context.engine.committed.isEmpty else {
+        usleep(UInt32(Self.pollMilliseconds) * 1000)
+        continue
+      }
+      do throws(SystemError) {
+        let listener = try listen()
+        Log.info("control socket listens", ["path": path])
+        serve(listener)
+        unlink(path)
+      } catch {
+        if !hasWarned {
+          Log.warning(
+            "no control socket yet: verbs that write need it or the daemon stopped", ["error": error.description])
+        }
+        hasWarned = true
+        usleep(UInt32(Self.pollMilliseconds) * 5000)
+      }
+    }
+  }
+
+  private func listen() throws(SystemError) -> FileDescriptor {
+    let listener = try ControlSocket.make(timeoutSeconds: Self.clientSeconds)
+    let number = listener.number
+    if ControlSocket.connect(path, timeoutSeconds: 1) != nil {
+      throw SystemError("bind", subject: path, code: EADDRINUSE)
+    }
+    // Nobody answers: a socket left by a process that is gone.
+    unlink(path)
+    guard ControlSocket.withAddress(path, { bind(number, $0, $1) }) == 0 else {
+      throw SystemError("bind", subject: path)
+    }
+    chmod(path, 0o660)
+    guard Glibc.listen(number, 16) == 0 else { throw SystemError("listen", subject: path) }
+    return listener
+  }
+
+  private func serve(_ listener: borrowing FileDescriptor) {
+    while !isStopping.load(ordering: .relaxed) {
+      var poll = pollfd(fd: listener.number, events: Int16(POLLIN), revents: 0)
+      guard Glibc.poll(&poll, 1, Self.pollMilliseconds) > 0 else { continue }
+      let number = accept(listener.number, nil, nil)
+      guard number >= 0 else { continue }
+      let client = FileDescriptor(owning: number)
+      ControlSocket.setTimeout(client.number, seconds: Self.clientSeconds)
+      while let request = ControlMessage.receive(from: client.number) {
+        guard ControlVerbs.answer(request, context).send(to: client.number) else { break }
+      }
+    }
+  }
+}

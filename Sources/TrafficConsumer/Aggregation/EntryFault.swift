@@ -1,0 +1,30 @@
+// EntryFault: why an entry goes to the dead letters. Only what the entry itself is to blame for is one. Pure.
+
+import Shared
+
+enum EntryFault: Error, Equatable, Sendable {
+  /// The fields are no traffic event.
+  case undecodable(TrafficDecodeError)
+  /// A total would leave the range of a 64-bit integer.
+  case totalOverflow
+  /// The database refused this entry, alone, every time it was tried.
+  case repeatedlyFatal(String)
+
+  /// A stable word: `dlq list --reason`, metrics.
+  var reason: String {
+    switch self {
+    case .undecodable(let error): error.reason
+    case .totalOverflow: "total_overflow"
+    case .repeatedlyFatal: "repeatedly_fatal"
+    }
+  }
+
+  /// A sentence for the operator, without passkeys.
+  var detail: String {
+    switch self {
+    case .undecodable(let error): error.description
+    case .totalOverflow: "a total of this user or torrent would exceed 2^63 - 1 bytes"
+    case .repeatedlyFatal(let text): text
+    }
+  }
+}

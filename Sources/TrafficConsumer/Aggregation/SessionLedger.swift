@@ -1,0 +1,111 @@
+// SessionLedger: what is remembered of one session (passkey, infohash, peer_id) so that each of its entries is credited
+// once: the counters already credited (L2), the fingerprints of the last hour (L3), the time already credited. Pure values;
+// the writer thread owns them.
+
+import Shared
+
+/// The counters of one generation that have been credited, the highest seen.
+struct CreditedCounters: Equatable, Sendable {
+  var uploaded: UInt64
+  var downloaded: UInt64
+}
+
+/// A stretch of time nobody has been credited for, although the session's time moved past it: what a late entry fills.
+struct TimeGap: Equatable, Sendable {
+  /// Unix seconds; `from` is outside of it, `to` inside.
+  var from: Int64
+  var to: Int64
+}
+
+/// One entry of a producer without counters.
+struct EntryFingerprint: Equatable, Sendable {
+  /// Milliseconds of the entry id: when Redis took it.
+  var arrivedMilliseconds: UInt64
+  /// Keyed hash of all fields.
+  var hash: UInt64
+}
+
+struct SessionLedger: Equatable, Sendable {
+  /// The generation of the latest entry, and its counters. Earlier generations are kept apart (`generations`).
+  var generation: TrafficGeneration?
+  var credited = CreditedCounters(uploaded: 0, downloaded: 0)
+  /// Time from here to there (Unix seconds) has been credited or passed over, but for `gaps`; 0 before the first entry.
+  var coveredFrom: Int64 = 0
+  var coveredTo: Int64 = 0
+  /// The latest entry was a `stopped`: until the next one nobody seeds.
+  var isStopped = false
+  var gaps: [TimeGap] = []
+  var fingerprints: [EntryFingerprint] = []
+
+  /// How far apart two equal entries of a producer without counters may arrive and still be one (accounting, L3).
+  static let fingerprintMilliseconds: UInt64 = 3_600_000
+  /// Gaps kept per session. One appears only when an entry is lost or late; beyond 16 outstanding ones of a single
+  /// session the oldest is given up, which can cost a late entry its seconds, never bytes.
+  static let maximumGaps = 16
+
+  /// Notes a fingerprint, or says that it is known. Those that are out of reach of anything arriving now are forgotten.
+  mutating func isRepeated(_ new: EntryFingerprint) -> Bool {
+    for known in fingerprints where known.hash == new.hash {
+      let apart =
+        known.arrivedMilliseconds > new.arrivedMilliseconds
+        ? known.arrivedMilliseconds - new.arrivedMilliseconds : new.arrivedMilliseconds - known.arrivedMilliseconds
+      if apart <= Self.fingerprintMilliseconds { return true }
+    }
+    let newest = max(fingerprints.map(\.arrivedMilliseconds).max() ?? 0, new.arrivedMilliseconds)
+    let horizon = newest < Self.fingerprintMilliseconds ? 0 : newest - Self.fingerprintMilliseconds
+    fingerprints.removeAll { $0.arrivedMilliseconds < horizon }
+    if new.arrivedMilliseconds >= horizon { fingerprints.append(new) }
+    return false
+  }
+
+  /// Credits the time before `timestamp` that an entry stands for: `elapsed` seconds, of which at most `cap` count.
+  /// Returns only seconds that nobody was credited for yet, so that neither a duplicate nor a repetition after a rollback
+  /// of Redis adds any, in whatever order entries come.
+  mutating func coverTime(until timestamp: Int64, elapsed: Int64, cap: Int64) -> Int64 {
+    let begin = max(timestamp - elapsed, 0)
+    let counted = max(timestamp - min(elapsed, cap), 0)
+    guard coveredTo != 0 else {
+      coveredFrom = begin
+      coveredTo = timestamp
+      return timestamp - counted
+    }
+    var seconds: Int64 = 0
+    if timestamp > coveredTo {
+      if begin > coveredTo { addGap(TimeGap(from: coveredTo, to: begin)) }
+      seconds += timestamp - max(counted, coveredTo)
+    }
+    if begin < coveredFrom {
+      // Before all that was known: a late entry of the session's beginning.
+      if timestamp < coveredFrom { addGap(TimeGap(from: timestamp, to: coveredFrom)) }
+      seconds += max(0, min(timestamp, coveredFrom) - counted)
+      coveredFrom = begin
+    }
+    seconds += fillGaps(from: counted, to: timestamp)
+    coveredTo = max(coveredTo, timestamp)
+    return seconds
+  }
+
+  private mutating func addGap(_ gap: TimeGap) {
+    if gaps.count == Self.maximumGaps { gaps.removeFirst() }
+    gaps.append(gap)
+  }
+
+  private mutating func fillGaps(from: Int64, to: Int64) -> Int64 {
+    guard !gaps.isEmpty, from < to else { return 0 }
+    var seconds: Int64 = 0
+    var remaining: [TimeGap] = []
+    for gap in gaps {
+      let begin = max(gap.from, from)
+      let end = min(gap.to, to)
+      guard begin < end else {
+        remaining.append(gap)
+        continue
+      }
+      seconds += end - begin
+      if gap.from < begin { remaining.append(TimeGap(from: gap.from, to: begin)) }
+      if end < gap.to { remaining.append(TimeGap(from: end, to: gap.to)) }
+    }
+    gaps = Array(remaining.suffix(Self.maximumGaps))
+    return seconds
+  }
+}

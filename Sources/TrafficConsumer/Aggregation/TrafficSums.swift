@@ -1,0 +1,36 @@
+// TrafficSums: what is added up per window, day, session, user and torrent. A value; any thread.
+
+/// Sums over applied entries. Bytes fit Int64 because the aggregator refuses what would not (SQLite's integers end there).
+struct TrafficSums: Equatable, Sendable {
+  /// Bytes credited.
+  var uploaded: Int64 = 0
+  var downloaded: Int64 = 0
+  /// Seconds credited as seeding and as leeching.
+  var seedSeconds: Int64 = 0
+  var leechSeconds: Int64 = 0
+  /// The sum of `dt`, which rates are measured by.
+  var elapsedSeconds: Int64 = 0
+  /// Announces applied; an entry may stand for several.
+  var events: Int64 = 0
+  /// Snatches.
+  var completed: Int64 = 0
+  /// Unix seconds of the first and last announce, 0 without any.
+  var firstSeen: Int64 = 0
+  var lastSeen: Int64 = 0
+
+  var isEmpty: Bool { self == TrafficSums() }
+
+  /// Adds other sums. The caller has seen to it that bytes do not overflow; seconds and counts cannot within the 2^32
+  /// seconds of a timestamp's range times the entries a stream can hold.
+  mutating func add(_ other: TrafficSums) {
+    uploaded += other.uploaded
+    downloaded += other.downloaded
+    seedSeconds += other.seedSeconds
+    leechSeconds += other.leechSeconds
+    elapsedSeconds += other.elapsedSeconds
+    events += other.events
+    completed += other.completed
+    if other.firstSeen != 0 { firstSeen = firstSeen == 0 ? other.firstSeen : min(firstSeen, other.firstSeen) }
+    lastSeen = max(lastSeen, other.lastSeen)
+  }
+}

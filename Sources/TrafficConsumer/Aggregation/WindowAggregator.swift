@@ -1,0 +1,166 @@
+// WindowAggregator: what one entry is worth: the crediting rules of the accounting document as a pure function from what
+// is remembered and an entry to what is added. Called by the writer thread for every entry.
+
+import Shared
+
+/// The rule that decided what an entry is credited; shown by `query user --explain`.
+enum CreditRule: UInt8, Sendable, CaseIterable {
+  /// Credited as it says.
+  case delta = 1
+  /// More than it says: an earlier entry of the generation was lost, and its bytes come with this one (L2).
+  case healed = 2
+  /// Less than it says: a part was credited with another entry already (L2).
+  case partlyCredited = 3
+  /// Nothing: a duplicate (L2 or L3).
+  case duplicate = 4
+  /// The first entry of a generation, with nothing to credit.
+  case baseline = 5
+
+  var text: String {
+    switch self {
+    case .delta: "delta"
+    case .healed: "healed"
+    case .partlyCredited: "partly credited before"
+    case .duplicate: "duplicate"
+    case .baseline: "baseline"
+    }
+  }
+}
+
+/// What one entry adds.
+struct Credit: Equatable, Sendable {
+  var rule: CreditRule
+  var sums: TrafficSums
+  /// The counters credited for the entry's generation after it; nil for producers without.
+  var counters: CreditedCounters?
+}
+
+/// What has to be known before an entry can be credited.
+struct CreditContext {
+  var ledger: SessionLedger
+  /// The counters credited for the entry's generation so far; nil when this is its first entry.
+  var counters: CreditedCounters?
+  /// Whether the user has not completed this torrent before.
+  var isFirstSnatch: Bool
+  /// Bytes of the user and of the torrent so far.
+  var userSums: TrafficSums
+  var torrentSums: TrafficSums
+}
+
+struct WindowAggregator: Sendable {
+  /// How much later than promised an announce may come and still be credited in full: clients that were refused or
+  /// timed out come back within five minutes, and libtorrent spreads its announces.
+  static let toleranceSeconds: Int64 = 300
+
+  /// A divisor of a day, so that days are whole numbers of windows.
+  let windowSeconds: Int64
+  static let daySeconds: Int64 = 86_400
+
+  func windowStart(of timestamp: Int64) -> Int64 { timestamp - timestamp % windowSeconds }
+  static func dayStart(of timestamp: Int64) -> Int64 { timestamp - timestamp % daySeconds }
+
+  /// Credits an entry: changes `context.ledger` and says what to add, or throws when sums would overflow.
+  func credit(
+    _ event: TrafficEvent, arrivedMilliseconds: UInt64, fingerprint: UInt64, context: inout CreditContext
+  ) throws(EntryFault) -> Credit {
+    var ledger = context.ledger
+    var credit: Credit
+    if let counters = event.counters {
+      credit = byCounters(event, counters, seen: context.counters, ledger: &ledger, context.isFirstSnatch)
+    } else {
+      let entry = EntryFingerprint(arrivedMilliseconds: arrivedMilliseconds, hash: fingerprint)
+      credit = byFingerprint(event, entry, ledger: &ledger, context.isFirstSnatch)
+    }
+    if credit.rule != .duplicate {
+      try refuseOverflow(credit.sums, context)
+      credit.sums.events = Int64(event.announces)
+      credit.sums.elapsedSeconds = Int64(event.elapsedSeconds)
+      credit.sums.firstSeen = event.timestamp
+      credit.sums.lastSeen = event.timestamp
+      if event.timestamp >= ledger.coveredTo { ledger.isStopped = event.event == .stopped }
+    }
+    context.ledger = ledger
+    return credit
+  }
+
+  /// L2: the highest counters applied say what is new. An entry that says something and adds nothing is a duplicate.
+  private func byCounters(
+    _ event: TrafficEvent, _ counters: TrafficEvent.Counters, seen: CreditedCounters?, ledger: inout SessionLedger,
+    _ isFirstSnatch: Bool
+  ) -> Credit {
+    let before = seen ?? CreditedCounters(uploaded: 0, downloaded: 0)
+    let after = CreditedCounters(
+      uploaded: max(before.uploaded, counters.creditedUpload),
+      downloaded: max(before.downloaded, counters.creditedDownload))
+    var sums = TrafficSums()
+    // At most 2^53 each: the decoder's limit for `cu` and `cd`.
+    sums.uploaded = Int64(after.uploaded - before.uploaded)
+    sums.downloaded = Int64(after.downloaded - before.downloaded)
+    sums.completed = event.event == .completed && isFirstSnatch ? 1 : 0
+    let isLate = event.timestamp <= ledger.coveredTo
+    let seconds = ledger.coverTime(
+      until: event.timestamp, elapsed: Int64(event.elapsedSeconds), cap: timeCap(event, wasStopped: ledger.isStopped))
+    setTime(seconds, event, &sums)
+    let adds = sums.uploaded > 0 || sums.downloaded > 0 || sums.completed > 0 || seconds > 0
+    // Two idle announces in one second look alike and are two; they add nothing but their number.
+    let isRepeatable = event.uploadedDelta > 0 || event.downloadedDelta > 0 || event.elapsedSeconds > 0
+    let rule: CreditRule
+    if seen == nil {
+      rule = sums.uploaded == 0 && sums.downloaded == 0 ? .baseline : byBytes(event, sums)
+    } else if !adds && isRepeatable && isLate {
+      rule = .duplicate
+    } else {
+      rule = byBytes(event, sums)
+    }
+    return Credit(rule: rule, sums: sums, counters: after)
+  }
+
+  /// L3: an entry with all fields equal to one of the last hour is a duplicate; everything else counts as it says.
+  private func byFingerprint(
+    _ event: TrafficEvent, _ entry: EntryFingerprint, ledger: inout SessionLedger, _ isFirstSnatch: Bool
+  ) -> Credit {
+    guard !ledger.isRepeated(entry) else { return Credit(rule: .duplicate, sums: TrafficSums(), counters: nil) }
+    var sums = TrafficSums()
+    sums.uploaded = Int64(event.uploadedDelta)
+    sums.downloaded = Int64(event.downloadedDelta)
+    sums.completed = event.event == .completed && isFirstSnatch ? 1 : 0
+    setTime(min(Int64(event.elapsedSeconds), timeCap(event, wasStopped: ledger.isStopped)), event, &sums)
+    ledger.coveredTo = max(ledger.coveredTo, event.timestamp)
+    return Credit(rule: .delta, sums: sums, counters: nil)
+  }
+
+  private func byBytes(_ event: TrafficEvent, _ sums: TrafficSums) -> CreditRule {
+    let reported = (event.uploadedDelta, event.downloadedDelta)
+    if UInt64(sums.uploaded) > reported.0 || UInt64(sums.downloaded) > reported.1 { return .healed }
+    if UInt64(sums.uploaded) < reported.0 || UInt64(sums.downloaded) < reported.1 { return .partlyCredited }
+    return .delta
+  }
+
+  /// How much of `dt` may count: the promised interval for each announce the entry stands for, and one tolerance.
+  /// Between `stopped` and the next announce nobody was there.
+  private func timeCap(_ event: TrafficEvent, wasStopped: Bool) -> Int64 {
+    if wasStopped { return 0 }
+    // 2^32 times 2^32 does not fit Int64; dt, which it caps, is below 2^32 anyway.
+    let promised = UInt64(event.announces) * UInt64(event.intervalSeconds)
+    return Int64(min(promised, TrafficEvent.maximumSeconds)) + Self.toleranceSeconds
+  }
+
+  /// Until it sends `completed` a peer was leeching; otherwise `left` tells.
+  private func setTime(_ seconds: Int64, _ event: TrafficEvent, _ sums: inout TrafficSums) {
+    if event.left == 0 && event.event != .completed {
+      sums.seedSeconds = seconds
+    } else {
+      sums.leechSeconds = seconds
+    }
+  }
+
+  /// Every other sum is a part of the user's or the torrent's.
+  private func refuseOverflow(_ sums: TrafficSums, _ context: CreditContext) throws(EntryFault) {
+    let overflows =
+      context.userSums.uploaded.addingReportingOverflow(sums.uploaded).overflow
+      || context.userSums.downloaded.addingReportingOverflow(sums.downloaded).overflow
+      || context.torrentSums.uploaded.addingReportingOverflow(sums.uploaded).overflow
+      || context.torrentSums.downloaded.addingReportingOverflow(sums.downloaded).overflow
+    if overflows { throw .totalOverflow }
+  }
+}

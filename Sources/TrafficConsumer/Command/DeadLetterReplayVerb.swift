@@ -1,0 +1,86 @@
+// DeadLetterReplayVerb: `dlq replay`: picks the letters, hands them over in small portions, and says what came of each.
+
+import Glibc
+import Shared
+
+enum DeadLetterReplayVerb {
+  /// Letters per request: a portion is done in well under a second, so that Ctrl-C answers at once.
+  private static let portion = 50
+
+  static func run(_ input: VerbInput) -> Int32 {
+    reporting { () throws(VerbError) in
+      let repairs = try repairs(input)
+      let rate = try input.arguments.value("rate") == nil ? nil : input.count("rate", default: 1)
+      let isDry = input.arguments.has("dry-run")
+      let ids = try letters(input)
+      guard !ids.isEmpty else { throw VerbError(.nothingMatched, "no dead letter to replay") }
+      var results: [ReplayResult] = []
+      let size = rate.map { Int(min($0, Int64(portion))) } ?? portion
+      let isTerminal = isatty(STDERR_FILENO) == 1
+      for start in stride(from: 0, to: ids.count, by: size) {
+        let part = ids[start..<min(start + size, ids.count)]
+        let words = [isDry ? "dry" : "wet", String(repairs.count)] + repairs + part.map { String($0) }
+        let answer = try StoreAccess.perform(["replay"] + words, input)
+        for at in stride(from: 0, to: answer.count, by: ReplayResult.wordCount) {
+          let end = min(at + ReplayResult.wordCount, answer.count)
+          if let result = ReplayResult(words: answer[at..<end]) { results.append(result) }
+        }
+        if isTerminal && ids.count > size {
+          Standard.write("\r\(start + part.count) of \(ids.count)", to: STDERR_FILENO)
+        }
+        if let rate, start + part.count < ids.count { usleep(UInt32(part.count) * 1_000_000 / UInt32(clamping: rate)) }
+      }
+      if isTerminal && ids.count > size { Standard.write("\n", to: STDERR_FILENO) }
+      try show(results, isDry: isDry, input)
+      return code(results)
+    }
+  }
+
+  private static func repairs(_ input: VerbInput) throws(VerbError) -> [String] {
+    let repairs = input.arguments.values("set")
+    for repair in repairs {
+      let name = repair.prefix { $0 != "=" }
+      guard name.count < repair.count, !name.isEmpty else {
+        throw VerbError(.usage, "--set \(repair): expected FIELD=VALUE")
+      }
+      if TrafficField(rawValue: String(name)) == nil {
+        let near = Suggestion.nearest(to: String(name), among: TrafficField.allCases.map(\.name))
+        throw VerbError(.badData, "--set \(name): no such field" + (near.map { "; did you mean \($0)?" } ?? ""))
+      }
+    }
+    return repairs
+  }
+
+  private static func letters(_ input: VerbInput) throws(VerbError) -> [Int64] {
+    let reason = input.arguments.value("reason")
+    let ways = [!input.positionals.isEmpty, reason != nil, input.arguments.has("all")].filter { $0 }.count
+    guard ways == 1 else { throw VerbError(.usage, "dlq replay needs either ids, or --reason, or --all") }
+    var ids: [Int64] = []
+    for text in input.positionals { ids.append(try DeadLetterVerbs.id(text)) }
+    guard ids.isEmpty else { return ids }
+    let filter = DeadLetterFilter(reason: reason, state: .dead)
+    return try input.reading { database throws(StoreError) in
+      try DeadLetterTable.list(filter, in: database).map(\.id)
+    }.flatMap { $0 }
+  }
+
+  private static func show(_ results: [ReplayResult], isDry: Bool, _ input: VerbInput) throws(VerbError) {
+    var table = OutputTable(["id", "result", "uploaded", "downloaded", "detail"])
+    for result in results {
+      let would = isDry && (result.outcome == .replayed || result.outcome == .duplicate || result.outcome == .failed)
+      let text = would ? "would be \(result.outcome.rawValue)" : result.outcome.rawValue
+      table.rows.append([
+        .integer(result.id), .text(text), .bytes(result.uploaded), .bytes(result.downloaded), .text(result.detail),
+      ])
+    }
+    try input.write(table)
+  }
+
+  /// Nothing changed: 2 when there was nothing to do; 1 when some did not work.
+  private static func code(_ results: [ReplayResult]) -> ExitCode {
+    let done = results.count { $0.outcome == .replayed || $0.outcome == .duplicate }
+    if done == results.count { return .ok }
+    if done == 0 && !results.contains(where: { $0.outcome == .failed }) { return .nothingMatched }
+    return .partial
+  }
+}

@@ -1,0 +1,170 @@
+// OutputTable: rows of a verb's answer and the four ways to write them. Pure but for `write`; main thread of a verb.
+
+import Glibc
+import Shared
+
+/// One value, with what it is: tables show units, machine formats show numbers.
+enum OutputCell: Equatable, Sendable {
+  case text(String)
+  case integer(Int64)
+  /// Bytes.
+  case bytes(Int64)
+  case seconds(Int64)
+  /// Unix seconds; 0 is "never".
+  case time(Int64)
+  /// Bytes per second.
+  case rate(Double)
+  case real(Double)
+  case flag(Bool)
+  /// A passkey: redacted in a table on a terminal.
+  case passkey(String)
+  /// JSON as it is, for nested values.
+  case json(String)
+  case null
+}
+
+/// `-o`.
+enum OutputFormat: String, CaseIterable, Sendable {
+  case table, json, jsonl, csv
+}
+
+struct OutputTable: Equatable, Sendable {
+  /// The JSON keys.
+  var columns: [String]
+  var rows: [[OutputCell]] = []
+
+  init(_ columns: [String], rows: [[OutputCell]] = []) {
+    self.columns = columns
+    self.rows = rows
+  }
+
+  /// The text of a format. `isObject`: JSON shows the only row without an array around it.
+  func text(_ format: OutputFormat, isObject: Bool = false, redacts: Bool = false, colours: Bool = false) -> String {
+    switch format {
+    case .table: return isObject && rows.count == 1 ? list(redacts: redacts) : table(redacts: redacts, colours: colours)
+    case .json:
+      if isObject, let row = rows.first { return object(row) + "\n" }
+      return "[" + rows.map { "\n" + object($0) }.joined(separator: ",") + (rows.isEmpty ? "]\n" : "\n]\n")
+    case .jsonl: return rows.map { object($0) + "\n" }.joined()
+    case .csv:
+      let lines = [columns.map(Self.csv)] + rows.map { $0.map { Self.csv(Self.machine($0)) } }
+      return lines.map { $0.joined(separator: ",") + "\r\n" }.joined()
+    }
+  }
+
+  private func object(_ row: [OutputCell]) -> String {
+    "{" + zip(columns, row).map { "\(JSONText.quoted($0)):\(Self.json($1))" }.joined(separator: ",") + "}"
+  }
+
+  private func list(redacts: Bool) -> String {
+    let width = columns.map(\.count).max() ?? 0
+    return zip(columns, rows[0]).map { name, cell in
+      "\(name)\(Self.spaces(width - name.count + 2))\(Self.human(cell, redacts: redacts))\n"
+    }.joined()
+  }
+
+  private func table(redacts: Bool, colours: Bool) -> String {
+    let cells = rows.map { $0.map { Self.human($0, redacts: redacts) } }
+    let widths = columns.indices.map { index in
+      max(columns[index].count, cells.map { $0[index].count }.max() ?? 0)
+    }
+    let rightAligned = columns.indices.map { index in rows.first.map { Self.isNumber($0[index]) } ?? false }
+    func line(_ texts: [String]) -> String {
+      let padded = texts.indices.map { index in
+        let space = Self.spaces(widths[index] - texts[index].count)
+        return rightAligned[index] ? space + texts[index] : texts[index] + space
+      }
+      var text = padded.joined(separator: "  ")
+      while text.hasSuffix(" ") { text.removeLast() }
+      return text + "\n"
+    }
+    let head = line(columns)
+    return (colours ? "\u{1b}[1m" + head.dropLast() + "\u{1b}[0m\n" : head) + cells.map(line).joined()
+  }
+
+  private static func spaces(_ count: Int) -> String { String(repeating: " ", count: max(0, count)) }
+
+  private static func isNumber(_ cell: OutputCell) -> Bool {
+    switch cell {
+    case .integer, .bytes, .seconds, .rate, .real: true
+    default: false
+    }
+  }
+
+  // MARK: cells
+
+  static func human(_ cell: OutputCell, redacts: Bool) -> String {
+    switch cell {
+    case .bytes(let value): sized(Double(value), exact: value)
+    case .rate(let value): sized(value, exact: nil) + "/s"
+    case .seconds(let value): duration(value)
+    case .time(let value): value == 0 ? "-" : TimeText.iso(value)
+    case .real(let value): number(value, digits: 3)
+    case .flag(let value): value ? "yes" : "no"
+    case .passkey(let value): redacts ? redacted(value) : value
+    case .null: "-"
+    case .text, .integer, .json: printable(machine(cell))
+    }
+  }
+
+  /// Escape sequences of an entry's fields must not reach a terminal.
+  private static func printable(_ text: String) -> String {
+    String(String.UnicodeScalarView(text.unicodeScalars.map { $0.value < 0x20 || $0.value == 0x7f ? "?" : $0 }))
+  }
+
+  static func redacted(_ passkey: String) -> String { String(passkey.prefix(4)) + "..." }
+
+  static func json(_ cell: OutputCell) -> String {
+    switch cell {
+    case .text(let value), .passkey(let value): JSONText.quoted(value)
+    case .null: "null"
+    default: machine(cell)
+    }
+  }
+
+  static func machine(_ cell: OutputCell) -> String {
+    switch cell {
+    case .text(let value), .passkey(let value), .json(let value): value
+    case .integer(let value), .bytes(let value), .seconds(let value), .time(let value): String(value)
+    case .rate(let value), .real(let value): value.isFinite ? number(value, digits: 3) : "null"
+    case .flag(let value): value ? "true" : "false"
+    case .null: ""
+    }
+  }
+
+  /// RFC 4180: quotes around what needs them.
+  private static func csv(_ text: String) -> String {
+    guard text.utf8.contains(where: { $0 == 0x2c || $0 == 0x22 || $0 == 0x0a || $0 == 0x0d }) else { return text }
+    return "\"" + text.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"") + "\""
+  }
+
+  /// Fixed decimals without trailing zeros.
+  static func number(_ value: Double, digits: Int) -> String {
+    let scale = (0..<digits).reduce(1.0) { scale, _ in scale * 10 }
+    let scaled = (value * scale).rounded()
+    guard abs(scaled) < 9e15 else { return String(value) }
+    let whole = Int64(scaled)
+    let magnitude = whole.magnitude
+    var fraction = String(magnitude % UInt64(scale) + UInt64(scale)).dropFirst()
+    while fraction.hasSuffix("0") { fraction.removeLast() }
+    return (whole < 0 ? "-" : "") + String(magnitude / UInt64(scale)) + (fraction.isEmpty ? "" : "." + fraction)
+  }
+
+  private static func sized(_ value: Double, exact: Int64?) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
+    var value = value
+    var unit = 0
+    while value >= 1024, unit < units.count - 1 {
+      value /= 1024
+      unit += 1
+    }
+    if unit == 0, let exact { return "\(exact) B" }
+    return number(value, digits: 2) + " " + units[unit]
+  }
+
+  static func duration(_ seconds: Int64) -> String {
+    let parts = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")]
+    let shown = parts.drop { $0.0 == 0 }.prefix(2).filter { $0.0 != 0 }
+    return shown.isEmpty ? "0s" : shown.map { "\($0.0)\($0.1)" }.joined(separator: " ")
+  }
+}

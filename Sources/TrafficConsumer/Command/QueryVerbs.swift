@@ -1,0 +1,155 @@
+// QueryVerbs: `query user`, `query torrent`, `query top`. Read-only; work beside the daemon and without it.
+
+import Shared
+
+enum QueryVerbs {
+  static let all: [Verb] = [user, torrent, top]
+
+  private static let user = Verb(
+    words: ["query", "user"], arguments: "PASSKEY", summary: "what a user was credited",
+    details: "Without a range: everything ever credited. With --by: one row per day, window, torrent or peer.",
+    examples: [
+      ("traffic-consumer query user 0123456789abcdef0123456789abcdef -o json", "the totals, as one JSON object"),
+      ("traffic-consumer query user 0123456789abcdef0123456789abcdef --by day --from 7d", "a row per day of a week"),
+    ],
+    options: Verb.reading + Verb.range + [
+      CommandLineOption("by", value: "GRAIN", help: "total (default), day, window, torrent or peer")
+    ],
+    run: { input in
+      reporting { () throws(VerbError) in
+        let passkey = try input.onlyArgument("a passkey")
+        guard Passkey(passkey) != nil else {
+          throw VerbError(.badData, "that is no passkey (1 to 64 printable characters)")
+        }
+        let grain: QueryGrain = try input.choice("by", default: .total)
+        guard grain != .user else {
+          throw VerbError(.badData, "--by user: expected total, day, window, torrent or peer")
+        }
+        return try answer(.user(passkey), grain, input, nothing: "nothing was ever credited to this passkey")
+      }
+    })
+
+  private static let torrent = Verb(
+    words: ["query", "torrent"], arguments: "INFOHASH", summary: "what was credited on a torrent",
+    details: "Sums over all users, or with --by one row per day, window, user or peer.",
+    examples: [
+      (
+        "traffic-consumer query torrent aabbccddeeff00112233445566778899aabbccdd --by user",
+        "who moved how much of this torrent"
+      )
+    ],
+    options: Verb.reading + Verb.range + [
+      CommandLineOption("by", value: "GRAIN", help: "total (default), day, window, user or peer")
+    ],
+    run: { input in
+      reporting { () throws(VerbError) in
+        let text = try input.onlyArgument("an infohash")
+        guard let infoHash = InfoHash(hex: text) else { throw VerbError(.badData, "\(text): expected 40 hex digits") }
+        let grain: QueryGrain = try input.choice("by", default: .total)
+        guard grain != .torrent else {
+          throw VerbError(.badData, "--by torrent: expected total, day, window, user or peer")
+        }
+        return try answer(.torrent(infoHash), grain, input, nothing: "nothing was ever credited on this torrent")
+      }
+    })
+
+  private static let top = Verb(
+    words: ["query", "top"], arguments: "", summary: "the users with the highest sums",
+    details: "Over everything, or over the windows of a range. Ratio is uploaded by downloaded.",
+    examples: [
+      ("traffic-consumer query top --metric up --limit 10 --from yesterday", "the ten best uploaders since yesterday"),
+      ("traffic-consumer query top --metric seedtime -o csv", "seed time, for a spreadsheet"),
+    ],
+    options: Verb.reading + Verb.range + [
+      CommandLineOption("metric", value: "METRIC", help: "up (default), down, ratio or seedtime"),
+      CommandLineOption("limit", value: "N", help: "how many (20)"),
+    ],
+    run: { input in
+      reporting { () throws(VerbError) in
+        try input.noArguments()
+        let metric: TopMetric = try input.choice("metric", default: .up)
+        let limit = try input.count("limit", default: 20)
+        let range = try input.range()
+        let lists = try input.reading { database throws(StoreError) in
+          try TrafficQuery.top(metric, limit: limit, in: range, from: database)
+        }
+        var rows = TrafficQuery.merged(lists)
+        if lists.count > 1 {
+          rows.sort { metric.value(of: $0.sums) > metric.value(of: $1.sums) }
+          rows = Array(rows.prefix(Int(limit)))
+        }
+        var table = OutputTable(["passkey"] + sumColumns + ["ratio"])
+        for row in rows {
+          let ratio: OutputCell =
+            row.sums.downloaded == 0 ? .null : .real(Double(row.sums.uploaded) / Double(row.sums.downloaded))
+          table.rows.append([.passkey(row.passkey ?? "")] + sumCells(row.sums) + [ratio])
+        }
+        try input.write(table)
+        return rows.isEmpty ? .nothingMatched : .ok
+      }
+    })
+
+  private static let sumColumns = [
+    "uploaded", "downloaded", "seed_seconds", "leech_seconds", "completed", "events", "first_seen", "last_seen",
+    "up_rate", "down_rate",
+  ]
+
+  private static func sumCells(_ sums: TrafficSums) -> [OutputCell] {
+    let elapsed = Double(sums.elapsedSeconds)
+    return [
+      .bytes(sums.uploaded), .bytes(sums.downloaded), .seconds(sums.seedSeconds), .seconds(sums.leechSeconds),
+      .integer(sums.completed), .integer(sums.events), .time(sums.firstSeen), .time(sums.lastSeen),
+      .rate(elapsed > 0 ? Double(sums.uploaded) / elapsed : 0),
+      .rate(elapsed > 0 ? Double(sums.downloaded) / elapsed : 0),
+    ]
+  }
+
+  private static func answer(
+    _ subject: TrafficQuery.Subject, _ grain: QueryGrain, _ input: VerbInput, nothing: String
+  ) throws(VerbError) -> ExitCode {
+    let range = try input.range()
+    let lists = try input.reading { database throws(StoreError) in
+      try TrafficQuery.rows(of: subject, by: grain, in: range, from: database)
+    }
+    let rows = TrafficQuery.merged(lists)
+    guard !rows.isEmpty else { throw VerbError(.nothingMatched, range.isOpen ? nothing : "nothing in this range") }
+    let keys = keyColumns(subject, grain)
+    var table = OutputTable(keys.map(\.name) + sumColumns)
+    for row in rows { table.rows.append(keys.map { $0.cell(row) } + sumCells(row.sums)) }
+    var isObject = false
+    if case .user = subject { isObject = grain == .total }
+    try input.write(table, isObject: isObject)
+    return .ok
+  }
+
+  private typealias KeyColumn = (name: String, cell: (QueryRow) -> OutputCell)
+
+  private static func keyColumns(_ subject: TrafficQuery.Subject, _ grain: QueryGrain) -> [KeyColumn] {
+    var columns: [KeyColumn] = []
+    if case .user = subject { columns.append(("passkey", { .passkey($0.passkey ?? "") })) }
+    if case .torrent = subject { columns.append(("infohash", { .text($0.infoHash ?? "") })) }
+    switch grain {
+    case .total: break
+    case .window: columns.append(("window_start", { $0.windowStart.map { .time($0) } ?? .null }))
+    case .day: columns.append(("day", { .text(TimeText.day($0.day ?? 0)) }))
+    case .torrent: columns.append(("infohash", { .text($0.infoHash ?? "") }))
+    case .user: columns.append(("passkey", { .passkey($0.passkey ?? "") }))
+    case .peer:
+      if case .user = subject { columns.append(("infohash", { .text($0.infoHash ?? "") })) }
+      columns.append(("peer_id", { .text($0.peerID ?? "") }))
+    }
+    return columns
+  }
+}
+
+extension TopMetric {
+  /// The number rows are ordered by.
+  func value(of sums: TrafficSums) -> Double {
+    switch self {
+    case .up: Double(sums.uploaded)
+    case .down: Double(sums.downloaded)
+    case .ratio: Double(sums.uploaded) / Double(max(sums.downloaded, 1))
+    case .seedtime: Double(sums.seedSeconds)
+    }
+  }
+}

@@ -1,0 +1,118 @@
+// StatusVerb: `status`: what the daemon says, or without one what the database and Redis say.
+
+import Shared
+
+enum StatusVerb {
+  /// Nagios: beyond this an undelivered entry's age is a warning, and beyond that critical. Users look at their ratio
+  /// within the hour.
+  private static let warningLagSeconds = 60.0
+  private static let criticalLagSeconds = 900.0
+
+  static let verb = Verb(
+    words: ["status"], arguments: "", summary: "whether it runs, and how far behind it is",
+    details: """
+      ready: the daemon writes and every stream is read. lag: entries nobody has had yet, and the age of the oldest.
+      --check prints one line for Nagios and ends with 0 (ok), 1 (warning), 2 (critical) or 3 (unknown).
+      """,
+    examples: [
+      ("traffic-consumer status -o json", "for a script"),
+      ("traffic-consumer status --check", "for Nagios and its relatives"),
+    ],
+    options: Verb.reading + [CommandLineOption("check", help: "one line and the exit codes of Nagios")],
+    run: { input in
+      guard input.arguments.has("check") else {
+        return reporting { () throws(VerbError) in
+          try input.noArguments()
+          let (report, redis) = try collect(input)
+          try input.write(table(report), isObject: true)
+          guard let redis else { return .ok }
+          throw VerbError(.unavailable, "Redis: \(redis)")
+        }
+      }
+      return check(input)
+    })
+
+  /// The report, and why Redis could not be asked if it could not.
+  private static func collect(_ input: VerbInput) throws(VerbError) -> (StatusReport, String?) {
+    var report = StatusReport()
+    var trouble: String?
+    if let answer = StoreAccess.ask(["status"], input) {
+      report.read(Array(answer.prefix(4)))
+    } else {
+      trouble = askRedis(input, &report)
+    }
+    for path in input.databases {
+      do throws(StoreError) {
+        let database = try StoreConnection.openForReading(path: path)
+        try report.add(database)
+      } catch {
+        throw VerbError(error, path: path)
+      }
+    }
+    return (report, trouble)
+  }
+
+  private static func askRedis(_ input: VerbInput, _ report: inout StatusReport) -> String? {
+    do {
+      let settings = try input.config.streamSettings(adoptsGroup: false)
+      var sums: (lag: Int64, pending: Int64) = (0, 0)
+      for stream in settings.streams {
+        var commands = try StreamCommands(
+          stream: stream, group: settings.group, consumer: settings.consumer, endpoint: settings.endpoint,
+          timeouts: settings.timeouts)
+        do throws(RedisError) {
+          let census = try commands.census()
+          sums.lag += census.lag ?? 0
+          sums.pending += census.pending
+        } catch {
+          // No stream or no group yet: nothing waits that we know of.
+          guard error.code == .noGroup || error.code == .err else { throw error }
+        }
+      }
+      (report.lagEntries, report.pendingEntries) = sums
+      return nil
+    } catch {
+      return "\(error)"
+    }
+  }
+
+  private static func table(_ report: StatusReport) -> OutputTable {
+    OutputTable(
+      [
+        "ready", "lag_entries", "lag_seconds", "pending_entries", "applied", "duplicates", "dead_letters", "lost",
+        "redelivered", "epoch", "rollbacks",
+      ],
+      rows: [
+        [
+          .flag(report.isReady), report.lagEntries.map { .integer($0) } ?? .null,
+          report.lagSeconds.map { .real($0) } ?? .null, report.pendingEntries.map { .integer($0) } ?? .null,
+          .integer(report.applied), .integer(report.duplicates), .integer(report.deadLetters), .integer(report.lost),
+          .integer(report.redelivered), .integer(report.epoch), .integer(report.rollbacks),
+        ]
+      ])
+  }
+
+  private static func check(_ input: VerbInput) -> Int32 {
+    let report: StatusReport
+    do throws(VerbError) {
+      report = try collect(input).0
+    } catch {
+      Standard.output("UNKNOWN - \(error.message)\n")
+      return 3
+    }
+    let lag = report.lagSeconds ?? 0
+    let numbers =
+      "lag \(report.lagEntries.map { String($0) } ?? "?") entries, \(report.deadLetters) dead letters, "
+      + "\(report.lost) lost | lag_seconds=\(OutputTable.number(lag, digits: 3)) dead=\(report.deadLetters) lost=\(report.lost)"
+    if !report.isReady || lag > criticalLagSeconds {
+      Standard.output("CRITICAL - \(report.isReady ? "far behind" : "not ready"); \(numbers)\n")
+      return 2
+    }
+    if lag > warningLagSeconds || report.deadLetters > 0 || report.lost > 0 {
+      Standard.output("WARNING - \(numbers)\n")
+      return 1
+    }
+    Standard.output("OK - \(numbers)\n")
+    return 0
+  }
+}

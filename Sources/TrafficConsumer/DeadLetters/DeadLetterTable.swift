@@ -1,0 +1,109 @@
+// DeadLetterTable: the rows of dead letters: finding, listing, resolving. Writer thread and reading verbs.
+
+import Shared
+
+/// Which dead letters are meant.
+struct DeadLetterFilter: Equatable, Sendable {
+  var reason: String?
+  /// Unix seconds: failed at this time or later.
+  var since: Int64?
+  var state: DeadLetterState?
+  var limit: Int64?
+}
+
+enum DeadLetterTable {
+  private static let columns = """
+    id, stream_id, epoch, entry_id, reason, detail, state, deliveries, failed_at, resolved_at, fields, history
+    """
+
+  static func find(_ id: Int64, in database: borrowing SQLiteDatabase) throws(StoreError) -> DeadLetter? {
+    let found: DeadLetter?? = try store { () throws(SQLiteError) in
+      let select = try database.prepare("SELECT \(columns) FROM dead_letters WHERE id = ?1")
+      try select.bind(id, at: 1)
+      return try select.step() ? row(select) : nil
+    }
+    guard let found else { return nil }
+    guard let found else { throw .damaged("dead letter \(id)") }
+    return found
+  }
+
+  /// Dead letters, the oldest first.
+  static func list(_ filter: DeadLetterFilter, in database: borrowing SQLiteDatabase) throws(StoreError)
+    -> [DeadLetter]
+  {
+    var letters: [DeadLetter] = []
+    try each(filter, in: database) { letters.append($0) }
+    return letters
+  }
+
+  private static func each(
+    _ filter: DeadLetterFilter, in database: borrowing SQLiteDatabase, _ body: (DeadLetter) -> Void
+  ) throws(StoreError) {
+    var conditions: [String] = []
+    if filter.reason != nil { conditions.append("reason = ?1") }
+    if filter.since != nil { conditions.append("failed_at >= ?2") }
+    if filter.state != nil { conditions.append("state = ?3") }
+    let condition = conditions.isEmpty ? "" : "WHERE " + conditions.joined(separator: " AND ")
+    let isWhole = try store { () throws(SQLiteError) in
+      let select = try database.prepare("SELECT \(columns) FROM dead_letters \(condition) ORDER BY id LIMIT ?4")
+      if let reason = filter.reason { try select.bind(reason, at: 1) }
+      if let since = filter.since { try select.bind(since, at: 2) }
+      if let state = filter.state { try select.bind(state.rawValue, at: 3) }
+      try select.bind(filter.limit ?? -1, at: 4)
+      while try select.step() {
+        guard let letter = row(select) else { return false }
+        body(letter)
+      }
+      return true
+    }
+    guard isWhole else { throw .damaged("a dead letter's row") }
+  }
+
+  private static func row(_ row: borrowing SQLiteStatement) -> DeadLetter? {
+    guard let entryID = EntryID(stored: row.bytes(3)), let state = DeadLetterState(rawValue: row.text(6)),
+      let fields = DeadLetterFields(stored: row.bytes(10))
+    else { return nil }
+    return DeadLetter(
+      id: row.integer(0), streamID: row.integer(1), epoch: row.integer(2), entryID: entryID, reason: row.text(4),
+      detail: row.text(5), state: state, deliveries: row.integer(7), failedAt: row.integer(8),
+      resolvedAt: row.isNull(9) ? nil : row.integer(9), fields: fields, history: row.text(11))
+  }
+
+  /// Ends a dead letter that is still dead, and writes down how.
+  static func resolve(
+    _ id: Int64, as state: DeadLetterState, history: KeyValuePairs<String, String>,
+    in database: borrowing SQLiteDatabase
+  ) throws(SQLiteError) {
+    let update = try database.prepare(
+      """
+      UPDATE dead_letters SET state = ?2, resolved_at = ?3, history = history || ?4 WHERE id = ?1 AND state = 'dead'
+      """)
+    try update.bind(id, at: 1)
+    try update.bind(state.rawValue, at: 2)
+    try update.bind(Clock.unixSeconds(), at: 3)
+    try update.bind(line(history), at: 4)
+    try update.run()
+  }
+
+  /// A replay that failed: the new reason, and the attempt in the history.
+  static func note(
+    _ id: Int64, history: KeyValuePairs<String, String>, reason: EntryFault, in database: borrowing SQLiteDatabase
+  ) throws(SQLiteError) {
+    let update = try database.prepare(
+      "UPDATE dead_letters SET reason = ?2, detail = ?3, history = history || ?4 WHERE id = ?1")
+    try update.bind(id, at: 1)
+    try update.bind(reason.reason, at: 2)
+    try update.bind(reason.detail, at: 3)
+    try update.bind(line(history), at: 4)
+    try update.run()
+  }
+
+  /// One JSON object with the time, and an end of line.
+  private static func line(_ history: KeyValuePairs<String, String>) -> String {
+    var text = "{\"at\":\(Clock.unixSeconds())"
+    for (name, value) in history where !value.isEmpty {
+      text += ",\(JSONText.quoted(name)):\(JSONText.quoted(value))"
+    }
+    return text + "}\n"
+  }
+}

@@ -1,0 +1,45 @@
+// Maintenance: what the writer does between batches: checkpoints, counts of dead letters for the metrics. Writer thread.
+
+import Glibc
+import Shared
+
+struct Maintenance {
+  /// Gauges are refreshed this often.
+  private static let gaugeNanoseconds: UInt64 = 5_000_000_000
+
+  private let logPath: String
+  private var lastGauges: UInt64 = 0
+
+  init(settings: StoreWriter.Settings) { logPath = settings.databasePath + "-wal" }
+
+  /// One turn.
+  mutating func run(_ writer: StoreWriter, metrics: ConsumerMetrics, deadLettersChanged: Bool) {
+    do throws(SQLiteError) {
+      if logBytes() >= WriterLoop.checkpointBytes { try writer.database.checkpoint(truncate: false) }
+      let now = Clock.monotonicNanoseconds()
+      if deadLettersChanged || now &- lastGauges >= Self.gaugeNanoseconds {
+        lastGauges = now
+        metrics.setDeadLetters(try DeadLetterCounts.read(writer.database))
+      }
+    } catch {
+      Log.warning("maintenance failed, it will be tried again", ["error": error.description])
+    }
+  }
+
+  private func logBytes() -> Int {
+    var info = stat()
+    return stat(logPath, &info) == 0 ? Int(info.st_size) : 0
+  }
+}
+
+/// How many dead letters there are in each state.
+enum DeadLetterCounts {
+  static func read(_ database: borrowing SQLiteDatabase) throws(SQLiteError) -> [DeadLetterState: Int64] {
+    let select = try database.prepare("SELECT state, count(*) FROM dead_letters GROUP BY state")
+    var counts: [DeadLetterState: Int64] = [:]
+    while try select.step() {
+      if let state = DeadLetterState(rawValue: select.text(0)) { counts[state] = select.integer(1) }
+    }
+    return counts
+  }
+}

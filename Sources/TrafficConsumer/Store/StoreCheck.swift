@@ -1,0 +1,104 @@
+// StoreCheck: whether a database is whole and its sums add up. Read-only; main thread of `check`.
+
+import Shared
+
+enum StoreCheck {
+  struct Result: Equatable, Sendable {
+    var name: String
+    var isOK: Bool
+    var detail: String
+  }
+
+  private static let summed = [
+    "uploaded", "downloaded", "seed_seconds", "leech_seconds", "elapsed_seconds", "events", "completed",
+  ]
+
+  /// All checks, on one state of the database.
+  static func run(_ database: borrowing SQLiteDatabase) throws(StoreError) -> [Result] {
+    try store { () throws(SQLiteError) in
+      try database.transaction(.deferred) { () throws(SQLiteError) in
+        var results = [try integrity(database), try foreignKeys(database)]
+        results.append(
+          try compare("windows = days", "days", "start, session_id", windowsByDay, database))
+        results.append(try compare("days = sessions", "sessions", "id", daysBySession, database))
+        results.append(try compare("sessions = users", "users", "id", by("user_id"), database))
+        results.append(try compare("sessions = torrents", "torrents", "id", by("torrent_id"), database))
+        results.append(try snatches(database))
+        results.append(try entries(database))
+        return results
+      }
+    }
+  }
+
+  private static func integrity(_ database: borrowing SQLiteDatabase) throws(SQLiteError) -> Result {
+    let verdict = try database.text("PRAGMA integrity_check(1)") ?? "no answer"
+    return Result(name: "integrity", isOK: verdict == "ok", detail: verdict)
+  }
+
+  private static func foreignKeys(_ database: borrowing SQLiteDatabase) throws(SQLiteError) -> Result {
+    let check = try database.prepare("PRAGMA foreign_key_check")
+    guard try check.step() else { return Result(name: "references", isOK: true, detail: "ok") }
+    return Result(name: "references", isOK: false, detail: "a row of \(check.text(0)) refers to nothing")
+  }
+
+  private static var sums: String { summed.map { "sum(\($0)) AS \($0)" }.joined(separator: ", ") }
+
+  /// Windows that retention has taken are not compared: days from the first whole day that still has all of its windows.
+  private static var windowsByDay: String {
+    """
+    SELECT start / 86400 * 86400 AS start, session_id, \(sums) FROM windows
+    WHERE start >= \(windowsFloor) GROUP BY start / 86400, session_id
+    """
+  }
+  private static let windowsFloor = """
+    (SELECT (coalesce(max(value), 0) + 86399) / 86400 * 86400 FROM meta WHERE name = 'windows_floor')
+    """
+
+  private static var daysBySession: String {
+    """
+    SELECT session_id AS id, \(sums) FROM (SELECT session_id, \(summed.joined(separator: ", ")) FROM days
+      UNION ALL SELECT session_id, \(summed.joined(separator: ", ")) FROM folded) GROUP BY session_id
+    """
+  }
+
+  private static func by(_ column: String) -> String {
+    "SELECT \(column) AS id, \(sums) FROM sessions GROUP BY \(column)"
+  }
+
+  /// Compares rows added up from below with the rows above, in both directions.
+  private static func compare(
+    _ name: String, _ table: String, _ keys: String, _ parts: String, _ database: borrowing SQLiteDatabase
+  ) throws(SQLiteError) -> Result {
+    let numbers = summed.joined(separator: ", ")
+    let isNothing = summed.map { "\($0) = 0" }.joined(separator: " AND ")
+    let condition = table == "days" ? "WHERE start >= \(windowsFloor)" : ""
+    let whole = "SELECT \(keys), \(numbers) FROM \(table) \(condition)"
+    let added = "SELECT \(keys), \(numbers) FROM (\(parts))"
+    let difference = try database.prepare(
+      """
+      WITH whole AS (\(whole)), added AS (\(added))
+      SELECT count(*) FROM (SELECT * FROM (SELECT * FROM whole EXCEPT SELECT * FROM added) WHERE NOT (\(isNothing))
+        UNION ALL SELECT * FROM (SELECT * FROM added EXCEPT SELECT * FROM whole) WHERE NOT (\(isNothing)))
+      """)
+    _ = try difference.step()
+    let count = difference.integer(0)
+    return Result(name: name, isOK: count == 0, detail: count == 0 ? "ok" : "\(count) rows differ")
+  }
+
+  private static func snatches(_ database: borrowing SQLiteDatabase) throws(SQLiteError) -> Result {
+    let rows = try database.integer("SELECT count(*) FROM snatches") ?? 0
+    let sum = try database.integer("SELECT coalesce(sum(completed), 0) FROM users") ?? 0
+    return Result(name: "snatches", isOK: rows == sum, detail: rows == sum ? "ok" : "\(rows) rows, \(sum) counted")
+  }
+
+  private static func entries(_ database: borrowing SQLiteDatabase) throws(SQLiteError) -> Result {
+    let dead = try database.integer("SELECT coalesce(sum(dead), 0) FROM streams") ?? 0
+    let letters = try database.integer("SELECT count(*) FROM dead_letters WHERE state = 'dead'") ?? 0
+    let lost = try database.integer("SELECT coalesce(sum(lost + vanished), 0) FROM streams") ?? 0
+    guard lost == 0 else { return Result(name: "entries", isOK: false, detail: "\(lost) entries were lost") }
+    guard letters <= dead else {
+      return Result(name: "entries", isOK: false, detail: "\(letters) dead letters, \(dead) counted")
+    }
+    return Result(name: "entries", isOK: true, detail: "ok")
+  }
+}

@@ -1,0 +1,104 @@
+// StoreConnection: opens the consumer's database for its one writer or for a reader. Any thread; the connection then
+// belongs to the thread that opened it.
+
+import CLinux
+import Glibc
+import Shared
+
+enum StoreConnection {
+  /// Pages of the page cache in KiB, negative as PRAGMA cache_size wants it: 64 MB, the upper tree levels of some hundred
+  /// million rows.
+  private static let cacheKiB = -65_536
+  /// The write-ahead log is cut back to this when a checkpoint has emptied it: 64 MB.
+  private static let journalBytes = 64 << 20
+  /// How long a lock of another connection is waited for. The only others are readers and backups.
+  static let busyTimeoutMilliseconds = 5000
+
+  /// For the process that holds the StoreLock: creates or migrates as needed.
+  static func openForWriting(path: String, windowSeconds: Int64) throws(StoreError) -> SQLiteDatabase {
+    let database = try store { () throws(SQLiteError) in
+      try SQLiteDatabase(path: path, access: .readWriteCreate, busyTimeoutMilliseconds: busyTimeoutMilliseconds)
+    }
+    try store { () throws(SQLiteError) in
+      // FULL: a commit is on the disk before its entries are acknowledged to Redis. The writer runs checkpoints itself.
+      try database.execute(
+        """
+        PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+        PRAGMA cache_size = \(cacheKiB); PRAGMA journal_size_limit = \(journalBytes); PRAGMA wal_autocheckpoint = 0;
+        PRAGMA temp_store = MEMORY
+        """)
+    }
+    try StoreSchema.migrate(database)
+    try settle(windowSeconds: windowSeconds, in: database)
+    return database
+  }
+
+  /// For the verbs that read, beside a running writer or without one.
+  static func openForReading(path: String) throws(StoreError) -> SQLiteDatabase {
+    let database = try store { () throws(SQLiteError) in
+      let database = try SQLiteDatabase(
+        path: path, access: .readOnly, busyTimeoutMilliseconds: busyTimeoutMilliseconds)
+      try database.execute("PRAGMA query_only = ON; PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY")
+      return database
+    }
+    try StoreSchema.requireCurrent(database)
+    return database
+  }
+
+  /// Writes down on first use what belongs to the data, and compares it later.
+  private static func settle(windowSeconds: Int64, in database: borrowing SQLiteDatabase) throws(StoreError) {
+    try database.transaction(.immediate) { () throws(StoreError) in
+      if let found = try Meta.integer("window_seconds", in: database) {
+        guard found == windowSeconds else { throw .otherWindow(database: found, configured: windowSeconds) }
+        return
+      }
+      try Meta.set("window_seconds", windowSeconds, in: database)
+      try Meta.set("instance", Hex.encode(randomBytes(16)), in: database)
+      try Meta.set("hash_key", Hex.encode(randomBytes(16)), in: database)
+    } mapError: {
+      .database($0)
+    }
+  }
+
+  private static func randomBytes(_ count: Int) -> [UInt8] {
+    var generator = SystemRandomNumberGenerator()
+    return (0..<count).map { _ in UInt8.random(in: 0...255, using: &generator) }
+  }
+}
+
+/// The table `meta`.
+enum Meta {
+  static func integer(_ name: String, in database: borrowing SQLiteDatabase) throws(StoreError) -> Int64? {
+    try store { () throws(SQLiteError) in
+      let select = try database.prepare("SELECT value FROM meta WHERE name = ?1")
+      try select.bind(name, at: 1)
+      return try select.step() ? select.integer(0) : nil
+    }
+  }
+
+  static func text(_ name: String, in database: borrowing SQLiteDatabase) throws(StoreError) -> String? {
+    try store { () throws(SQLiteError) in
+      let select = try database.prepare("SELECT value FROM meta WHERE name = ?1")
+      try select.bind(name, at: 1)
+      return try select.step() ? select.text(0) : nil
+    }
+  }
+
+  static func set(_ name: String, _ value: Int64, in database: borrowing SQLiteDatabase) throws(StoreError) {
+    try store { () throws(SQLiteError) in
+      let write = try database.prepare("INSERT OR REPLACE INTO meta(name, value) VALUES (?1, ?2)")
+      try write.bind(name, at: 1)
+      try write.bind(value, at: 2)
+      try write.run()
+    }
+  }
+
+  static func set(_ name: String, _ value: String, in database: borrowing SQLiteDatabase) throws(StoreError) {
+    try store { () throws(SQLiteError) in
+      let write = try database.prepare("INSERT OR REPLACE INTO meta(name, value) VALUES (?1, ?2)")
+      try write.bind(name, at: 1)
+      try write.bind(value, at: 2)
+      try write.run()
+    }
+  }
+}

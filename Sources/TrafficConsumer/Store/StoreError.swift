@@ -1,0 +1,38 @@
+// StoreError: what can be wrong with the consumer's database. Thrown by Store/ and Query/.
+
+import Shared
+
+enum StoreError: Error, Equatable, Sendable, CustomStringConvertible {
+  case database(SQLiteError)
+  /// Written by a newer program.
+  case newerSchema(found: Int64, known: Int64)
+  /// Written by an older program; `run` brings it up to date.
+  case olderSchema(found: Int64, known: Int64)
+  /// A database without our tables.
+  case empty
+  /// A setting that is part of the data differs from what the database was made with.
+  case otherWindow(database: Int64, configured: Int64)
+  /// Something in it cannot be what this program wrote.
+  case damaged(String)
+
+  var description: String {
+    switch self {
+    case .database(let error): error.description
+    case .newerSchema(let found, let known):
+      "the database has schema version \(found), this program knows \(known): use the newer program"
+    case .olderSchema(let found, let known):
+      "the database has schema version \(found), this program wants \(known): start `traffic-consumer run` once"
+    case .empty: "the database has no traffic tables: is this the right file?"
+    case .otherWindow(let database, let configured):
+      "the database has windows of \(database) s, the configuration says \(configured) s: rows of two lengths do not add "
+        + "up; set `window` back, or begin a new database"
+    case .damaged(let what): "damaged: \(what)"
+    }
+  }
+}
+
+/// Runs a body that only SQLite can fail, as one that throws StoreError.
+@inline(__always)
+func store<Result: ~Copyable>(_ body: () throws(SQLiteError) -> Result) throws(StoreError) -> Result {
+  do throws(SQLiteError) { return try body() } catch { throw .database(error) }
+}

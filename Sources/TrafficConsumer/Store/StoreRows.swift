@@ -1,0 +1,75 @@
+// StoreRows: how sums and ledgers lie in columns. The writer's and the queries' statements use it.
+
+import Shared
+
+extension SQLiteStatement {
+  /// The nine columns of `StoreSchema.sumColumns`, from a column on.
+  func sums(from column: Int32) -> TrafficSums {
+    TrafficSums(
+      uploaded: integer(column), downloaded: integer(column + 1), seedSeconds: integer(column + 2),
+      leechSeconds: integer(column + 3), elapsedSeconds: integer(column + 4), events: integer(column + 5),
+      completed: integer(column + 6), firstSeen: integer(column + 7), lastSeen: integer(column + 8))
+  }
+
+  /// Binds the nine sums, from a parameter on.
+  func bind(_ sums: TrafficSums, from parameter: Int32) throws(SQLiteError) {
+    try bind(sums.uploaded, at: parameter)
+    try bind(sums.downloaded, at: parameter + 1)
+    try bind(sums.seedSeconds, at: parameter + 2)
+    try bind(sums.leechSeconds, at: parameter + 3)
+    try bind(sums.elapsedSeconds, at: parameter + 4)
+    try bind(sums.events, at: parameter + 5)
+    try bind(sums.completed, at: parameter + 6)
+    try bind(sums.firstSeen, at: parameter + 7)
+    try bind(sums.lastSeen, at: parameter + 8)
+  }
+}
+
+extension SessionLedger {
+  /// Reads covered_from, covered_to, stopped, generation, credited_up, credited_down, gaps, fingerprints.
+  init(row: borrowing SQLiteStatement, from column: Int32) {
+    coveredFrom = row.integer(column)
+    coveredTo = row.integer(column + 1)
+    isStopped = row.integer(column + 2) != 0
+    generation = row.isNull(column + 3) ? nil : TrafficGeneration(row.bytes(column + 3))
+    credited = CreditedCounters(
+      uploaded: UInt64(row.integer(column + 4)), downloaded: UInt64(row.integer(column + 5)))
+    gaps = Self.pairs(row.bytes(column + 6)).map { TimeGap(from: Int64($0.0), to: Int64($0.1)) }
+    fingerprints = Self.pairs(row.bytes(column + 7)).map { EntryFingerprint(arrivedMilliseconds: $0.0, hash: $0.1) }
+  }
+
+  /// Binds the same columns.
+  func bind(to statement: borrowing SQLiteStatement, from parameter: Int32) throws(SQLiteError) {
+    try statement.bind(coveredFrom, at: parameter)
+    try statement.bind(coveredTo, at: parameter + 1)
+    try statement.bind(isStopped ? 1 : 0, at: parameter + 2)
+    if let generation {
+      try statement.bind(generation.text, at: parameter + 3)
+    } else {
+      try statement.bindNull(at: parameter + 3)
+    }
+    try statement.bind(Int64(credited.uploaded), at: parameter + 4)
+    try statement.bind(Int64(credited.downloaded), at: parameter + 5)
+    try Self.bind(gaps.map { (UInt64($0.from), UInt64($0.to)) }, to: statement, at: parameter + 6)
+    try Self.bind(fingerprints.map { ($0.arrivedMilliseconds, $0.hash) }, to: statement, at: parameter + 7)
+  }
+
+  /// Pairs of 64-bit words, little-endian, side by side; none is NULL.
+  private static func bind(_ pairs: [(UInt64, UInt64)], to statement: borrowing SQLiteStatement, at parameter: Int32)
+    throws(SQLiteError)
+  {
+    guard !pairs.isEmpty else { return try statement.bindNull(at: parameter) }
+    var words: [UInt64] = []
+    for pair in pairs { words += [pair.0.littleEndian, pair.1.littleEndian] }
+    try statement.bind(words.withUnsafeBytes { Array($0) }, at: parameter)
+  }
+
+  private static func pairs(_ bytes: UnsafeRawBufferPointer) -> [(UInt64, UInt64)] {
+    stride(from: 0, to: bytes.count / 16 * 16, by: 16).map { offset in
+      (
+        UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self)),
+        UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset + 8, as: UInt64.self))
+      )
+    }
+  }
+}

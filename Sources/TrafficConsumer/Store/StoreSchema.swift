@@ -1,0 +1,127 @@
+// StoreSchema: the tables, as steps from one schema version to the next. Run by the writer when it opens the database.
+
+import Shared
+
+enum StoreSchema {
+  /// What `user_version` says after the last step.
+  static let version = Int64(steps.count)
+
+  /// Sums as every table that adds up has them.
+  private static let sums = """
+    uploaded INTEGER NOT NULL DEFAULT 0 CHECK (uploaded >= 0),
+    downloaded INTEGER NOT NULL DEFAULT 0 CHECK (downloaded >= 0),
+    seed_seconds INTEGER NOT NULL DEFAULT 0, leech_seconds INTEGER NOT NULL DEFAULT 0,
+    elapsed_seconds INTEGER NOT NULL DEFAULT 0, events INTEGER NOT NULL DEFAULT 0,
+    completed INTEGER NOT NULL DEFAULT 0, first_seen INTEGER NOT NULL DEFAULT 0, last_seen INTEGER NOT NULL DEFAULT 0
+    """
+
+  /// The names of `sums`, for statements.
+  static let sumColumns =
+    "uploaded, downloaded, seed_seconds, leech_seconds, elapsed_seconds, events, completed, first_seen, last_seen"
+
+  /// Step i brings version i to i + 1. A published step is never changed; a change is a new step.
+  private static let steps: [String] = [
+    """
+    -- What is true of the whole database: its identity, the fingerprint key, the window, the retention floors.
+    CREATE TABLE meta(name TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE users(id INTEGER PRIMARY KEY, passkey TEXT NOT NULL UNIQUE, \(sums)) STRICT;
+    CREATE TABLE torrents(id INTEGER PRIMARY KEY, infohash BLOB NOT NULL UNIQUE CHECK (length(infohash) = 20), \(sums))
+      STRICT;
+
+    -- The session (passkey, infohash, peer_id): its sums, and what it takes to credit each of its entries once.
+    CREATE TABLE sessions(
+      id INTEGER PRIMARY KEY,
+      user_id INTEGER NOT NULL REFERENCES users(id),
+      torrent_id INTEGER NOT NULL REFERENCES torrents(id),
+      peer_id BLOB NOT NULL CHECK (length(peer_id) = 20),
+      \(sums),
+      covered_from INTEGER NOT NULL DEFAULT 0, covered_to INTEGER NOT NULL DEFAULT 0,
+      stopped INTEGER NOT NULL DEFAULT 0,
+      generation TEXT, credited_up INTEGER NOT NULL DEFAULT 0, credited_down INTEGER NOT NULL DEFAULT 0,
+      gaps BLOB, fingerprints BLOB,
+      UNIQUE (user_id, torrent_id, peer_id)) STRICT;
+    CREATE INDEX sessions_by_torrent ON sessions(torrent_id);
+
+    -- L2 of generations that are not their session's latest.
+    CREATE TABLE generations(
+      session_id INTEGER NOT NULL REFERENCES sessions(id), generation TEXT NOT NULL,
+      credited_up INTEGER NOT NULL, credited_down INTEGER NOT NULL,
+      PRIMARY KEY (session_id, generation)) STRICT, WITHOUT ROWID;
+
+    -- One row per session and window. The window comes first in the key: writes go to the end of the tree, and retention
+    -- deletes a range from its beginning.
+    CREATE TABLE windows(
+      start INTEGER NOT NULL, session_id INTEGER NOT NULL REFERENCES sessions(id), \(sums),
+      PRIMARY KEY (start, session_id)) STRICT, WITHOUT ROWID;
+    CREATE TABLE days(
+      start INTEGER NOT NULL, session_id INTEGER NOT NULL REFERENCES sessions(id), \(sums),
+      PRIMARY KEY (start, session_id)) STRICT, WITHOUT ROWID;
+    -- What retention took out of `days`, so that days and these still add up to the session.
+    CREATE TABLE folded(session_id INTEGER PRIMARY KEY REFERENCES sessions(id), \(sums)) STRICT;
+
+    CREATE TABLE snatches(
+      user_id INTEGER NOT NULL REFERENCES users(id), torrent_id INTEGER NOT NULL REFERENCES torrents(id),
+      at INTEGER NOT NULL, PRIMARY KEY (user_id, torrent_id)) STRICT, WITHOUT ROWID;
+
+    -- One row per stream; an epoch begins when the stream turns out to be another one under the same name.
+    CREATE TABLE streams(
+      id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, epoch INTEGER NOT NULL DEFAULT 1,
+      applied INTEGER NOT NULL DEFAULT 0, duplicates INTEGER NOT NULL DEFAULT 0, dead INTEGER NOT NULL DEFAULT 0,
+      redelivered INTEGER NOT NULL DEFAULT 0, vanished INTEGER NOT NULL DEFAULT 0, lost INTEGER NOT NULL DEFAULT 0,
+      rollbacks INTEGER NOT NULL DEFAULT 0,
+      -- Within the epoch: entries dealt with, and Redis' entries-added that we never had a chance to see (NULL: not known
+      -- yet).
+      handled INTEGER NOT NULL DEFAULT 0, added_before INTEGER,
+      -- Entries above this one are missing in the last verified backup.
+      backup_floor BLOB) STRICT;
+    -- Some of the latest entries and what they held: whether the stream is still the one they came from.
+    CREATE TABLE anchors(
+      stream_id INTEGER NOT NULL REFERENCES streams(id), entry_id BLOB NOT NULL, hash INTEGER NOT NULL,
+      PRIMARY KEY (stream_id, entry_id)) STRICT, WITHOUT ROWID;
+    -- L1: which entries were dealt with (AppliedRanges).
+    CREATE TABLE applied_ranges(
+      stream_id INTEGER NOT NULL REFERENCES streams(id), epoch INTEGER NOT NULL, first BLOB NOT NULL, last BLOB NOT NULL,
+      PRIMARY KEY (stream_id, epoch, first)) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE dead_letters(
+      id INTEGER PRIMARY KEY AUTOINCREMENT,
+      stream_id INTEGER NOT NULL REFERENCES streams(id), epoch INTEGER NOT NULL, entry_id BLOB NOT NULL,
+      reason TEXT NOT NULL, detail TEXT NOT NULL,
+      state TEXT NOT NULL DEFAULT 'dead' CHECK (state IN ('dead', 'replayed', 'discarded')),
+      deliveries INTEGER NOT NULL, failed_at INTEGER NOT NULL, resolved_at INTEGER,
+      -- Names and values as received, each with its length in front (DeadLetterFields).
+      fields BLOB NOT NULL,
+      -- Later attempts and notes, one JSON object per line.
+      history TEXT NOT NULL DEFAULT '',
+      UNIQUE (stream_id, epoch, entry_id)) STRICT;
+    CREATE INDEX dead_letters_by_state ON dead_letters(state, failed_at);
+    """
+  ]
+
+  /// Brings a database up to date in one transaction; refuses one that a newer program wrote.
+  static func migrate(_ database: borrowing SQLiteDatabase) throws(StoreError) {
+    let found = try store { () throws(SQLiteError) in try database.integer("PRAGMA user_version") ?? 0 }
+    guard found != version else { return }
+    guard found < version else { throw .newerSchema(found: found, known: version) }
+    try database.transaction(.immediate) { () throws(StoreError) in
+      // Another process may have been quicker.
+      let found = try store { () throws(SQLiteError) in try database.integer("PRAGMA user_version") ?? 0 }
+      guard found < version else { return }
+      try store { () throws(SQLiteError) in
+        for step in steps[Int(found)...] { try database.execute(step) }
+        try database.execute("PRAGMA user_version = \(version)")
+      }
+    } mapError: {
+      .database($0)
+    }
+  }
+
+  /// Refuses a database that this program cannot read: an older or newer schema, or none.
+  static func requireCurrent(_ database: borrowing SQLiteDatabase) throws(StoreError) {
+    let found = try store { () throws(SQLiteError) in try database.integer("PRAGMA user_version") ?? 0 }
+    if found == 0 { throw .empty }
+    if found > version { throw .newerSchema(found: found, known: version) }
+    if found < version { throw .olderSchema(found: found, known: version) }
+  }
+}

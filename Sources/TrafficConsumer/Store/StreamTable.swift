@@ -1,0 +1,122 @@
+// StreamTable: reads and writes the rows of streams, their applied ranges and anchors. Belongs to the writer thread.
+
+import Shared
+
+final class StreamTable {
+  private let updateStream: SQLiteStatement
+  private let deleteRange: SQLiteStatement
+  private let deleteRanges: SQLiteStatement
+  private let writeRange: SQLiteStatement
+  private let deleteAnchor: SQLiteStatement
+  private let writeAnchor: SQLiteStatement
+
+  init(_ database: borrowing SQLiteDatabase) throws(SQLiteError) {
+    updateStream = try database.prepare(
+      """
+      UPDATE streams SET epoch = ?2, applied = ?3, duplicates = ?4, dead = ?5, redelivered = ?6, vanished = ?7,
+        lost = ?8, rollbacks = ?9, handled = ?10, added_before = ?11, backup_floor = ?12 WHERE id = ?1
+      """)
+    deleteRange = try database.prepare("DELETE FROM applied_ranges WHERE stream_id = ?1 AND epoch = ?2 AND first = ?3")
+    deleteRanges = try database.prepare("DELETE FROM applied_ranges WHERE stream_id = ?1")
+    writeRange = try database.prepare(
+      "INSERT OR REPLACE INTO applied_ranges(stream_id, epoch, first, last) VALUES (?1, ?2, ?3, ?4)")
+    deleteAnchor = try database.prepare("DELETE FROM anchors WHERE stream_id = ?1 AND entry_id = ?2")
+    writeAnchor = try database.prepare(
+      "INSERT OR REPLACE INTO anchors(stream_id, entry_id, hash) VALUES (?1, ?2, ?3)")
+  }
+
+  /// The stream's row, made when there is none.
+  static func load(name: String, from database: borrowing SQLiteDatabase) throws(SQLiteError) -> StreamState {
+    let insert = try database.prepare("INSERT OR IGNORE INTO streams(name) VALUES (?1)")
+    try insert.bind(name, at: 1)
+    try insert.run()
+    let select = try database.prepare(
+      """
+      SELECT id, epoch, applied, duplicates, dead, redelivered, vanished, lost, rollbacks, handled, added_before,
+        backup_floor FROM streams WHERE name = ?1
+      """)
+    try select.bind(name, at: 1)
+    _ = try select.step()
+    var state = StreamState(id: select.integer(0), name: name, epoch: select.integer(1))
+    state.counters = StreamCounters(
+      applied: select.integer(2), duplicates: select.integer(3), dead: select.integer(4),
+      redelivered: select.integer(5), vanished: select.integer(6), lost: select.integer(7),
+      rollbacks: select.integer(8), handled: select.integer(9),
+      addedBefore: select.isNull(10) ? nil : select.integer(10))
+    state.backupFloor = EntryID(stored: select.bytes(11))
+    let ranges = try database.prepare("SELECT first, last FROM applied_ranges WHERE stream_id = ?1 AND epoch = ?2")
+    try ranges.bind(state.id, at: 1)
+    try ranges.bind(state.epoch, at: 2)
+    var stored: [AppliedRanges.Range] = []
+    while try ranges.step() {
+      guard let first = EntryID(stored: ranges.bytes(0)), let last = EntryID(stored: ranges.bytes(1)) else { continue }
+      stored.append(AppliedRanges.Range(first: first, last: last))
+    }
+    state.applied = AppliedRanges(stored: stored)
+    let anchors = try database.prepare("SELECT entry_id, hash FROM anchors WHERE stream_id = ?1 ORDER BY entry_id")
+    try anchors.bind(state.id, at: 1)
+    while try anchors.step() {
+      guard let id = EntryID(stored: anchors.bytes(0)) else { continue }
+      state.anchors.append(StreamState.Anchor(id: id, hash: UInt64(bitPattern: anchors.integer(1))))
+    }
+    return state
+  }
+
+  /// Writes what changed in a state; call it once per transaction, at its end.
+  func write(_ state: inout StreamState, before: StreamState) throws(SQLiteError) {
+    if state.epoch != before.epoch {
+      try deleteRanges.bind(state.id, at: 1)
+      try deleteRanges.run()
+    }
+    let changes = state.applied.takeChanges()
+    for first in changes.removed {
+      try deleteRange.bind(state.id, at: 1)
+      try deleteRange.bind(state.epoch, at: 2)
+      try deleteRange.bind(first.bytes, at: 3)
+      try deleteRange.run()
+    }
+    for range in changes.written {
+      try writeRange.bind(state.id, at: 1)
+      try writeRange.bind(state.epoch, at: 2)
+      try writeRange.bind(range.first.bytes, at: 3)
+      try writeRange.bind(range.last.bytes, at: 4)
+      try writeRange.run()
+    }
+    if state.anchors != before.anchors { try writeAnchors(state, before) }
+    try writeRow(state)
+  }
+
+  private func writeAnchors(_ state: StreamState, _ before: StreamState) throws(SQLiteError) {
+    for anchor in before.anchors where !state.anchors.contains(anchor) {
+      try deleteAnchor.bind(state.id, at: 1)
+      try deleteAnchor.bind(anchor.id.bytes, at: 2)
+      try deleteAnchor.run()
+    }
+    for anchor in state.anchors where !before.anchors.contains(anchor) {
+      try writeAnchor.bind(state.id, at: 1)
+      try writeAnchor.bind(anchor.id.bytes, at: 2)
+      try writeAnchor.bind(Int64(bitPattern: anchor.hash), at: 3)
+      try writeAnchor.run()
+    }
+  }
+
+  private func writeRow(_ state: StreamState) throws(SQLiteError) {
+    let counters = state.counters
+    let numbers = [
+      state.id, state.epoch, counters.applied, counters.duplicates, counters.dead, counters.redelivered,
+      counters.vanished, counters.lost, counters.rollbacks, counters.handled,
+    ]
+    for (index, number) in numbers.enumerated() { try updateStream.bind(number, at: Int32(index + 1)) }
+    if let before = counters.addedBefore {
+      try updateStream.bind(before, at: 11)
+    } else {
+      try updateStream.bindNull(at: 11)
+    }
+    if let floor = state.backupFloor {
+      try updateStream.bind(floor.bytes, at: 12)
+    } else {
+      try updateStream.bindNull(at: 12)
+    }
+    try updateStream.run()
+  }
+}

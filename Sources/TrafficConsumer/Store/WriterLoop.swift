@@ -1,0 +1,188 @@
+// WriterLoop: the life of the writer thread: takes the lock, or waits for it as a standby; opens the database; starts the
+// readers; commits what they bring; goes on through trouble; ends when the readers have. Thread "writer".
+
+import CLinux
+import Glibc
+import Shared
+
+struct WriterLoop: Sendable {
+  /// A batch is committed when this many entries wait: enough to spread an fsync over, a few megabytes of log.
+  static let batchEntries = 8_000
+  /// ... or when the first of them has waited this long.
+  static let batchMilliseconds = 200
+  /// How often a standby looks whether the lock is free.
+  static let standbyMilliseconds = 500
+  /// How often maintenance gets a turn when nothing else does.
+  static let idleMilliseconds = 1000
+  /// The write-ahead log is moved into the database when it has grown to this: a second's worth of heavy writing.
+  static let checkpointBytes = 16 << 20
+
+  let store: StoreWriter.Settings
+  let streams: StreamSettings
+  let queue: DeliveryQueue
+  let engine: EngineState
+  let metrics: ConsumerMetrics
+
+  /// Runs until the daemon stops. What ends it early is left in `engine.fatal`.
+  func run() {
+    do {
+      guard let lock = try takeLock() else { return }
+      guard let writer = openStore() else { return }
+      let instance = try Meta.text("instance", in: writer.database) ?? ""
+      engine.publish(writer.streams)
+      engine.setWriter(open: true, trouble: nil)
+      let readers = try startReaders(instance: instance)
+      let last = serve(writer)
+      readers.join()
+      finish(last)
+      withExtendedLifetime(lock) {}
+    } catch {
+      engine.fail(EngineState.Fatal(code: .inputOutput, message: "\(error)"))
+    }
+  }
+
+  /// The lock, as soon as nobody else has it; nil when the daemon is stopped while it waits.
+  private func takeLock() throws(SystemError) -> StoreLock? {
+    while true {
+      if let lock = try StoreLock.tryTake(databasePath: store.databasePath) {
+        if engine.isStandby { Log.info("the database is free, taking over", ["database": store.databasePath]) }
+        engine.setStandby(false)
+        return lock
+      }
+      if !engine.isStandby {
+        Log.info("another process writes the database, standing by", ["database": store.databasePath])
+        engine.setStandby(true)
+      }
+      engine.lastTurn.store(Clock.monotonicNanoseconds(), ordering: .relaxed)
+      if queue.waitForStop(milliseconds: Self.standbyMilliseconds) { return nil }
+    }
+  }
+
+  /// The database; retried while the disk is in trouble, given up when it can never work.
+  private func openStore() -> StoreWriter? {
+    var backoff = RetryBackoff(firstMilliseconds: 100, maximumMilliseconds: 5000)
+    while true {
+      do throws(StoreError) {
+        return try StoreWriter(settings: store)
+      } catch {
+        if let code = Self.fatalCode(error) {
+          engine.fail(EngineState.Fatal(code: code, message: "\(store.databasePath): \(error)"))
+          return nil
+        }
+        let pause = backoff.next()
+        engine.setWriter(open: false, trouble: error.description)
+        Log.error(
+          "database trouble, trying again", ["error": error.description, "retry_milliseconds": pause])
+        engine.lastTurn.store(Clock.monotonicNanoseconds(), ordering: .relaxed)
+        if queue.waitForStop(milliseconds: pause) { return nil }
+      }
+    }
+  }
+
+  /// The exit code of an error at opening that no waiting repairs.
+  static func fatalCode(_ error: StoreError) -> ExitCode? {
+    switch error {
+    case .newerSchema, .olderSchema, .empty, .otherWindow: .configuration
+    case .damaged: .inputOutput
+    case .database(let error): error.kind == .corrupt ? .inputOutput : nil
+    }
+  }
+
+  private func startReaders(instance: String) throws(SystemError) -> ReaderThreads {
+    let readers = ReaderThreads()
+    for index in streams.streams.indices {
+      let (streams, queue, engine, metrics) = (streams, queue, engine, metrics)
+      try readers.start(name: "reader-\(index)") {
+        StreamReader.run(
+          index: index, settings: streams, instance: instance, queue: queue, engine: engine, metrics: metrics)
+      }
+    }
+    return readers
+  }
+
+  /// Commits until no reader is left; returns the writer as it is then (it is opened anew after trouble).
+  private func serve(_ first: StoreWriter) -> StoreWriter {
+    var writer = first
+    var maintenance = Maintenance(settings: store)
+    while true {
+      engine.lastTurn.store(Clock.monotonicNanoseconds(), ordering: .relaxed)
+      var deadLettersChanged = false
+      let next = queue.next(
+        batchEntries: Self.batchEntries, batchMilliseconds: Self.batchMilliseconds,
+        idleMilliseconds: Self.idleMilliseconds)
+      switch next {
+      case .deliveries(let deliveries):
+        let dead = metrics.dead.current
+        writer = commit(deliveries, with: writer)
+        deadLettersChanged = metrics.dead.current != dead
+        queue.finish(deliveries)
+      case .jobs(let jobs):
+        for job in jobs { job(writer) }
+        deadLettersChanged = true
+        engine.publish(writer.streams)
+      case .nothing: break
+      case .ended: return writer
+      }
+      maintenance.run(writer, metrics: metrics, deadLettersChanged: deadLettersChanged)
+    }
+  }
+
+  /// Commits deliveries, however often it takes; leaves what it could not when the daemon is told to stop meanwhile.
+  private func commit(_ deliveries: [StreamDelivery], with first: StoreWriter) -> StoreWriter {
+    var writer = first
+    var backoff = RetryBackoff(firstMilliseconds: 100, maximumMilliseconds: 5000)
+    let entries = deliveries.reduce(0) { $0 + $1.count }
+    let start = Clock.monotonicNanoseconds()
+    while true {
+      do throws(StoreError) {
+        metrics.count(try writer.apply(deliveries))
+        metrics.batches.add()
+        metrics.batchEntries.observe(Double(entries))
+        metrics.commitSeconds.observe(Double(Clock.monotonicNanoseconds() &- start) / 1e9)
+        engine.publish(writer.streams)
+        engine.setWriter(open: true, trouble: nil)
+        return writer
+      } catch {
+        metrics.batchFailures.add()
+        engine.setWriter(open: true, trouble: error.description)
+        let pause = backoff.next()
+        Log.error(
+          "batch not committed, nothing of it is acknowledged; trying again",
+          ["entries": entries, "error": error.description, "retry_milliseconds": pause])
+        engine.lastTurn.store(Clock.monotonicNanoseconds(), ordering: .relaxed)
+        if queue.isStopping || queue.waitForStop(milliseconds: pause) { return writer }
+        // A connection that has seen an I/O error may hold on to it; the file may have been replaced.
+        if let fresh = try? StoreWriter(settings: store) { writer = fresh }
+      }
+    }
+  }
+
+  private func finish(_ writer: StoreWriter) {
+    do throws(SQLiteError) {
+      try writer.database.checkpoint(truncate: true)
+    } catch {
+      Log.warning("last checkpoint failed; the log is replayed at the next start", ["error": error.description])
+    }
+  }
+}
+
+/// The reader threads, joined once. Belongs to the writer thread.
+private final class ReaderThreads {
+  private var handles: [ReaderThread] = []
+
+  func start(name: String, _ body: @escaping @Sendable () -> Void) throws(SystemError) {
+    handles.append(ReaderThread(try NamedThread(name: name, body)))
+  }
+
+  func join() {
+    for handle in handles { handle.join() }
+    handles = []
+  }
+}
+
+/// One thread in an array.
+private final class ReaderThread {
+  private var thread: NamedThread?
+  init(_ thread: consuming NamedThread) { self.thread = consume thread }
+  func join() { thread.take()?.join() }
+}

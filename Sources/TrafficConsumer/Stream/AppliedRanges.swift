@@ -1,0 +1,112 @@
+// AppliedRanges: which entries of one stream have been dealt with, exactly and in bounded memory: identity L1. A value;
+// the writer thread owns it, and keeps the table `applied_ranges` equal to it in the transaction of the entries.
+//
+// A range [first, last] says: every entry that the stream has, or ever had, from first to last has been dealt with. It
+// is made from one reply that lists consecutive entries (XREADGROUP with `>`, XRANGE): entries are only ever added at the
+// stream's end, so nothing can appear between two neighbours of such a reply later. Two ranges become one only when Redis
+// itself has shown that nothing lies between them (`merge`). What remains between ranges is what others hold pending, so
+// the number of ranges is bounded by that and by how often `merge` runs. A redelivery, however late, is recognised.
+
+struct AppliedRanges: Sendable {
+  struct Range: Hashable, Sendable {
+    var first: EntryID
+    var last: EntryID
+  }
+
+  /// Disjoint, in order.
+  private(set) var ranges: [Range] = []
+  /// The first ids of rows to delete and ranges to write since `takeChanges`.
+  private var removedFirsts: Set<EntryID> = []
+  private var changedFirsts: Set<EntryID> = []
+
+  init() {}
+
+  /// As read from the database.
+  init(stored ranges: [Range]) { self.ranges = ranges.sorted { $0.first < $1.first } }
+
+  func contains(_ id: EntryID) -> Bool {
+    guard let index = indexOfLast(startingAtOrBefore: id) else { return false }
+    return ranges[index].last >= id
+  }
+
+  /// The highest id dealt with.
+  var last: EntryID? { ranges.last?.last }
+
+  /// Adds what one reply has shown to be consecutive; overlaps are joined.
+  mutating func insert(_ new: Range) {
+    precondition(new.first <= new.last, "a range ends before it begins")
+    var joined = new
+    var begin = indexOfLast(startingAtOrBefore: new.first) ?? 0
+    if begin < ranges.count, ranges[begin].last < new.first { begin += 1 }
+    var end = begin
+    while end < ranges.count, ranges[end].first <= joined.last {
+      joined.first = min(joined.first, ranges[end].first)
+      joined.last = max(joined.last, ranges[end].last)
+      end += 1
+    }
+    replace(begin..<end, with: joined)
+  }
+
+  /// Joins the range that ends at `left` with the one that begins at `right`: Redis has shown that it has no entry
+  /// between. Does nothing when there are no such ranges (any more).
+  mutating func merge(left: EntryID, right: EntryID) {
+    guard let index = indexOfLast(startingAtOrBefore: left), ranges[index].last == left, index + 1 < ranges.count,
+      ranges[index + 1].first == right
+    else { return }
+    replace(index..<index + 2, with: Range(first: ranges[index].first, last: ranges[index + 1].last))
+  }
+
+  /// Forgets every id above `end`.
+  mutating func removeAll(above end: EntryID) {
+    while let range = ranges.last, range.last > end {
+      let index = ranges.count - 1
+      if range.first > end {
+        removedFirsts.insert(range.first)
+        changedFirsts.remove(range.first)
+        ranges.removeLast()
+      } else {
+        ranges[index].last = end
+        changedFirsts.insert(range.first)
+      }
+    }
+  }
+
+  /// The spaces before and between the ranges, as exclusive bounds, lowest first; `zero` stands for the beginning.
+  var gaps: [(after: EntryID, before: EntryID)] {
+    var after = EntryID.zero
+    return ranges.map { range in
+      defer { after = range.last }
+      return (after, range.first)
+    }
+  }
+
+  /// What changed since the last call: rows to delete by their `first`, and ranges to write.
+  mutating func takeChanges() -> (removed: [EntryID], written: [Range]) {
+    let written = ranges.filter { changedFirsts.contains($0.first) }
+    defer {
+      removedFirsts.removeAll()
+      changedFirsts.removeAll()
+    }
+    return (Array(removedFirsts), written)
+  }
+
+  private mutating func replace(_ indices: Swift.Range<Int>, with joined: Range) {
+    for old in ranges[indices] {
+      removedFirsts.insert(old.first)
+      changedFirsts.remove(old.first)
+    }
+    removedFirsts.remove(joined.first)
+    changedFirsts.insert(joined.first)
+    ranges.replaceSubrange(indices, with: CollectionOfOne(joined))
+  }
+
+  private func indexOfLast(startingAtOrBefore id: EntryID) -> Int? {
+    var low = 0
+    var high = ranges.count
+    while low < high {
+      let middle = (low + high) / 2
+      if ranges[middle].first <= id { low = middle + 1 } else { high = middle }
+    }
+    return low == 0 ? nil : low - 1
+  }
+}

@@ -1,0 +1,143 @@
+// DeliveryQueue: the way from the readers to the writer and back: bounded, so that a writer that stands still stops the
+// reading. Any thread.
+
+import Shared
+
+final class DeliveryQueue: Sendable {
+  /// Work for the writer thread other than deliveries. Runs between batches.
+  typealias Job = @Sendable (StoreWriter) -> Void
+
+  /// Entries that may be on their way at once. A batch of this size takes the writer a fraction of a second, and its
+  /// entries some ten megabytes.
+  static let capacityEntries = 16_000
+
+  private struct State {
+    var waiting: [StreamDelivery] = []
+    var waitingEntries = 0
+    /// Submitted and not yet taken back by their reader, by stream.
+    var outstanding: [Int]
+    var outstandingEntries = 0
+    var done: [[StreamDelivery]]
+    var jobs: [Job] = []
+    /// Monotonic nanoseconds at which the oldest waiting delivery came.
+    var waitingSince: UInt64 = 0
+    var isStopping = false
+    var readersRunning: Int
+  }
+  private let state: Monitor<State>
+
+  init(streams: Int) {
+    state = Monitor(
+      State(
+        outstanding: .init(repeating: 0, count: streams), done: .init(repeating: [], count: streams),
+        readersRunning: streams))
+  }
+
+  // MARK: readers
+
+  /// Hands a delivery to the writer; there is room when `waitForRoom` said so.
+  func submit(_ delivery: StreamDelivery) {
+    state.withLock { state in
+      if state.waiting.isEmpty { state.waitingSince = Clock.monotonicNanoseconds() }
+      state.waiting.append(delivery)
+      state.waitingEntries += delivery.count
+      state.outstanding[delivery.streamIndex] += 1
+      state.outstandingEntries += delivery.count
+    }
+  }
+
+  /// Waits until there is room for more; false when the time is up first or the daemon stops.
+  func waitForRoom(milliseconds: Int) -> Bool {
+    state.wait(milliseconds: milliseconds) { state in
+      state.isStopping ? false : state.outstandingEntries < Self.capacityEntries ? true : nil
+    } ?? false
+  }
+
+  /// Takes back what the writer is done with.
+  func takeDone(stream: Int) -> [StreamDelivery] { state.withLock { Self.takeDone(stream, &$0) } }
+
+  /// Waits for something to be done, at most so long; empty when the time is up or nothing is outstanding.
+  func waitForDone(stream: Int, milliseconds: Int) -> [StreamDelivery] {
+    state.wait(milliseconds: milliseconds) { state in
+      state.done[stream].isEmpty && state.outstanding[stream] > 0 ? nil : Self.takeDone(stream, &state)
+    } ?? []
+  }
+
+  private static func takeDone(_ stream: Int, _ state: inout State) -> [StreamDelivery] {
+    let done = state.done[stream]
+    state.done[stream] = []
+    state.outstanding[stream] -= done.count
+    for delivery in done { state.outstandingEntries -= delivery.count }
+    return done
+  }
+
+  /// Deliveries of a stream that the writer still has, or that are done and not taken back.
+  func outstanding(stream: Int) -> Int { state.withLock { $0.outstanding[stream] } }
+
+  func readerEnded() { state.withLock { $0.readersRunning -= 1 } }
+
+  // MARK: writer
+
+  /// What the writer is to do next.
+  enum Next {
+    case deliveries([StreamDelivery])
+    case jobs([Job])
+    /// The time is up: a moment for maintenance.
+    case nothing
+    /// No reader is left and nothing is waiting.
+    case ended
+  }
+
+  /// Waits for work. Deliveries are handed out together, once `batchEntries` wait or the first has waited
+  /// `batchMilliseconds`.
+  func next(batchEntries: Int, batchMilliseconds: Int, idleMilliseconds: Int) -> Next {
+    let end = Clock.monotonicNanoseconds() &+ UInt64(idleMilliseconds) &* 1_000_000
+    while true {
+      let now = Clock.monotonicNanoseconds()
+      var wakeAt = end
+      let next = state.wait(milliseconds: 0) { state -> Next? in
+        if !state.jobs.isEmpty {
+          defer { state.jobs = [] }
+          return .jobs(state.jobs)
+        }
+        guard !state.waiting.isEmpty else { return state.readersRunning == 0 ? .ended : now >= end ? .nothing : nil }
+        let due = state.waitingSince &+ UInt64(batchMilliseconds) &* 1_000_000
+        guard state.waitingEntries >= batchEntries || now >= due || state.isStopping || state.readersRunning == 0 else {
+          wakeAt = due
+          return nil
+        }
+        defer {
+          state.waiting = []
+          state.waitingEntries = 0
+        }
+        return .deliveries(state.waiting)
+      }
+      if let next { return next }
+      let hadWaiting = wakeAt != end
+      let pause = Int((wakeAt &- min(now, wakeAt)) / 1_000_000) + 1
+      // Until the deadline, or until something arrives that changes it.
+      _ = state.wait(milliseconds: pause) { state -> Bool? in
+        let isNew = !state.jobs.isEmpty || (!hadWaiting && !state.waiting.isEmpty)
+        return isNew || state.waitingEntries >= batchEntries || state.isStopping && !state.waiting.isEmpty
+          || state.readersRunning == 0 ? true : nil
+      }
+    }
+  }
+
+  /// Gives deliveries back to their readers.
+  func finish(_ deliveries: [StreamDelivery]) {
+    state.withLock { state in
+      for delivery in deliveries { state.done[delivery.streamIndex].append(delivery) }
+    }
+  }
+
+  func post(_ job: @escaping Job) { state.withLock { $0.jobs.append(job) } }
+
+  func stop() { state.withLock { $0.isStopping = true } }
+  var isStopping: Bool { state.withLock { $0.isStopping } }
+
+  /// Waits until the daemon is told to stop; false when the time is up first.
+  func waitForStop(milliseconds: Int) -> Bool {
+    state.wait(milliseconds: milliseconds) { $0.isStopping ? true : nil } ?? false
+  }
+}

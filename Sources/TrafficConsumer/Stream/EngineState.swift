@@ -1,0 +1,105 @@
+// EngineState: what the threads of the daemon tell each other and the outside: readiness, lag, counters. Any thread.
+
+import Shared
+import Synchronization
+
+/// The settings of reading, fixed at start.
+struct StreamSettings: Sendable {
+  var endpoint: RedisEndpoint
+  var timeouts: RedisTimeouts
+  var streams: [String]
+  var group: String
+  var consumer: String
+  /// Take the group over from another database.
+  var adoptsGroup = false
+  /// How long an entry may be pending for a consumer before it is taken from it: above any pause of a living one (a
+  /// commit's busy timeout, a slow disk), below the minutes a site notices.
+  var claimIdleMilliseconds = 60_000
+  /// Trimming leaves entries of the last minute: they are how a stream is recognised after a failover.
+  var trimAgeMilliseconds: UInt64 = 60_000
+  var trims = true
+}
+
+/// What one reader knows of its stream.
+struct StreamProgress: Sendable {
+  var isConnected = false
+  /// Own pending entries and the past have been read since the connection was made.
+  var isCaughtUp = false
+  /// Why it is not connected, without secrets.
+  var trouble: String?
+  var pendingEntries: Int64 = 0
+  var undeliveredEntries: Int64 = 0
+  /// Unix milliseconds of the oldest entry that waits, by its id; nil when none does.
+  var oldestWaitingMilliseconds: UInt64?
+}
+
+final class EngineState: Sendable {
+  /// Something the daemon cannot go on with: its exit code and a sentence.
+  struct Fatal: Error, Sendable {
+    let code: ExitCode
+    let message: String
+  }
+
+  private struct State {
+    var streams: [StreamProgress]
+    var writerTrouble: String?
+    var isWriterOpen = false
+    var isStandby = false
+    var fatal: Fatal?
+    var healRequest: (serial: Int, from: EntryID)?
+    var healed: [Int: Int] = [:]
+    /// Copies of the writer's states, after each commit.
+    var committed: [StreamState] = []
+  }
+  private let state: Monitor<State>
+  /// Monotonic nanoseconds of the writer's latest turn: what liveness is told by.
+  let lastTurn = Atomic<UInt64>(Clock.monotonicNanoseconds())
+
+  init(streams: Int) { state = Monitor(State(streams: .init(repeating: StreamProgress(), count: streams))) }
+
+  func update(stream: Int, _ change: (inout StreamProgress) -> Void) { state.withLock { change(&$0.streams[stream]) } }
+  var streams: [StreamProgress] { state.withLock { $0.streams } }
+
+  func setWriter(open: Bool, trouble: String?) {
+    state.withLock { state in
+      state.isWriterOpen = open
+      state.writerTrouble = trouble
+    }
+  }
+  func setStandby(_ isStandby: Bool) { state.withLock { $0.isStandby = isStandby } }
+  var isStandby: Bool { state.withLock { $0.isStandby } }
+  var writerTrouble: String? { state.withLock { $0.writerTrouble } }
+
+  func publish(_ committed: [StreamState]) { state.withLock { $0.committed = committed } }
+  var committed: [StreamState] { state.withLock { $0.committed } }
+
+  /// The first fatal error wins.
+  func fail(_ fatal: Fatal) { state.withLock { state in if state.fatal == nil { state.fatal = fatal } } }
+  var fatal: Fatal? { state.withLock { $0.fatal } }
+
+  /// Ready: the writer writes and every reader is connected and has caught up with its pending entries.
+  var isReady: Bool {
+    state.withLock { state in
+      state.isWriterOpen && state.writerTrouble == nil && !state.isStandby
+        && state.streams.allSatisfy { $0.isConnected && $0.isCaughtUp }
+    }
+  }
+
+  // MARK: heal
+
+  /// Asks every reader to read its stream again from an id; returns the request's number.
+  func requestHeal(from id: EntryID) -> Int {
+    state.withLock { state in
+      let serial = (state.healRequest?.serial ?? 0) + 1
+      state.healRequest = (serial, id)
+      return serial
+    }
+  }
+  func healRequest(after serial: Int) -> (serial: Int, from: EntryID)? {
+    state.withLock { state in state.healRequest.flatMap { $0.serial > serial ? $0 : nil } }
+  }
+  func finishHeal(_ serial: Int) { state.withLock { $0.healed[serial, default: 0] += 1 } }
+  func waitForHeal(_ serial: Int, milliseconds: Int) -> Bool {
+    state.wait(milliseconds: milliseconds) { $0.healed[serial, default: 0] >= $0.streams.count ? true : nil } ?? false
+  }
+}

@@ -1,0 +1,186 @@
+// StreamCommands: the Redis stream commands the consumer uses, as calls on one connection. Belongs to a reader thread.
+
+import Shared
+
+/// One stream, read as one consumer of one group.
+struct StreamCommands: ~Copyable {
+  /// What XINFO, XPENDING and the group say at one moment.
+  struct Census: Sendable, Equatable {
+    /// Entries in the stream.
+    var length: Int64
+    var lastGeneratedID: EntryID
+    /// Entries ever added; nil on servers before Redis 7.
+    var entriesAdded: Int64?
+    var firstEntryID: EntryID?
+    var lastDeliveredID: EntryID
+    /// Delivered and not acknowledged, by all consumers of the group.
+    var pending: Int64
+    /// Not delivered; nil when Redis cannot tell.
+    var lag: Int64?
+    /// The lowest id that another group of the stream still needs.
+    var neededByOthers: EntryID?
+  }
+
+  let stream: String
+  let group: String
+  let consumer: String
+  private var connection: RedisConnection
+
+  init(stream: String, group: String, consumer: String, endpoint: RedisEndpoint, timeouts: RedisTimeouts)
+    throws(RedisError)
+  {
+    connection = try RedisConnection(endpoint: endpoint, timeouts: timeouts, key: stream)
+    self.stream = stream
+    self.group = group
+    self.consumer = consumer
+  }
+
+  /// Creates the group at the stream's beginning, and an empty stream if there is none. True when it was not there.
+  mutating func createGroup() throws(RedisError) -> Bool {
+    do {
+      _ = try connection.command(["XGROUP", "CREATE", stream, group, "0", "MKSTREAM"])
+      return true
+    } catch {
+      if error.code == .busyGroup { return false }
+      throw error
+    }
+  }
+
+  /// Writes down which database this group's entries go to, if nobody has; returns what is written.
+  mutating func claimGroup(for instance: String, replacing: Bool) throws(RedisError) -> String {
+    let key = "\(stream):\(group):database"
+    if replacing {
+      _ = try connection.command(["SET", key, instance])
+    } else {
+      _ = try connection.command(["SET", key, instance, "NX"])
+    }
+    return try connection.command(["GET", key]).string ?? ""
+  }
+
+  /// Entries nobody has had; waits for some up to `milliseconds`. The reply is nil, or [[stream, [entry...]]].
+  mutating func readNew(count: Int, blockMilliseconds: Int) throws(RedisError) -> RedisReply {
+    connection.append([
+      "XREADGROUP", "GROUP", group, consumer, "COUNT", String(count), "BLOCK", String(max(1, blockMilliseconds)),
+      "STREAMS", stream, ">",
+    ])
+    return try reply(waitMilliseconds: blockMilliseconds)
+  }
+
+  /// Entries this consumer was given and has not acknowledged, after an id.
+  mutating func readOwnPending(after id: EntryID, count: Int) throws(RedisError) -> RedisReply {
+    try connection.command([
+      "XREADGROUP", "GROUP", group, consumer, "COUNT", String(count), "STREAMS", stream, id.description,
+    ])
+  }
+
+  /// Takes over entries that others have left alone for so long. The reply is [next cursor, [entry...], [deleted id...]].
+  mutating func claim(idleMilliseconds: Int, cursor: EntryID, count: Int) throws(RedisError) -> RedisReply {
+    try connection.command([
+      "XAUTOCLAIM", stream, group, consumer, String(idleMilliseconds), cursor.description, "COUNT", String(count),
+    ])
+  }
+
+  /// Entries between two ids; `after` is exclusive, `through` inclusive or exclusive.
+  mutating func range(after: EntryID, through: EntryID, isClosed: Bool, count: Int) throws(RedisError) -> RedisReply {
+    let end = isClosed ? through.description : "(\(through)"
+    return try connection.command([
+      "XRANGE", stream, after == .zero ? "-" : "(\(after)", end, "COUNT", String(count),
+    ])
+  }
+
+  /// Which of the spaces hold no entry.
+  mutating func empty(of gaps: [(after: EntryID, before: EntryID)]) throws(RedisError)
+    -> [(after: EntryID, before: EntryID)]
+  {
+    for gap in gaps { connection.append(["XRANGE", stream, "(\(gap.after)", "(\(gap.before)", "COUNT", "1"]) }
+    var empty: [(after: EntryID, before: EntryID)] = []
+    for gap in gaps where try reply().count == 0 { empty.append(gap) }
+    return empty
+  }
+
+  /// The entry of exactly this id. The reply is [] or [[id, fields]].
+  mutating func entry(_ id: EntryID) throws(RedisError) -> RedisReply {
+    try connection.command(["XRANGE", stream, id.description, id.description])
+  }
+
+  /// Acknowledges entries, whoever they are pending for.
+  mutating func acknowledge(_ ids: [EntryID]) throws(RedisError) {
+    var commands = 0
+    for start in stride(from: 0, to: ids.count, by: Self.idsPerCommand) {
+      let part = ids[start..<min(start + Self.idsPerCommand, ids.count)]
+      connection.append(["XACK", stream, group] + part.map(\.description))
+      commands += 1
+    }
+    for _ in 0..<commands { _ = try reply() }
+  }
+
+  private static let idsPerCommand = 1000
+
+  /// Removes entries below an id. Returns how many.
+  mutating func trim(below id: EntryID) throws(RedisError) -> Int64 {
+    try connection.command(["XTRIM", stream, "MINID", id.description]).integer ?? 0
+  }
+
+  /// The stream's state, all of one moment (MULTI/EXEC).
+  mutating func census() throws(RedisError) -> Census {
+    connection.append(["MULTI"])
+    connection.append(["XINFO", "STREAM", stream])
+    connection.append(["XINFO", "GROUPS", stream])
+    connection.append(["EXEC"])
+    for _ in 0..<3 { _ = try reply() }
+    let exec = try reply()
+    guard exec.count == 2 else { throw .protocolViolation("EXEC gave \(exec.count) replies") }
+    for index in 0..<2 { if let error = exec.view[index].error { throw .server(error) } }
+    let info = exec.view[0]
+    var census = Census(
+      length: info[named: "length"]?.integer ?? 0, lastGeneratedID: info.id(named: "last-generated-id") ?? .zero,
+      entriesAdded: info[named: "entries-added"]?.integer, firstEntryID: nil, lastDeliveredID: .zero, pending: 0,
+      lag: nil, neededByOthers: nil)
+    if let first = info[named: "first-entry"], first.count > 0 {
+      census.firstEntryID = first[0].bytes.flatMap { EntryID($0) }
+    }
+    var others: [(group: String, last: EntryID, pending: Int64)] = []
+    var isFound = false
+    for index in 0..<exec.view[1].count {
+      let entry = exec.view[1][index]
+      let last = entry.id(named: "last-delivered-id") ?? .zero
+      let pending = entry[named: "pending"]?.integer ?? 0
+      if entry[named: "name"]?.string == group {
+        isFound = true
+        census.lastDeliveredID = last
+        census.pending = pending
+        census.lag = entry[named: "lag"]?.integer
+      } else {
+        others.append((entry[named: "name"]?.string ?? "", last, pending))
+      }
+    }
+    guard isFound else { throw .server(RedisServerError(code: .noGroup, message: "no group \(group)")) }
+    for other in others {
+      var needed = other.last
+      if other.pending > 0 {
+        let summary = try connection.command(["XPENDING", stream, other.group])
+        if summary.count > 1, let lowest = summary.view[1].bytes.flatMap({ EntryID($0) }) {
+          needed = min(needed, lowest)
+        }
+      }
+      census.neededByOthers = min(census.neededByOthers ?? .maximum, needed)
+    }
+    return census
+  }
+
+  private mutating func reply(waitMilliseconds: Int = 0) throws(RedisError) -> RedisReply {
+    let reply = try connection.nextReply(waitMilliseconds: waitMilliseconds)
+    if let error = reply.error { throw .server(error) }
+    return reply
+  }
+}
+
+extension RedisReplyView {
+  /// The value behind a name in a flat list of names and values.
+  subscript(named name: String) -> RedisReplyView? {
+    for index in stride(from: 0, to: count - 1, by: 2) where self[index].string == name { return self[index + 1] }
+    return nil
+  }
+
+  func id(named name: String) -> EntryID? { self[named: name]?.bytes.flatMap { EntryID($0) } }
+}

@@ -1,0 +1,27 @@
+// StreamRecognition: whether the stream under a name is still the one whose entries were applied. Pure; called by the
+// reader after each connection.
+
+enum StreamRecognition: Equatable {
+  case same
+  /// The same stream, but the end of it is gone: a failover, or a restart from an older dump.
+  case rolledBack
+  /// Another stream: deleted and made anew, or flushed.
+  case another
+
+  /// `anchorsPresent` and `anchorsChanged`: remembered entries that are in the stream with the same content, and with
+  /// other content under the same id.
+  static func judge(
+    lastApplied: EntryID, lastGenerated: EntryID, first: EntryID?, anchorsPresent: Int, anchorsChanged: Int
+  ) -> StreamRecognition {
+    // An id is used once in the life of a stream.
+    if anchorsChanged > 0 { return .another }
+    if lastGenerated < lastApplied {
+      // Without a witness it is taken for another stream: then L2 and L3 decide, and nothing is passed over unread.
+      return anchorsPresent > 0 ? .rolledBack : .another
+    }
+    if anchorsPresent > 0 { return .same }
+    // All witnesses gone and the stream's end is ahead of ours: trimmed by somebody, unless it has entries among ours.
+    guard let first, first <= lastApplied else { return .same }
+    return .another
+  }
+}
