@@ -126,6 +126,7 @@ final class TrackerDaemon {
     applyLogLevel()
     let rules = hooks.rules(config)
     for worker in workers { worker.update(rules, udpRules, httpRules) }
+    expiry?.update(config.storage)
     Log.info("configuration reloaded", ["changed": reload.applied.joined(separator: ", ")])
     if !reload.needRestart.isEmpty {
       Log.warning("these settings need a restart", ["settings": reload.needRestart.joined(separator: ", ")])

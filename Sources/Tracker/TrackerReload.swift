@@ -18,6 +18,7 @@ struct TrackerReload {
     merged.logLevel = new.logLevel
     merged.storage.excludeOwnPeers = new.storage.excludeOwnPeers
     merged.storage.maxPeersPerUser = new.storage.maxPeersPerUser
+    merged.storage.peerLifetime = new.storage.peerLifetime
     if let http = new.http { merged.http?.takeLive(http) }
     if let udp = new.udp { merged.udp?.takeLive(udp) }
     merged.prehooks = Self.hooks(running.prehooks, new.prehooks)
@@ -46,6 +47,7 @@ struct TrackerReload {
   private static let livePaths: Set<[String]> = [
     ["announce_interval"], ["min_announce_interval"], ["log_level"],
     ["storage", "config", "exclude_own_peers"], ["storage", "config", "max_peers_per_user"],
+    ["storage", "config", "peer_lifetime"],
     ["http", "announce_routes"], ["http", "scrape_routes"], ["http", "allow_ip_spoofing"],
     ["http", "real_ip_header"], ["http", "trusted_proxies"], ["http", "max_numwant"], ["http", "default_numwant"],
     ["http", "max_scrape_infohashes"], ["udp", "allow_ip_spoofing"], ["udp", "max_numwant"],

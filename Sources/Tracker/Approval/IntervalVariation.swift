@@ -24,7 +24,7 @@ final class IntervalVariation: AnnounceHook {
     let draw = context.hasher.hash(
       PeerID(words: (words.0 ^ request.infoHash.words.0, words.1 ^ minute, words.2 ^ request.infoHash.words.2)))
     guard draw >> 32 < threshold, maximumDelta > 0 else { return .proceed }
-    let delta = UInt32(truncatingIfNeeded: (draw & 0xffff_ffff) &* maximumDelta >> 32) &+ 1
+    let delta = UInt32(truncatingIfNeeded: ((draw & 0xffff_ffff) &* maximumDelta) >> 32) &+ 1
     context.intervalSeconds &+= delta
     if modifiesMinInterval { context.minIntervalSeconds &+= delta }
     return .proceed

@@ -2,6 +2,7 @@
 // writes the snatches down.
 
 import Shared
+import Synchronization
 
 /// Runs SwarmStore.expire on time.
 final class SwarmExpiry {
@@ -10,12 +11,21 @@ final class SwarmExpiry {
 
   private let mailbox: EventLoopMailbox
   private var thread: NamedThread?
+  private let lifetime: Lifetime
+
+  /// How long a peer stays after its last announce, whole seconds; changes with a reload.
+  private final class Lifetime: Sendable {
+    let seconds: Atomic<UInt32>
+    init(_ duration: Duration) { seconds = Atomic(UInt32(clamping: duration.wholeSeconds)) }
+  }
 
   init(store: SwarmStore, snatches: SnatchLedger, storage: TrackerStorageConfig, metrics: MetricRegistry)
     throws(SystemError)
   {
     let mailbox = try EventLoopMailbox()
     self.mailbox = mailbox
+    let lifetime = Lifetime(storage.peerLifetime)
+    self.lifetime = lifetime
     let duration = metrics.histogram(
       "chihaya_storage_gc_duration_milliseconds", help: "The time it takes to look for stale peers.",
       upperBounds: [0.1, 1, 9.375, 18.75, 37.5, 75, 150, 300, 600, 1200, 2400, 4800])
@@ -26,8 +36,7 @@ final class SwarmExpiry {
         loop.repeatEvery(nanoseconds: UInt64(storage.gcInterval.wholeNanoseconds)) {
           let start = Clock.monotonicNanoseconds()
           let now = UInt32(truncatingIfNeeded: start / 1_000_000_000)
-          let lifetime = UInt32(clamping: storage.peerLifetime.wholeSeconds)
-          expired.add(UInt64(store.expire(before: now &- lifetime)))
+          expired.add(UInt64(store.expire(before: now &- lifetime.seconds.load(ordering: .relaxed))))
           duration.observe(Double(Clock.monotonicNanoseconds() - start) / 1_000_000)
         }
         loop.repeatEvery(nanoseconds: Self.flushPeriodNanoseconds) { snatches.flush() }
@@ -37,6 +46,11 @@ final class SwarmExpiry {
         Log.error("expiry cannot run", ["error": "\(error)"])
       }
     }
+  }
+
+  /// Follows a reloaded configuration from the next sweep on.
+  func update(_ storage: TrackerStorageConfig) {
+    lifetime.seconds.store(UInt32(clamping: storage.peerLifetime.wholeSeconds), ordering: .relaxed)
   }
 
   func stop() {
