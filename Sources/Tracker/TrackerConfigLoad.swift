@@ -55,10 +55,10 @@ extension TrackerConfig {
     prehooks = HookConfig.read(root, "prehooks")
     posthooks = HookConfig.read(root, "posthooks")
     HookConfig.refuseRepeated(prehooks, posthooks, root)
+    root.end()
     if http == nil && udp == nil && !root.hasProblems {
       root.refuse("http", "neither http.addr nor udp.addr is set: the tracker would listen nowhere")
     }
-    root.end()
   }
 
   private mutating func readIntervals(_ root: ConfigSection) {

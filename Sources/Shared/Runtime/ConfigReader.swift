@@ -8,7 +8,8 @@ public final class ConfigReader {
   /// Shown in messages.
   private let file: String
   private(set) var root: ConfigNode
-  private var problems: [ConfigProblem] = []
+  /// With the line each stands on; the environment's behind the file's.
+  private var problems: [(line: Int, problem: ConfigProblem)] = []
   private var warnings: [ConfigProblem] = []
   /// In the order they were read.
   public private(set) var settings: [EffectiveSetting] = []
@@ -35,7 +36,7 @@ public final class ConfigReader {
 
   /// Ends the reading: throws when anything was wrong, else returns what was read and what the operator should know.
   public func finish() throws(ConfigError) -> (settings: [EffectiveSetting], warnings: [ConfigProblem]) {
-    if !problems.isEmpty { throw ConfigError(problems) }
+    if !problems.isEmpty { throw ConfigError(problems.sorted { $0.line < $1.line }.map(\.problem)) }
     return (settings, warnings)
   }
 
@@ -44,7 +45,7 @@ public final class ConfigReader {
   var hasProblems: Bool { !problems.isEmpty }
 
   func report(_ message: String, setting path: [String], origin: EffectiveSetting.Origin) {
-    problems.append(problem(message, path, origin))
+    problems.append((origin.line, problem(message, path, origin)))
   }
   func warn(_ message: String, setting path: [String], origin: EffectiveSetting.Origin) {
     warnings.append(problem(message, path, origin))
@@ -164,5 +165,16 @@ extension String {
       }
     }
     return parts
+  }
+}
+
+extension EffectiveSetting.Origin {
+  /// For sorting: what is missing first, the file by line, then the environment.
+  fileprivate var line: Int {
+    switch self {
+    case .builtIn: 0
+    case .file(let line): line
+    case .environment: .max
+    }
   }
 }
