@@ -210,14 +210,19 @@ extension RedisSetOptions {
 
 extension PortApprovalOptions {
   fileprivate init(read options: ConfigSection) {
-    blacklist = options.list("blacklist", default: [], shown: { "\($0.lowerBound)-\($0.upperBound)" }) {
-      text throws(ConfigComplaint) in
-      let bounds = text.split(separator: "-", omittingEmptySubsequences: false).map { UInt16($0) }
-      guard let low = bounds[0], let high = bounds[bounds.count - 1], bounds.count <= 2, 1 <= low, low <= high else {
-        throw ConfigComplaint("expected a port or a range such as 6881-6889, found \(text)")
-      }
-      return low...high
+    blacklist = options.list("blacklist", default: [], shown: Self.shown, convert: Self.range)
+  }
+
+  private static func shown(_ range: ClosedRange<UInt16>) -> String {
+    JSONText.quoted(range.count == 1 ? "\(range.lowerBound)" : "\(range.lowerBound)-\(range.upperBound)")
+  }
+
+  private static func range(_ text: String) throws(ConfigComplaint) -> ClosedRange<UInt16> {
+    let bounds = text.split(separator: "-", omittingEmptySubsequences: false).map { UInt16($0) }
+    guard let low = bounds[0], let high = bounds[bounds.count - 1], bounds.count <= 2, 1 <= low, low <= high else {
+      throw ConfigComplaint("expected a port or a range such as 6881-6889, found \(text)")
     }
+    return low...high
   }
 }
 
