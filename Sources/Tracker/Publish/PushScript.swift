@@ -35,7 +35,11 @@ enum PushScript {
 
   /// What the script answers: seven integers.
   struct Reply: Equatable {
-    enum Status: Int64 { case done = 0, full = 1, gap = 2 }
+    enum Status: Int64 {
+      case done = 0
+      case full = 1
+      case gap = 2
+    }
     var status: Status
     /// The number of the next record that the script expects.
     var next: UInt64

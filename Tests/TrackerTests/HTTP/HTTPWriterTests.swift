@@ -60,13 +60,13 @@ struct HTTPWriterTests {
     expected += Array("d8:completei5e10:downloadedi7e11:external ip4:".utf8) + [203, 0, 113, 7]
     expected +=
       Array("10:incompletei6e8:intervali1800e12:min intervali900e5:peers6:".utf8) + [192, 0, 2, 1, 0x1a, 0xe1]
-    expected += Array("6:peers618:".utf8) + IPAddressBytes("2001:db8::1") + [0xc8, 0xd5]
+    expected += Array("6:peers618:".utf8) + addressBytes("2001:db8::1") + [0xc8, 0xd5]
     expected += Array("10:tracker id8:cafe0001e".utf8)
     #expect(bytes == expected)
     #expect(throws: Never.self) { try Bencode.decode(bytes) }
   }
 
-  private func IPAddressBytes(_ host: String) -> [UInt8] {
+  private func addressBytes(_ host: String) -> [UInt8] {
     let address = IPAddress(host)!
     return [UInt8](unsafeUninitializedCapacity: 16) { buffer, count in
       address.store(to: buffer.baseAddress!)
