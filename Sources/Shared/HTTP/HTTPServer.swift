@@ -292,7 +292,10 @@ public final class HTTPServer {
       return true
     }
     let descriptor = connection.pointee.descriptor
-    let sent = retryingInterrupts { Glibc.send(descriptor, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL)) }
+    // The last bytes wait in the kernel for the close that follows, and leave in one segment with its FIN (tcp(7),
+    // MSG_MORE).
+    let flags = Int32(connection.pointee.closesAfterOutput ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL)
+    let sent = retryingInterrupts { Glibc.send(descriptor, bytes.baseAddress, bytes.count, flags) }
     if sent == bytes.count { return true }
     guard sent >= 0 || errno == EAGAIN else {
       close(index)

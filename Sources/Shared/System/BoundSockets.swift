@@ -10,6 +10,10 @@ enum BoundSockets {
     var type: __socket_type { self == .tcp ? SOCK_STREAM : SOCK_DGRAM }
   }
 
+  /// A connection is handed over when its first bytes are there, so that they are read without waiting for an event; one
+  /// that stays silent for this long is handed over all the same (tcp(7), TCP_DEFER_ACCEPT) and meets its timeouts.
+  private static let deferAcceptSeconds: Int32 = 1
+
   /// How often a wildcard with port 0 is tried again because the port the kernel chose for IPv4 is taken on IPv6.
   private static let portChoiceAttempts = 16
 
@@ -80,7 +84,10 @@ enum BoundSockets {
     if isShared { try set(handle.number, SOL_SOCKET, SO_REUSEPORT, 1, subject) }
     if isV6 { try set(handle.number, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 1, subject) }
     // Accepted connections inherit it (tcp(7)): replies are written whole, there is nothing to wait for.
-    if kind == .tcp { try set(handle.number, Int32(IPPROTO_TCP), TCP_NODELAY, 1, subject) }
+    if kind == .tcp {
+      try set(handle.number, Int32(IPPROTO_TCP), TCP_NODELAY, 1, subject)
+      try set(handle.number, Int32(IPPROTO_TCP), TCP_DEFER_ACCEPT, deferAcceptSeconds, subject)
+    }
     guard endpoint.withSockaddr({ bind(handle.number, $0, $1) }) == 0 else {
       throw SystemError("bind", subject: subject)
     }
