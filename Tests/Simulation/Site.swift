@@ -209,16 +209,22 @@ public final class Site {
   public func awaitEqual(
     to swarm: SwarmSimulator, _ comparison: Comparison = .everything, within seconds: Double = 30
   ) async throws {
+    try await awaitEqual(to: swarm.ledger, comparison, origin: "seed \(swarm.seed)", within: seconds)
+  }
+
+  /// Waits until every user's report equals the ledger, and fails with what differs and `origin`.
+  public func awaitEqual(
+    to ledger: Ledger, _ comparison: Comparison = .everything, origin: String, within seconds: Double = 30
+  ) async throws {
     var last: [String] = []
     do {
       try await eventually("every user's totals equal the ledger", within: seconds) {
-        // A verb that is refused (no database yet) is not equal yet.
-        do { last = try await self.differences(from: swarm.ledger, comparison) } catch { last = ["\(error)"] }
+        // A verb that is refused (nothing of this user yet) is not equal yet.
+        do { last = try await self.differences(from: ledger, comparison) } catch { last = ["\(error)"] }
         return last.isEmpty
       }
     } catch {
-      throw HarnessError(
-        "totals differ from the ledger (seed \(swarm.seed)):\n\(last.joined(separator: "\n"))\n\(logs)")
+      throw HarnessError("totals differ from the ledger (\(origin)):\n\(last.joined(separator: "\n"))\n\(logs)")
     }
   }
 

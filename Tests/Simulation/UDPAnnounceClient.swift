@@ -91,7 +91,17 @@ public struct UDPAnnounceClient: ~Copyable {
     return options + [0]
   }
 
+  /// Sends a request and returns its reply. A connection id that the tracker no longer knows (it was restarted) is
+  /// replaced once, as clients do.
   private mutating func exchange(action: UInt32, body: [UInt8]) throws(HarnessError) -> [UInt8] {
+    let isReused = connection != nil
+    let reply = try exchangeOnce(action: action, body: body)
+    guard isReused, Self.failure(in: reply)?.lowercased().contains("connection id") == true else { return reply }
+    connection = nil
+    return try exchangeOnce(action: action, body: body)
+  }
+
+  private mutating func exchangeOnce(action: UInt32, body: [UInt8]) throws(HarnessError) -> [UInt8] {
     var id = try connectionID()
     for attempt in 0..<Self.attempts {
       let transaction = UInt32.random(in: .min ... .max)
