@@ -159,12 +159,12 @@ struct PushRun: Equatable {
   /// Names the run's state in Redis.
   let id: UInt64
   /// The generation of record n, if it begins one, is this plus n: drawn at random, it does not repeat when clocks jump or
-  /// snapshots are lost. Below 2^52, so that the sum stays exact in the script.
+  /// snapshots are lost. Sixteen digits, and the sum stays exact in the script (below 2^53).
   let generationBase: UInt64
 
   init() {
     id = UInt64.random(in: 1...UInt64.max)
-    generationBase = UInt64.random(in: 1..<(1 << 52))
+    generationBase = UInt64.random(in: 1_000_000_000_000_000..<(1 << 52))
   }
 
   init(id: UInt64, generationBase: UInt64) {

@@ -14,6 +14,10 @@ import Shared
 ///     ARGV[4] 1: credit a first announce   ARGV[5] generation of record 0   ARGV[6] 1: accept a gap
 ///     then `fieldsPerRecord` arguments for each record, in the order of `RecordField`
 ///
+/// A snapshot has the contract's fields and `s`, which is all the script reads: five big-endian doubles (uploaded,
+/// downloaded, ts, and the counters its generation began with), sixteen digits of generation, port and IP. Reading one field
+/// instead of eight saves a quarter of the call. A snapshot without `s` is another producer's and begins a generation.
+///
 /// Every write goes through pcall: a script's earlier writes stay when a later command fails, so the state is saved as far
 /// as it got and the error returned. The entry is added before the snapshot is written: a call that dies in between is
 /// repeated with the same generation and the same `cu`/`cd`, which the consumer credits once.
@@ -113,7 +117,8 @@ enum PushScript {
       local from, ttl, base = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[5])
       local count = #KEYS - 2
       local step = math.max(1, math.floor(ttl / \(ttlSteps)))
-      local floor, format, pcall = math.floor, string.format, redis.pcall
+      local floor, format, sub, pcall = math.floor, string.format, string.sub, redis.pcall
+      local pack, unpack = struct.pack, struct.unpack
       local function dec(x)
         if x == 0 then return '0' end
         if x < 1e14 then return x .. '' end
@@ -153,25 +158,34 @@ enum PushScript {
         local i = nxt - from
         local a = \(headerArguments + 1) + i * \(fieldsPerRecord)
         local key, us, ds, t = KEYS[i + 3], \(argument(.uploaded)), \(argument(.downloaded)), \(argument(.timestamp))
-        local last = pcall('HMGET', key, 'uploaded', 'downloaded', 'ts', 'gen', 'bu', 'bd', 'port', 'ip')
+        local last = pcall('HMGET', key, 's')
         if last.err then
           if string.sub(last.err, 1, 9) ~= 'WRONGTYPE' then failure = last break end
           wrong = wrong + 1
-        elseif big(us) or big(ds) then
+        elseif (#us > 15 and big(us)) or (#ds > 15 and big(ds)) then
           large = large + 1
         else
           local u, d, ts = tonumber(us), tonumber(ds), tonumber(t)
-          local lu, ld, lt = tonumber(last[1]), tonumber(last[2]), tonumber(last[3]) or ts
-          local gen, bu, bd = last[4], tonumber(last[5]), tonumber(last[6])
-          local du, dd, cu, cd, dt = 0, 0, 0, 0, ts - lt
+          local packed, address = last[1], \(argument(.port)) .. ' ' .. \(argument(.ip))
+          local lu, ld, lt, bu, bd, gen, known
+          if packed then
+            lu, ld, lt, bu, bd = unpack('>ddddd', packed)
+            gen, known = sub(packed, 41, 56), sub(packed, 57) == address
+          else
+            last = pcall('HMGET', key, 'uploaded', 'downloaded', 'ts')
+            if last.err then failure = last break end
+            lu, ld, lt = tonumber(last[1]), tonumber(last[2]), tonumber(last[3])
+          end
+          local du, dd, cu, cd, dt = 0, 0, 0, 0, 0
           local fresh, stale, reset = false, false, false
-          if dt < 0 then dt = 0 end
           if not lu or not ld then
-            fresh = true
+            fresh, lt = true, ts
             bu, bd = u, d
             if ARGV[4] == '1' then bu, bd, du, dd, cu, cd = 0, 0, u, d, u, d end
           else
-            if not gen or not bu or not bd then
+            if not lt then lt = ts end
+            if ts > lt then dt = ts - lt end
+            if not gen then
               fresh = true
               bu, bd = lu, ld
             end
@@ -188,23 +202,20 @@ enum PushScript {
           if fresh then gen = format('%.0f', base + nxt) end
           local id = pcall('XADD', stream, '*', \(entry))
           if type(id) == 'table' then failure = id break end
-          local written = 0
-          if fresh then
-            if stale then us, ds, t = last[1], last[2], last[3] end
-            written = pcall('HSET', key, 'uploaded', us, 'downloaded', ds, 'ts', t, 'gen', gen,
-              'bu', dec(bu), 'bd', dec(bd), 'port', \(argument(.port)), 'ip', \(argument(.ip)), 'af', \(argument(.addressFamily)))
-          elseif not stale then
-            if last[7] == \(argument(.port)) and last[8] == \(argument(.ip)) then
-              written = pcall('HSET', key, 'uploaded', us, 'downloaded', ds, 'ts', t)
+          if fresh or not stale then
+            if stale then us, ds, t, u, d, ts = dec(lu), dec(ld), dec(lt), lu, ld, lt end
+            packed = pack('>ddddd', u, d, ts, bu, bd) .. gen .. address
+            if known then
+              id = pcall('HSET', key, 'uploaded', us, 'downloaded', ds, 'ts', t, 's', packed)
             else
-              written = pcall('HSET', key, 'uploaded', us, 'downloaded', ds, 'ts', t,
+              id = pcall('HSET', key, 'uploaded', us, 'downloaded', ds, 'ts', t, 's', packed,
                 'port', \(argument(.port)), 'ip', \(argument(.ip)), 'af', \(argument(.addressFamily)))
             end
+            if type(id) == 'table' then failure = id break end
           end
-          if type(written) == 'table' then failure = written break end
           if fresh or floor(ts / step) ~= floor(lt / step) then
-            written = pcall('EXPIRE', key, ARGV[2])
-            if type(written) == 'table' then failure = written break end
+            id = pcall('EXPIRE', key, ARGV[2])
+            if type(id) == 'table' then failure = id break end
           end
           if reset then resets = resets + 1 end
           if stale then late = late + 1 end
