@@ -100,7 +100,7 @@ final class HookChain {
   }
 
   /// Starts the hooks' threads. Before the workers'.
-  func start() throws(SystemError) {
+  func start() throws {
     for resolver in resolvers { try resolver.start() }
     try push?.start()
   }

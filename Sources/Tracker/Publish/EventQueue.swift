@@ -214,5 +214,10 @@ final class EventQueue: Sendable {
   }
 
   /// Nothing is spooled any more: changes need not be remembered.
-  func forgetChanges() { locked { $0.dirty = nil } }
+  func forgetChanges() {
+    locked { state in
+      for changed in state.dirty ?? [] where changed >= state.head { state.pointer(changed).pointee.isDirty = false }
+      state.dirty = nil
+    }
+  }
 }

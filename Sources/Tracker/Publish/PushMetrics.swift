@@ -19,6 +19,7 @@ final class PushMetrics: Sendable {
   let refusedShutdown: Counter
   let spooled: Counter
   let restored: Counter
+  let spoolErrors: Counter
   let gaps: Counter
   private let registry: MetricRegistry
   private let errors = Mutex<[String: Counter]>([:])
@@ -47,6 +48,7 @@ final class PushMetrics: Sendable {
     refusedWrongType = refused("snapshot key of another type")
     refusedShutdown = refused("shutdown without spool")
     spooled = counter("spooled_total", "Records written to the spool.")
+    spoolErrors = counter("spool_errors_total", "Times that the spool could not be written or read.")
     restored = counter("restored_total", "Records read back from the spool.")
   }
 

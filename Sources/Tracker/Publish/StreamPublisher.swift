@@ -17,7 +17,7 @@ struct PublisherSettings: Sendable {
   var retryMilliseconds: Int
   /// Failures in a row after which Redis counts as away.
   var retryCount: Int
-  var spoolPath: String?
+  var partitionCount: Int
 
   /// A Redis that is back is noticed within this time.
   static let longestWaitMilliseconds = 5000
@@ -32,6 +32,10 @@ struct PublisherSettings: Sendable {
   static let retainedBytes = 8 << 20
   /// A run that was silent for longer begins anew: Redis forgets it after `PushScript.stateSeconds`.
   static let runIdleSeconds: UInt64 = UInt64(PushScript.stateSeconds) / 2
+  /// No wait is longer without a look at the spool.
+  static let spoolSliceMilliseconds = 500
+  /// While Redis is away, connecting and loading the script may take this long: the spool is written by this thread too.
+  static let awayConnectMilliseconds = 1000
   /// How long a shutdown waits for Redis to take what is queued.
   static let flushMilliseconds = 5000
 }
@@ -62,11 +66,15 @@ final class StreamPublisher {
   private var counted = PushScript.Reply(status: .done, next: 0)
   private var lastReplySeconds = Clock.monotonicNanoseconds() / 1_000_000_000
   private var flushDeadline: UInt64?
+  private let spool: PushSpool?
+  /// When Redis last took something, or there was nothing to take.
+  private var lastProgress = Clock.monotonicNanoseconds()
 
   init(
     settings: PublisherSettings, partition: PushPartition, queue: EventQueue, metrics: PushMetrics,
-    signal: PublisherSignal
+    signal: PublisherSignal, spool: PushSpool?, restored: PushSpool.Content?
   ) {
+    self.spool = spool
     self.settings = settings
     self.partition = partition
     self.queue = queue
@@ -75,6 +83,7 @@ final class StreamPublisher {
     backoff = RetryBackoff(
       firstMilliseconds: max(1, settings.retryMilliseconds),
       maximumMilliseconds: max(settings.retryMilliseconds, PublisherSettings.longestWaitMilliseconds))
+    if let restored { run = restored.run }
   }
 
   /// Publishes until the signal says stop and what is queued is published or the time for it is over.
@@ -105,10 +114,43 @@ final class StreamPublisher {
   private func step() throws(RedisError) {
     try fillWindow()
     guard let oldest = window.first else {
+      lastProgress = Clock.monotonicNanoseconds()
       signal.wait(milliseconds: nil, isGathering: true)
+      lastProgress = Clock.monotonicNanoseconds()
       return
     }
+    try awaitReply()
     try readReply(of: oldest)
+  }
+
+  /// Waits for the first bytes of a reply, and spools meanwhile.
+  private func awaitReply() throws(RedisError) {
+    let end = Clock.monotonicNanoseconds() + UInt64(max(0, settings.timeouts.readMilliseconds)) * 1_000_000
+    while true {
+      let now = Clock.monotonicNanoseconds()
+      guard now < end else { throw .timedOut(.read) }
+      let left = Int32(min((end - now) / 1_000_000 + 1, UInt64(PublisherSettings.spoolSliceMilliseconds)))
+      var poll = pollfd(fd: connection?.descriptor ?? -1, events: Int16(POLLIN), revents: 0)
+      if Glibc.poll(&poll, 1, left) > 0 { return }
+      spoolIfAway()
+    }
+  }
+
+  /// Waits, unless it is time to stop, and spools meanwhile.
+  private func pause(milliseconds: Int) {
+    var left = milliseconds
+    while left > 0 && !signal.isStopping {
+      spoolIfAway()
+      let slice = min(left, PublisherSettings.spoolSliceMilliseconds)
+      signal.wait(milliseconds: Int32(slice), isGathering: false)
+      left -= slice
+    }
+  }
+
+  private func spoolIfAway() {
+    let now = Clock.monotonicNanoseconds()
+    guard let spool, now - lastProgress >= PushSpool.awayNanoseconds || spool.isActive else { return }
+    spool.update(run: run, unsent: window, queue: queue, now: now)
   }
 
   private func fillWindow() throws(RedisError) {
@@ -174,7 +216,12 @@ final class StreamPublisher {
     failures = 0
     backoff.reset()
     fullBackoff.reset()
-    signal.setTrouble(nil)
+    lastProgress = Clock.monotonicNanoseconds()
+    if let spool {
+      spool.removeIfApplied(next: window.first?.first ?? batch.end, queue: queue)
+      if spool.isActive { spool.update(run: run, unsent: window, queue: queue, now: lastProgress) }
+    }
+    signal.setTrouble(spool?.trouble)
   }
 
   /// The stream is full: what Redis did not take is sent again after a while.
@@ -186,7 +233,7 @@ final class StreamPublisher {
       failures += 1
       return
     }
-    signal.wait(milliseconds: Int32(fullBackoff.next()), isGathering: false)
+    pause(milliseconds: fullBackoff.next())
   }
 
   /// Reads what is still owed for the rest of the window; those calls said GAP, or failed like the first.
@@ -256,10 +303,18 @@ final class StreamPublisher {
   private func connectIfNeeded() throws(RedisError) {
     renewIdleRun()
     guard connection == nil else { return }
-    connection = try RedisConnection(
-      endpoint: settings.endpoint, timeouts: settings.timeouts, key: partition.streamKey)
+    var timeouts = settings.timeouts
+    if failures > 0 {
+      let limit = PublisherSettings.awayConnectMilliseconds
+      timeouts = RedisTimeouts(
+        connectMilliseconds: min(limit, timeouts.connectMilliseconds),
+        readMilliseconds: min(limit, timeouts.readMilliseconds),
+        writeMilliseconds: min(limit, timeouts.writeMilliseconds))
+    }
+    connection = try RedisConnection(endpoint: settings.endpoint, timeouts: timeouts, key: partition.streamKey)
     for batch in window { batch.isSent = false }
     try loadScript()
+    connection?.timeouts = settings.timeouts
     Log.info(
       "traffic push connected", ["endpoint": settings.endpoint.redacted, "partition": partition.index])
     if window.isEmpty { signal.setTrouble(nil) }
@@ -278,7 +333,9 @@ final class StreamPublisher {
   /// Redis forgets a run that is silent for a day; half a day earlier nothing is in doubt and a new one may begin.
   private func renewIdleRun() {
     let now = Clock.monotonicNanoseconds() / 1_000_000_000
-    guard now - lastReplySeconds > PublisherSettings.runIdleSeconds, window.isEmpty, call != nil else { return }
+    guard now - lastReplySeconds > PublisherSettings.runIdleSeconds, window.isEmpty, call != nil,
+      spool?.isActive != true
+    else { return }
     run = PushRun()
     call!.run = run
     counted = PushScript.Reply(status: .done, next: 0)
@@ -304,7 +361,7 @@ final class StreamPublisher {
     if Self.needsNewConnection(error) || (try? discardRepliesOfWindow()) == nil { connection = nil }
     signal.setTrouble(error.description)
     guard !signal.isStopping else { return }
-    signal.wait(milliseconds: Int32(backoff.next()), isGathering: false)
+    pause(milliseconds: backoff.next())
   }
 
   private func reloadScript() throws(RedisError) {
@@ -333,12 +390,15 @@ final class StreamPublisher {
     }
   }
 
-  /// What the shutdown could not publish.
+  /// What the shutdown could not publish goes to the spool.
   private func giveUpRest() {
-    var rest = window.reduce(0) { $0 + $1.count }
     queue.close()
-    rest += queue.depth
+    let rest = window.reduce(queue.depth) { $0 + $1.count }
     guard rest > 0 else { return }
+    if let spool, spool.write(run: run, unsent: window, queue: queue) {
+      Log.info("announces are spooled", ["partition": partition.index, "announces": rest])
+      return
+    }
     metrics.refusedShutdown.add(UInt64(rest))
     Log.error("announces were not published and there is no spool", ["partition": partition.index, "announces": rest])
   }

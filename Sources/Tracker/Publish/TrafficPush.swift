@@ -23,6 +23,7 @@ final class TrafficPush: AnnounceRecordSink {
 
   private let lanes: [Lane]
   private let settings: PublisherSettings
+  private let spoolPath: String?
   private let threads = Mutex<[PublisherThread]>([])
   private let lastFullLog = Atomic<UInt64>(0)
   private let lastRefusal = Atomic<UInt64>(0)
@@ -43,7 +44,8 @@ final class TrafficPush: AnnounceRecordSink {
         writeMilliseconds: options.timeouts.write.wholeMilliseconds),
       ttlSeconds: Int(max(1, options.lastTTL.wholeSeconds)), maximumStreamLength: options.maxStreamLength,
       creditFirstAnnounce: options.creditFirstAnnounce, retryMilliseconds: options.retryInterval.wholeMilliseconds,
-      retryCount: options.retryCount, spoolPath: options.spoolPath)
+      retryCount: options.retryCount, partitionCount: options.partitions)
+    spoolPath = options.spoolPath
     var lanes: [Lane] = []
     let partitions = PushPartition.all(
       streamKey: options.streamKey, lastKeyPrefix: options.lastKeyPrefix, count: options.partitions)
@@ -56,13 +58,21 @@ final class TrafficPush: AnnounceRecordSink {
     self.lanes = lanes
   }
 
-  /// Starts the publishers' threads, `publish-0` and on. Redis need not be there.
-  func start() throws(SystemError) {
+  /// Reads the spools back and starts the publishers' threads, `publish-0` and on. Redis need not be there.
+  func start() throws {
     for lane in lanes {
       let settings = settings
+      // It leaves this thread only with the publisher's.
+      nonisolated(unsafe) let spool = spoolPath.map {
+        PushSpool(
+          path: $0, partition: lane.partition.index, partitionCount: settings.partitionCount, metrics: lane.metrics)
+      }
+      let restored = try spool?.load()
+      if let restored { lane.queue.restore(restored.announces, first: restored.first) }
       let thread = try NamedThread(name: "publish-\(lane.partition.index)") {
         StreamPublisher(
-          settings: settings, partition: lane.partition, queue: lane.queue, metrics: lane.metrics, signal: lane.signal
+          settings: settings, partition: lane.partition, queue: lane.queue, metrics: lane.metrics, signal: lane.signal,
+          spool: spool, restored: restored
         ).publish()
       }
       threads.withLock { [box = PublisherThread(thread)] in $0.append(box) }

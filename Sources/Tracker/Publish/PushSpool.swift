@@ -1,0 +1,226 @@
+// PushSpool: the file in which a partition's queue survives a restart of the tracker and, while Redis is away, a kill.
+// Owned by the publisher, on its thread; PushSpoolFormat knows the bytes.
+//
+// It is a journal: the entries that wait when it is begun, then, about every second, those that came or changed. An entry
+// is known by its number; of several with one number the last is meant. Written anew when most of it is superseded.
+// The run's name is in it, so a tracker that starts again sends the same records under the same numbers, and Redis skips
+// those that it has applied.
+
+import CLinux
+import Glibc
+import Shared
+
+/// One partition's spool file.
+final class PushSpool {
+  /// Redis must be away for so long before a file is written: a restart of Redis is not worth one.
+  static let awayNanoseconds: UInt64 = 2_000_000_000
+  /// Pause between two writes: what a kill may cost of the events that nobody repeats (`stopped`).
+  static let writeNanoseconds: UInt64 = 1_000_000_000
+  /// The journal is written anew when it is longer than this and than twice what is alive.
+  static let compactAboveRecords = 16_384
+  /// Records in one write(2).
+  private static let recordsPerWrite = 512
+
+  private let path: String
+  private let partition: Int
+  private let partitionCount: Int
+  private let metrics: PushMetrics
+  private var file: FileDescriptor?
+  /// Everything below this number is in the file.
+  private var through: UInt64 = 0
+  private var recordsInFile = 0
+  private var lastWrite: UInt64 = 0
+  private var buffer: UnsafeMutableRawPointer
+  private var buffered = 0
+  private var failure: SystemError?
+  /// Whether there is a file.
+  private(set) var isActive = false
+
+  init(path: String, partition: Int, partitionCount: Int, metrics: PushMetrics) {
+    self.path = partitionCount == 1 ? path : "\(path).p\(partition)"
+    self.partition = partition
+    self.partitionCount = partitionCount
+    self.metrics = metrics
+    buffer = .allocate(byteCount: Self.recordsPerWrite * PushSpoolFormat.recordBytes, alignment: 8)
+  }
+
+  deinit { buffer.deallocate() }
+
+  /// Why the last write failed; nil when it did not.
+  var trouble: String? { failure.map { "spool: \($0)" } }
+
+  // MARK: writing
+
+  /// Brings the file up to date if it is time. `unsent` are the batches that the publisher holds.
+  func update(run: PushRun, unsent: [PushBatch], queue: EventQueue, now: UInt64) {
+    guard now - lastWrite >= Self.writeNanoseconds else { return }
+    lastWrite = now
+    write(run: run, unsent: unsent, queue: queue)
+  }
+
+  /// Brings the file up to date; false when it could not be written.
+  @discardableResult
+  func write(run: PushRun, unsent: [PushBatch], queue: EventQueue) -> Bool {
+    let alive = queue.depth + unsent.reduce(0) { $0 + $1.count }
+    let isComplete = !isActive || recordsInFile > max(Self.compactAboveRecords, alive * 2) || file == nil
+    do throws(SystemError) {
+      if isComplete {
+        try rewrite(run: run, unsent: unsent, queue: queue)
+      } else {
+        through = try journal(queue, isComplete: false)
+        try sync()
+      }
+      failure = nil
+      return true
+    } catch {
+      note(error)
+      // What did not reach the file is not known: the next attempt begins a new one.
+      file = nil
+      return false
+    }
+  }
+
+  private func rewrite(run: PushRun, unsent: [PushBatch], queue: EventQueue) throws(SystemError) {
+    let fresh = path + ".new"
+    let number = clinux_open(fresh, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+    guard number >= 0 else { throw SystemError("open", subject: fresh) }
+    file = FileDescriptor(owning: number)
+    buffered = 0
+    recordsInFile = 0
+    let header = PushSpoolFormat.header(run: run, partition: partition, partitionCount: partitionCount)
+    header.withUnsafeBytes { buffer.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+    try writeAll(UnsafeRawBufferPointer(start: buffer, count: header.count))
+    for batch in unsent {
+      for (offset, announce) in batch.announces.enumerated() { try add(batch.first + UInt64(offset), announce) }
+    }
+    through = try journal(queue, isComplete: true)
+    try sync()
+    guard rename(fresh, path) == 0 else { throw SystemError("rename", subject: path) }
+    try syncFolder()
+    isActive = true
+  }
+
+  private func journal(_ queue: EventQueue, isComplete: Bool) throws(SystemError) -> UInt64 {
+    var failure: SystemError?
+    let next = queue.visitChanges(from: through, isComplete: isComplete) { number, announce in
+      guard failure == nil else { return }
+      do throws(SystemError) { try add(number, announce) } catch { failure = error }
+    }
+    if let failure { throw failure }
+    return next
+  }
+
+  private func add(_ number: UInt64, _ announce: QueuedAnnounce) throws(SystemError) {
+    PushSpoolFormat.encode(number, announce, to: buffer + buffered * PushSpoolFormat.recordBytes)
+    buffered += 1
+    recordsInFile += 1
+    metrics.spooled.add()
+    if buffered == Self.recordsPerWrite { try flush() }
+  }
+
+  private func flush() throws(SystemError) {
+    try writeAll(UnsafeRawBufferPointer(start: buffer, count: buffered * PushSpoolFormat.recordBytes))
+    buffered = 0
+  }
+
+  private func writeAll(_ bytes: UnsafeRawBufferPointer) throws(SystemError) {
+    let number = file?.number ?? -1
+    var written = 0
+    while written < bytes.count {
+      let count = retryingInterrupts { Glibc.write(number, bytes.baseAddress! + written, bytes.count - written) }
+      guard count > 0 else { throw SystemError("write", subject: path) }
+      written += count
+    }
+  }
+
+  private func sync() throws(SystemError) {
+    try flush()
+    guard fdatasync(file?.number ?? -1) == 0 else { throw SystemError("fdatasync", subject: path) }
+  }
+
+  private func syncFolder() throws(SystemError) {
+    let folder = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
+    let number = clinux_open(folder.isEmpty ? "/" : folder, O_RDONLY, 0)
+    guard number >= 0 else { throw SystemError("open", subject: folder) }
+    let descriptor = FileDescriptor(owning: number)
+    guard fsync(descriptor.number) == 0 else { throw SystemError("fsync", subject: folder) }
+  }
+
+  private func note(_ error: SystemError) {
+    metrics.spoolErrors.add()
+    if failure == nil { Log.error("the spool cannot be written", ["error": error.description]) }
+    failure = error
+  }
+
+  // MARK: end
+
+  /// Removes the file when everything in it is applied; `next` is the number of the oldest record that is not.
+  func removeIfApplied(next: UInt64, queue: EventQueue) {
+    guard isActive, next >= through else { return }
+    queue.forgetChanges()
+    file = nil
+    isActive = false
+    recordsInFile = 0
+    if unlink(path) != 0 { note(SystemError("unlink", subject: path)) }
+    Log.info("the spool is published", ["partition": partition])
+  }
+
+  // MARK: reading
+
+  /// What a spool held.
+  struct Content {
+    var run: PushRun
+    var first: UInt64
+    var announces: [QueuedAnnounce]
+  }
+
+  /// Reads the file of an earlier process; nil when there is none. A tail that was not written whole is left out. Throws
+  /// when the file is of another partitioning: its users' streams would change.
+  func load() throws -> Content? {
+    guard let bytes = try readFile() else { return nil }
+    let content: Content
+    switch PushSpoolFormat.decode(bytes, partition: partition, partitionCount: partitionCount) {
+    case .content(let decoded, let tornBytes):
+      content = decoded
+      if tornBytes > 0 {
+        Log.warning("the spool's tail was not written whole", ["partition": partition, "bytes": tornBytes])
+      }
+    case .otherPartitioning(let count):
+      throw TrafficPushError(
+        description: "traffic push: the spool \(path) was written with partitions: \(count); start once with that "
+          + "value until it is published, then change it")
+    case .damaged:
+      let aside = path + ".damaged"
+      guard rename(path, aside) == 0 else { throw SystemError("rename", subject: path) }
+      metrics.spoolErrors.add()
+      Log.error("the spool is damaged and was put aside", ["path": aside])
+      return nil
+    }
+    through = content.first + UInt64(content.announces.count)
+    isActive = true
+    metrics.restored.add(UInt64(content.announces.count))
+    Log.info("announces restored from the spool", ["partition": partition, "records": content.announces.count])
+    return content
+  }
+
+  private func readFile() throws(SystemError) -> [UInt8]? {
+    let number = clinux_open(path, O_RDONLY, 0)
+    if number < 0 && errno == ENOENT { return nil }
+    guard number >= 0 else { throw SystemError("open", subject: path) }
+    let descriptor = FileDescriptor(owning: number)
+    var status = stat()
+    guard fstat(descriptor.number, &status) == 0 else { throw SystemError("fstat", subject: path) }
+    var bytes = [UInt8](repeating: 0, count: Int(status.st_size))
+    var have = 0
+    while have < bytes.count {
+      let size = bytes.count
+      let count = bytes.withUnsafeMutableBytes { bytes in
+        retryingInterrupts { read(descriptor.number, bytes.baseAddress! + have, size - have) }
+      }
+      guard count >= 0 else { throw SystemError("read", subject: path) }
+      if count == 0 { break }
+      have += count
+    }
+    return Array(bytes[..<have])
+  }
+}

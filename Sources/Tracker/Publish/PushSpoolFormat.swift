@@ -1,0 +1,134 @@
+// PushSpoolFormat: the bytes of a spool file. Pure. All integers little-endian.
+//
+//     header, 48 bytes:  0 "PTSPOOL1"   8 run id (8)   16 generation base (8)   24 partition (4)   28 partitions (4)
+//                        32 zero (12)   44 CRC-32 of bytes 0...43
+//     record, 192 bytes: 0 number (8)   8 uploaded (8)   16 downloaded (8)   24 left (8)   32 timestamp (8)
+//                        40 passkey, zero-filled (64)   104 infohash (20)   124 peer id (20)   144 address (16)
+//                        160 announces (4)   164 interval (4)   168 min interval (4)   172 port (2)
+//                        174 passkey bytes (1)   175 family 4 or 6 (1)   176 event (1)   177 follows its own (1)
+//                        178 zero (10)   188 CRC-32 of bytes 0...187
+
+import Shared
+
+enum PushSpoolFormat {
+  static let headerBytes = 48
+  static let recordBytes = 192
+  private static let magic = Array("PTSPOOL1".utf8)
+
+  /// What a file turned out to be.
+  enum Decoded {
+    case content(PushSpool.Content, tornBytes: Int)
+    case otherPartitioning(Int)
+    case damaged
+  }
+
+  static func header(run: PushRun, partition: Int, partitionCount: Int) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: headerBytes)
+    bytes.withUnsafeMutableBytes { bytes in
+      bytes.copyBytes(from: magic)
+      bytes.storeBytes(of: run.id.littleEndian, toByteOffset: 8, as: UInt64.self)
+      bytes.storeBytes(of: run.generationBase.littleEndian, toByteOffset: 16, as: UInt64.self)
+      bytes.storeBytes(of: UInt32(partition).littleEndian, toByteOffset: 24, as: UInt32.self)
+      bytes.storeBytes(of: UInt32(partitionCount).littleEndian, toByteOffset: 28, as: UInt32.self)
+      let sum = CRC32.checksum(UnsafeRawBufferPointer(rebasing: bytes[..<44]))
+      bytes.storeBytes(of: sum.littleEndian, toByteOffset: 44, as: UInt32.self)
+    }
+    return bytes
+  }
+
+  /// Writes `recordBytes` bytes.
+  static func encode(_ number: UInt64, _ announce: QueuedAnnounce, to target: UnsafeMutableRawPointer) {
+    let record = announce.record
+    target.initializeMemory(as: UInt8.self, repeating: 0, count: recordBytes)
+    func put<Value: FixedWidthInteger>(_ value: Value, at offset: Int) {
+      target.storeBytes(of: value.littleEndian, toByteOffset: offset, as: Value.self)
+    }
+    put(number, at: 0)
+    put(record.uploaded, at: 8)
+    put(record.downloaded, at: 16)
+    put(record.left, at: 24)
+    put(record.timestamp, at: 32)
+    record.passkey.withBytes { (target + 40).copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+    record.infoHash.store(to: target + 104)
+    record.peerID.store(to: target + 124)
+    record.address.store(to: target + 144)
+    put(announce.announces, at: 160)
+    put(record.intervalSeconds, at: 164)
+    put(record.minIntervalSeconds, at: 168)
+    put(record.port, at: 172)
+    put(UInt8(record.passkey.count), at: 174)
+    put(record.address.family.rawValue, at: 175)
+    put(record.event.rawValue, at: 176)
+    put(UInt8(announce.followsOwn ? 1 : 0), at: 177)
+    put(CRC32.checksum(UnsafeRawBufferPointer(start: target, count: 188)), at: 188)
+  }
+
+  /// Reads a whole file. Reading ends at the first record that is not whole.
+  static func decode(_ bytes: [UInt8], partition: Int, partitionCount: Int) -> Decoded {
+    bytes.withUnsafeBytes { bytes in
+      guard bytes.count >= headerBytes, bytes[..<8].elementsEqual(magic),
+        bytes.loadUnaligned(fromByteOffset: 44, as: UInt32.self).littleEndian
+          == CRC32.checksum(UnsafeRawBufferPointer(rebasing: bytes[..<44]))
+      else { return .damaged }
+      let count = Int(UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 28, as: UInt32.self)))
+      let index = Int(UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 24, as: UInt32.self)))
+      guard count == partitionCount, index == partition else { return .otherPartitioning(count) }
+      let run = PushRun(
+        id: UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self)),
+        generationBase: UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 16, as: UInt64.self)))
+      var newest: [UInt64: QueuedAnnounce] = [:]
+      var offset = headerBytes
+      while offset + recordBytes <= bytes.count,
+        let (number, announce) = decodeRecord(UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + recordBytes]))
+      {
+        newest[number] = announce
+        offset += recordBytes
+      }
+      let first = newest.keys.min() ?? 0
+      var announces: [QueuedAnnounce] = []
+      announces.reserveCapacity(newest.count)
+      // Records are journalled in order, so there is no hole; if there were one, what follows it could not be numbered.
+      while let announce = newest[first + UInt64(announces.count)] { announces.append(announce) }
+      guard announces.count == newest.count else { return .damaged }
+      return .content(
+        PushSpool.Content(run: run, first: first, announces: announces), tornBytes: bytes.count - offset)
+    }
+  }
+
+  private static func decodeRecord(_ bytes: UnsafeRawBufferPointer) -> (UInt64, QueuedAnnounce)? {
+    func get<Value: FixedWidthInteger>(_ type: Value.Type, at offset: Int) -> Value {
+      Value(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: type))
+    }
+    guard get(UInt32.self, at: 188) == CRC32.checksum(UnsafeRawBufferPointer(rebasing: bytes[..<188])),
+      let passkey = Passkey(UnsafeRawBufferPointer(rebasing: bytes[40..<40 + min(64, Int(bytes[174]))])),
+      let family = IPAddress.Family(rawValue: bytes[175]), let event = AnnounceEvent(rawValue: bytes[176])
+    else { return nil }
+    let base = bytes.baseAddress!
+    let address =
+      family == .v4
+      ? IPAddress(v4: bytes.loadUnaligned(fromByteOffset: 144, as: UInt32.self)) : IPAddress(v6: base + 144)
+    let record = AnnounceRecord(
+      passkey: passkey, infoHash: InfoHash(base + 104), peerID: PeerID(base + 124), address: address,
+      port: get(UInt16.self, at: 172), event: event, uploaded: get(UInt64.self, at: 8),
+      downloaded: get(UInt64.self, at: 16), left: get(UInt64.self, at: 24), timestamp: get(Int64.self, at: 32),
+      intervalSeconds: get(UInt32.self, at: 164), minIntervalSeconds: get(UInt32.self, at: 168))
+    var announce = QueuedAnnounce(record: record, announces: max(1, get(UInt32.self, at: 160)))
+    announce.followsOwn = bytes[177] == 1
+    return (get(UInt64.self, at: 0), announce)
+  }
+}
+
+/// CRC-32 as in ISO 3309 and zlib: reflected polynomial 0xEDB88320.
+enum CRC32 {
+  private static let table: [UInt32] = (0..<256).map { index in
+    (0..<8).reduce(UInt32(index)) { value, _ in value & 1 == 1 ? 0xedb8_8320 ^ (value >> 1) : value >> 1 }
+  }
+
+  static func checksum(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
+    table.withUnsafeBufferPointer { table in
+      var value = UInt32.max
+      for byte in bytes { value = table[Int((value ^ UInt32(byte)) & 0xff)] ^ (value >> 8) }
+      return ~value
+    }
+  }
+}

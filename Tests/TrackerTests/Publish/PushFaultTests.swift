@@ -1,0 +1,99 @@
+import Shared
+import Simulation
+import Testing
+
+@testable import Tracker
+
+/// Every entry of one session in order, whatever happened to the connection.
+@Suite struct PushFaultTests {
+  /// A push through a proxy, and its Redis.
+  private struct Line {
+    let directory: TemporaryDirectory
+    let redis: RedisServer
+    let proxy: FaultProxy
+    let push: TrafficPush
+    let metrics = MetricRegistry()
+
+    init(readMilliseconds: Int = 5000) async throws {
+      directory = try TemporaryDirectory()
+      redis = try await RedisServer.start(in: directory)
+      proxy = try FaultProxy(target: redis.port)
+      var options = TrafficPushOptions(redisBroker: "redis://127.0.0.1:\(proxy.port)/0")
+      options.retryInterval = .milliseconds(1)
+      options.timeouts.read = .milliseconds(readMilliseconds)
+      push = try TrafficPush(options: options, metrics: metrics)
+      try push.start()
+      let push = push
+      try await eventually("ready") { push.isReady }
+    }
+
+    /// Two announces of one session in one call: 100 bytes more each.
+    func announce(_ round: Int) {
+      let counters = [UInt64(round * 200 + 1_000_000), UInt64(round * 200 + 1_000_100)]
+      push.enqueue(counters.map { makeRecord(uploaded: $0, at: 1_800_000_000 + Int64(round)) })
+    }
+
+    /// All rounds are in the stream once.
+    func check(rounds: Int, _ note: String) throws {
+      var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+      let events = try connection.events(of: "tracker:traffic")
+      #expect(events.count == rounds * 2, "\(note)")
+      #expect(events.map(\.uploadedDelta) == [0] + Array(repeating: 100, count: rounds * 2 - 1), "\(note)")
+    }
+
+    /// Waits until the publisher knows that all rounds are in the stream.
+    func settle(rounds: Int) async throws {
+      try await eventually("round \(rounds) is in the stream") {
+        let known = ["published_total", "duplicate_records_total"].map { metrics.value(of: "tracker_push_\($0)") }
+        return known.reduce(0, +) == Double(rounds * 2)
+      }
+    }
+  }
+
+  @Test(
+    "a connection that ends at any byte of a call or its reply costs nothing and doubles nothing",
+    arguments: [FaultProxy.Fault.cut, .reset], FaultProxy.Direction.allCases)
+  func everyByte(fault: FaultProxy.Fault, direction: FaultProxy.Direction) async throws {
+    let line = try await Line()
+    line.proxy.arm(nil)
+    line.announce(0)
+    try await line.settle(rounds: 1)
+    let bytes = direction == .request ? line.proxy.relayed.request : line.proxy.relayed.reply
+    var rounds = 1
+    // The record's number grows by up to three digits on the way, in two places.
+    for offset in 0...(bytes + 6) {
+      line.proxy.arm(FaultProxy.Plan(fault, direction, after: offset))
+      line.announce(rounds)
+      rounds += 1
+      try await line.settle(rounds: rounds)
+    }
+    #expect(line.proxy.faults >= bytes)
+    line.push.shutdown()
+    try line.check(rounds: rounds, "\(fault) \(direction)")
+  }
+
+  @Test(
+    "a connection that falls silent in the middle is given up and nothing is doubled",
+    arguments: FaultProxy.Direction.allCases)
+  func blackHole(direction: FaultProxy.Direction) async throws {
+    let line = try await Line(readMilliseconds: 60)
+    var rounds = 0
+    for offset in [0, 1, 7, 20, 33, 40, 200, 500] {
+      line.proxy.arm(FaultProxy.Plan(.blackHole, direction, after: offset))
+      line.announce(rounds)
+      rounds += 1
+      try await line.settle(rounds: rounds)
+    }
+    line.push.shutdown()
+    try line.check(rounds: rounds, "\(direction)")
+  }
+
+  @Test("a slow connection is slow and nothing else")
+  func delay() async throws {
+    let line = try await Line()
+    line.proxy.delay(milliseconds: 15)
+    for round in 0..<8 { line.announce(round) }
+    line.push.shutdown()
+    try line.check(rounds: 8, "delay")
+  }
+}
