@@ -204,12 +204,12 @@ enum TrafficQuery {
   }
 
   /// A user without downloads has the ratio of one byte down: above everybody who has any.
-  private static func order(_ metric: TopMetric) -> String {
+  private static func order(_ metric: TopMetric, of table: String) -> String {
     switch metric {
-    case .up: "uploaded"
-    case .down: "downloaded"
-    case .ratio: "uploaded * 1.0 / max(downloaded, 1)"
-    case .seedtime: "seed_seconds"
+    case .up: "\(table).uploaded"
+    case .down: "\(table).downloaded"
+    case .ratio: "\(table).uploaded * 1.0 / max(\(table).downloaded, 1)"
+    case .seedtime: "\(table).seed_seconds"
     }
   }
 
@@ -217,8 +217,8 @@ enum TrafficQuery {
     // The ids first: sorting whole rows of a million users costs more than looking up the few that are shown.
     """
     SELECT passkey, \(StoreSchema.sumColumns) FROM users
-    WHERE id IN (SELECT id FROM users ORDER BY \(order(metric)) DESC, id LIMIT ?1)
-    ORDER BY \(order(metric)) DESC, id
+    WHERE id IN (SELECT id FROM users ORDER BY \(order(metric, of: "users")) DESC, id LIMIT ?1)
+    ORDER BY \(order(metric, of: "users")) DESC, id
     """
   }
 
@@ -234,7 +234,7 @@ enum TrafficQuery {
         min(nullif(r.first_seen, 0)) AS first_seen, max(r.last_seen) AS last_seen
       FROM r JOIN sessions s ON s.id = r.session_id GROUP BY s.user_id)
     SELECT u.passkey, \(StoreSchema.sumColumns.split(separator: ", ").map { "sums.\($0)" }.joined(separator: ", "))
-    FROM sums JOIN users u ON u.id = sums.user_id ORDER BY \(order(metric)) DESC, u.id LIMIT ?1
+    FROM sums JOIN users u ON u.id = sums.user_id ORDER BY \(order(metric, of: "sums")) DESC, u.id LIMIT ?1
     """
   }
 

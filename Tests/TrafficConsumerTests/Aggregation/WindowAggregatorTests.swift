@@ -1,0 +1,214 @@
+// The crediting rules, one by one.
+
+import Shared
+import Simulation
+import Testing
+
+@testable import TrafficConsumer
+
+/// Applies entries to one session, as the writer does.
+private struct Bench {
+  let aggregator = WindowAggregator(windowSeconds: 3600)
+  let hash = EntryHash(key: (1, 2))
+  var ledger = SessionLedger()
+  var counters: [TrafficGeneration: CreditedCounters] = [:]
+  var hasSnatched = false
+  var sums = TrafficSums()
+  var arrived: UInt64 = 1_700_000_000_000
+
+  @discardableResult
+  mutating func apply(_ event: TrafficEvent, arrivedAfter milliseconds: UInt64 = 1000) throws(EntryFault) -> Credit {
+    arrived += milliseconds
+    var context = CreditContext(
+      ledger: ledger, counters: event.counters.flatMap { counters[$0.generation] },
+      isFirstSnatch: event.event == .completed && !hasSnatched, userSums: sums, torrentSums: sums)
+    let credit = try aggregator.credit(
+      event, arrivedMilliseconds: arrived, fingerprint: hash.fingerprint(of: event), context: &context)
+    ledger = context.ledger
+    if let counters = event.counters { self.counters[counters.generation] = credit.counters }
+    if credit.sums.completed > 0 { hasSnatched = true }
+    sums.add(credit.sums)
+    return credit
+  }
+}
+
+@Suite("Crediting") struct WindowAggregatorTests {
+  private let maker = EventMaker()
+
+  @Test("a producer without counters is credited as it says")
+  func delta() throws {
+    var bench = Bench()
+    let credit = try bench.apply(maker.event(du: 100, dd: 7, dt: 1800))
+    #expect(credit.rule == .delta && credit.sums.uploaded == 100 && credit.sums.downloaded == 7)
+    #expect(credit.sums.seedSeconds == 1800 && credit.sums.events == 1)
+  }
+
+  @Test("an entry with all fields equal within the hour is a duplicate, a millisecond later it is not")
+  func fingerprints() throws {
+    let entry = maker.event(du: 100, dt: 1800)
+    var bench = Bench()
+    try bench.apply(entry)
+    #expect(try bench.apply(entry, arrivedAfter: SessionLedger.fingerprintMilliseconds).rule == .duplicate)
+    #expect(bench.sums.uploaded == 100 && bench.sums.events == 1)
+    #expect(try bench.apply(entry, arrivedAfter: 1).rule == .delta)
+    #expect(bench.ledger.fingerprints.count == 1)
+  }
+
+  @Test(
+    "a difference in any field makes it another entry",
+    arguments: [
+      EventMaker().event(du: 101, dt: 1800), EventMaker().event(du: 100, dd: 1, dt: 1800),
+      EventMaker().event(du: 100, left: 1, dt: 1800), EventMaker().event(du: 100, event: .stopped, dt: 1800),
+      EventMaker().event(du: 100, ts: 1_700_000_001, dt: 1800), EventMaker().event(du: 100, dt: 1801),
+      EventMaker().event(du: 100, dt: 1800, interval: 1801),
+    ])
+  func differences(other: TrafficEvent) throws {
+    var bench = Bench()
+    try bench.apply(maker.event(du: 100, dt: 1800))
+    #expect(try bench.apply(other).rule == .delta)
+  }
+
+  @Test("the highest counters applied say what is new, in whatever order entries come")
+  func counters() throws {
+    let entries = [
+      maker.event(gen: "1"), maker.event(du: 100, ts: 1_700_000_010, dt: 10, gen: "1", cu: 100),
+      maker.event(du: 50, dd: 9, ts: 1_700_000_020, dt: 10, gen: "1", cu: 150, cd: 9),
+    ]
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 2, 1, 1, 0], [2]] {
+      var bench = Bench()
+      for index in order { try bench.apply(entries[index]) }
+      #expect(bench.sums.uploaded == 150 && bench.sums.downloaded == 9, "order \(order)")
+      if order.count >= 3 { #expect(bench.sums.seedSeconds == 20, "order \(order)") }
+    }
+  }
+
+  @Test("a lost entry is healed by the next one, and says so")
+  func healed() throws {
+    var bench = Bench()
+    try bench.apply(maker.event(gen: "1"))
+    let credit = try bench.apply(maker.event(du: 50, ts: 1_700_000_020, dt: 10, gen: "1", cu: 150))
+    #expect(credit.rule == .healed && credit.sums.uploaded == 150)
+    let late = try bench.apply(maker.event(du: 100, ts: 1_700_000_010, dt: 10, gen: "1", cu: 100))
+    #expect(late.sums.uploaded == 0 && late.sums.seedSeconds == 10)
+  }
+
+  @Test("a repetition after a rollback of Redis adds neither bytes nor time twice")
+  func rollback() throws {
+    var bench = Bench()
+    try bench.apply(maker.event(gen: "1"))
+    try bench.apply(maker.event(du: 100, ts: 1_700_000_100, dt: 100, gen: "1", cu: 100))
+    try bench.apply(maker.event(ts: 1_700_000_200, dt: 100, gen: "1", cu: 100))
+    // Redis forgot both: the next delta starts from the first.
+    let credit = try bench.apply(maker.event(du: 130, ts: 1_700_000_300, dt: 300, gen: "1", cu: 130))
+    #expect(credit.rule == .partlyCredited && credit.sums.uploaded == 30)
+    #expect(bench.sums.uploaded == 130 && bench.sums.seedSeconds == 300)
+  }
+
+  @Test("an exact repetition is a duplicate; two idle announces in one second are two")
+  func duplicates() throws {
+    var bench = Bench()
+    let entry = maker.event(du: 100, ts: 1_700_000_100, dt: 100, gen: "1", cu: 100)
+    try bench.apply(entry)
+    #expect(try bench.apply(entry).rule == .duplicate)
+    let idle = maker.event(ts: 1_700_000_100, gen: "1", cu: 100)
+    #expect(try bench.apply(idle).rule == .delta && bench.sums.events == 2)
+  }
+
+  @Test("each generation has its own counters")
+  func generations() throws {
+    var bench = Bench()
+    try bench.apply(maker.event(du: 100, ts: 1_700_000_100, gen: "1", cu: 100))
+    #expect(try bench.apply(maker.event(ts: 1_700_000_200, dt: 100, gen: "2")).rule == .baseline)
+    try bench.apply(maker.event(du: 30, ts: 1_700_000_300, dt: 100, gen: "2", cu: 30))
+    #expect(try bench.apply(maker.event(du: 100, ts: 1_700_000_100, gen: "1", cu: 100)).sums.uploaded == 0)
+    #expect(bench.sums.uploaded == 130)
+  }
+
+  @Test(
+    "time is dt, capped at the promised interval for each announce and one tolerance",
+    arguments: [
+      (1800, 1, 1800), (2100, 1, 2100), (2101, 1, 2100), (86_400, 1, 2100), (3600, 2, 3600), (3901, 2, 3900), (0, 1, 0),
+    ] as [(UInt32, UInt32, Int64)])
+  func timeCap(dt: UInt32, n: UInt32, credited: Int64) throws {
+    for gen in [nil, "1"] {
+      var bench = Bench()
+      try bench.apply(maker.event(dt: dt, gen: gen, n: n))
+      #expect(bench.sums.seedSeconds == credited && bench.sums.leechSeconds == 0 && bench.sums.events == Int64(n))
+    }
+  }
+
+  @Test("until it has completed a peer leeches; after it stopped it does neither")
+  func seedAndLeech() throws {
+    for gen in [nil, "1"] {
+      var bench = Bench()
+      try bench.apply(maker.event(left: 10, event: .started, ts: 1_700_000_000, gen: gen))
+      try bench.apply(maker.event(left: 5, ts: 1_700_000_100, dt: 100, gen: gen))
+      try bench.apply(maker.event(left: 0, event: .completed, ts: 1_700_000_200, dt: 100, gen: gen))
+      #expect(bench.sums.leechSeconds == 200 && bench.sums.seedSeconds == 0)
+      try bench.apply(maker.event(event: .stopped, ts: 1_700_000_300, dt: 100, gen: gen))
+      #expect(bench.sums.seedSeconds == 100)
+      try bench.apply(maker.event(event: .started, ts: 1_700_000_900, dt: 600, gen: gen))
+      #expect(bench.sums.seedSeconds == 100 && bench.sums.leechSeconds == 200)
+      try bench.apply(maker.event(ts: 1_700_001_000, dt: 100, gen: gen))
+      #expect(bench.sums.seedSeconds == 200)
+    }
+  }
+
+  @Test("completed is one snatch, however often it is sent")
+  func snatch() throws {
+    for gen in [nil, "1"] {
+      var bench = Bench()
+      for second in 0..<3 {
+        try bench.apply(maker.event(event: .completed, ts: 1_700_000_000 + Int64(second), dt: 1, gen: gen))
+      }
+      #expect(bench.sums.completed == 1)
+    }
+  }
+
+  @Test("a total that would leave 64 bits is refused before anything changes")
+  func overflow() throws {
+    var bench = Bench()
+    bench.sums.uploaded = .max - 100
+    let before = bench.ledger
+    #expect(throws: EntryFault.totalOverflow) { try bench.apply(maker.event(du: 101)) }
+    #expect(bench.ledger == before)
+    try bench.apply(maker.event(du: 100))
+    #expect(bench.sums.uploaded == .max)
+  }
+
+  @Test("windows and days begin at whole multiples of Unix time")
+  func windows() {
+    let aggregator = WindowAggregator(windowSeconds: 1800)
+    #expect(aggregator.windowStart(of: 1_700_000_000) == 1_699_999_200)
+    #expect(aggregator.windowStart(of: 1_699_999_200) == 1_699_999_200)
+    #expect(WindowAggregator.dayStart(of: 1_700_000_000) == 1_699_920_000)
+  }
+
+  @Test("time is the union of what entries stand for, whatever their order and repetition", arguments: 0..<60)
+  func timeUnion(seed: Int) {
+    var random = SeededRandom(seed: UInt64(seed))
+    var entries: [(ts: Int64, dt: Int64)] = []
+    var now: Int64 = 1_700_000_000
+    for index in 0..<12 {
+      let dt = index == 0 ? 0 : Int64.random(in: 1...100, using: &random)
+      now += dt
+      entries.append((now, dt))
+    }
+    var ledger = SessionLedger()
+    var seconds: Int64 = 0
+    for entry in (entries + entries).shuffled(using: &random) {
+      seconds += ledger.coverTime(until: entry.ts, elapsed: entry.dt, cap: 1000)
+    }
+    #expect(seconds == now - 1_700_000_000, "seed \(seed)")
+    #expect(ledger.gaps.isEmpty)
+  }
+
+  @Test("gaps of a session are bounded; giving one up costs seconds of a late entry, nothing else")
+  func gapLimit() {
+    var ledger = SessionLedger()
+    for index in 0..<100 { _ = ledger.coverTime(until: 1_700_000_000 + Int64(index) * 100, elapsed: 10, cap: 1000) }
+    #expect(ledger.gaps.count == SessionLedger.maximumGaps)
+    #expect(ledger.coverTime(until: 1_700_000_050, elapsed: 10, cap: 1000) == 0)
+    #expect(ledger.coverTime(until: 1_700_009_850, elapsed: 10, cap: 1000) == 10)
+  }
+}
