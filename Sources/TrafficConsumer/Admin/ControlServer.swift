@@ -79,7 +79,7 @@ private final class ControlLoop: Sendable {
     var hasWarned = false
     while !isStopping.load(ordering: .relaxed) {
       guard !context.engine.isStandby, !context.engine.committed.isEmpty else {
-        usleep(UInt32(Self.pollMilliseconds) * 1000)
+        usleep(UInt32(Self.pollMilliseconds) * 100)
         continue
       }
       do throws(SystemError) {

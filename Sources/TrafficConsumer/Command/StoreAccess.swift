@@ -1,6 +1,7 @@
 // StoreAccess: how a verb that writes reaches the database: through the daemon that has it, or with the lock when there is
 // none. Main thread of a verb.
 
+import Glibc
 import Shared
 
 enum StoreAccess {
@@ -58,7 +59,7 @@ enum StoreAccess {
   /// nil: no daemon has this database.
   private static func request(_ words: [String], _ input: VerbInput) -> Result<[String], VerbError>? {
     let path = input.config.controlSocketPath
-    guard let socket = ControlSocket.connect(path, timeoutSeconds: greetingSeconds) else { return nil }
+    guard let socket = connect(path, input.config.databasePath) else { return nil }
     guard ControlMessage(words: ["hello"]).send(to: socket.number),
       let hello = ControlMessage.receive(from: socket.number), hello.words.first == "ok", hello.words.count > 1,
       hello.words[1] == input.config.databasePath
@@ -71,6 +72,20 @@ enum StoreAccess {
     }
     return read(answer)
   }
+
+  /// A daemon that has just taken the lock opens its socket a moment later: that moment is waited for.
+  private static func connect(_ path: String, _ databasePath: String) -> FileDescriptor? {
+    for _ in 0..<startAttempts {
+      if let socket = ControlSocket.connect(path, timeoutSeconds: greetingSeconds) { return socket }
+      guard StoreLock.isHeld(databasePath: databasePath) else { return nil }
+      usleep(startPauseMicroseconds)
+    }
+    return nil
+  }
+
+  /// Together one second.
+  private static let startAttempts = 20
+  private static let startPauseMicroseconds: UInt32 = 50_000
 
   private static func read(_ answer: ControlMessage) -> Result<[String], VerbError> {
     if answer.words.first == "ok" { return .success(Array(answer.words.dropFirst())) }

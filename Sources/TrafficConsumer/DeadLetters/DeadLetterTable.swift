@@ -17,14 +17,13 @@ enum DeadLetterTable {
     """
 
   static func find(_ id: Int64, in database: borrowing SQLiteDatabase) throws(StoreError) -> DeadLetter? {
-    let found: DeadLetter?? = try store { () throws(SQLiteError) in
+    let (isThere, letter) = try store { () throws(SQLiteError) -> (Bool, DeadLetter?) in
       let select = try database.prepare("SELECT \(columns) FROM dead_letters WHERE id = ?1")
       try select.bind(id, at: 1)
-      return try select.step() ? row(select) : nil
+      return try select.step() ? (true, row(select)) : (false, nil)
     }
-    guard let found else { return nil }
-    guard let found else { throw .damaged("dead letter \(id)") }
-    return found
+    if isThere && letter == nil { throw .damaged("dead letter \(id)") }
+    return letter
   }
 
   /// Dead letters, the oldest first.

@@ -328,7 +328,10 @@ struct StreamReader: ~Copyable {
     try trim(census)
   }
 
+  /// Entries in the stream behind the group's position. Redis' own `lag` counts entries that were trimmed unread.
   private mutating func undelivered(_ census: StreamCommands.Census) throws(RedisError) -> Int64 {
+    guard let first = census.firstEntryID else { return 0 }
+    if first > census.lastDeliveredID { return census.length }
     if let lag = census.lag { return lag }
     return try countBeyond(census.lastDeliveredID)
   }
