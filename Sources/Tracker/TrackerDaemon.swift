@@ -107,7 +107,7 @@ final class TrackerDaemon {
     guard let udp = config.udp, let connectionID else { return nil }
     return UDPRules(udp, connectionID: connectionID, routes: config.http)
   }
-  private var httpRules: HTTPRules? { config.http.map { HTTPRules($0, trackerID: trackerID) } }
+  private var httpRules: HTTPRules? { config.http.map { HTTPRules($0, workers: workerCount, trackerID: trackerID) } }
 
   private func applyLogLevel() { Log.setLevel(isDebug ? .debug : config.logLevel) }
 

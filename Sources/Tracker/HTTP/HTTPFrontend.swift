@@ -166,8 +166,8 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
 }
 
 extension HTTPRules {
-  /// The rules of a configuration.
-  init(_ config: TrackerHTTPConfig, trackerID: [UInt8]) {
+  /// The rules of a configuration, for each of `workers`.
+  init(_ config: TrackerHTTPConfig, workers: Int, trackerID: [UInt8]) {
     self.init(
       parser: HTTPParser(
         routes: RouteTable(announceRoutes: config.announceRoutes, scrapeRoutes: config.scrapeRoutes),
@@ -177,7 +177,9 @@ extension HTTPRules {
       limits: HTTPLimits(
         readTimeoutNanoseconds: Self.nanoseconds(config.readTimeout),
         writeTimeoutNanoseconds: Self.nanoseconds(config.writeTimeout),
-        idleTimeoutNanoseconds: Self.nanoseconds(config.idleTimeout), keepsAlive: config.enableKeepalive),
+        idleTimeoutNanoseconds: Self.nanoseconds(config.idleTimeout), keepsAlive: config.enableKeepalive,
+        maximumConnections: DescriptorLimit.connectionsPerWorker(
+          workers: workers, wanted: HTTPLimits.defaultMaximumConnections)),
       defaultNumwant: config.limits.defaultNumwant, maxNumwant: config.limits.maxNumwant,
       trackerID: trackerID)
   }
