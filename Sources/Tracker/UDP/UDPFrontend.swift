@@ -181,7 +181,7 @@ private final class UDPSocketHandler: EventHandler {
 
 extension Endpoint {
   /// Whether a reply may go there: not to port 0, nor to a multicast, broadcast or unspecified address (RFC 1122 3.2.1.3).
-  fileprivate var isAnswerable: Bool {
+  var isAnswerable: Bool {
     guard port != 0 else { return false }
     if address.family == .v4 {
       let first = UInt8(truncatingIfNeeded: UInt32(bigEndian: address.v4NetworkOrder) >> 24)
