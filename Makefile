@@ -1,7 +1,7 @@
 # What you can do with this checkout; `make` alone lists it. The commands behind it are plain SwiftPM (see README.md).
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint demo clean dependencies
+.PHONY: help build test lint demo fuzz clean dependencies
 
 # Debian's hiredis.pc carries -D_FILE_OFFSET_BITS=64, a flag SwiftPM refuses with a warning (and a 64-bit system does not
 # need). This copy of whatever hiredis.pc is installed leaves -D flags out; everything else in it stays.
@@ -27,6 +27,9 @@ lint: ## formatting and style, as strict as CI
 demo: build ## the whole path on simulated users, in about a minute; KEEP=1 leaves it running
 	swift build -c release --product Demo
 	.build/release/Demo $(if $(KEEP),--keep)
+
+fuzz: ## libFuzzer on the parsers, SECONDS=600 for each harness
+	Tests/Fuzz/run $(or $(SECONDS),600)
 
 clean: ## remove what building left (the demo leaves nothing)
 	rm -rf .build bin
