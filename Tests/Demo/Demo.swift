@@ -11,8 +11,8 @@ struct Demo {
   private static let torrents = 5
   private static let waves = 14
   private static let secondsPerWave: Int64 = 2
-  /// The consumer dies before this wave and comes back before that one.
-  private static let killedBefore = 6
+  /// The consumer dies at the end of this wave, with its announces on the way, and comes back before that one.
+  private static let killedAfter = 5
   private static let restartedBefore = 9
   /// What the poison entry means to say: 1 GiB.
   private static let poisonBytes: UInt64 = 1 << 30
@@ -70,16 +70,16 @@ struct Demo {
 
   private func announce() async throws {
     for wave in 1...Self.waves {
-      if wave == Self.killedBefore, let consumer = site.consumer {
-        screen.line("kill -9 \(consumer.pid): the consumer dies in the middle of its work")
-        consumer.kill9()
-      }
       if wave == Self.restartedBefore {
         try await site.startConsumer()
         screen.line("the consumer is back (pid \(site.consumer?.pid ?? 0)) and takes up what waited")
       }
       try await swarm.beat(everySeconds: Self.secondsPerWave)
       try wave == Self.waves ? swarm.stopAll() : swarm.wave()
+      if wave == Self.killedAfter, let consumer = site.consumer {
+        consumer.kill9()
+        screen.line("kill -9 \(consumer.pid): the consumer dies in the middle of its work")
+      }
       let uploaded = swarm.ledger.users.values.reduce(0) { $0 + $1.uploaded }
       screen.progress(
         "wave \(wave)/\(Self.waves): \(swarm.httpCount) HTTP and \(swarm.udpCount) UDP announces, "
