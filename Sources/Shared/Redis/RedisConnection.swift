@@ -43,15 +43,6 @@ public struct RedisConnection: ~Copyable {
     self = try Self.open(endpoint, timeouts, key)
   }
 
-  private static func open(_ endpoint: RedisEndpoint, _ timeouts: RedisTimeouts, _ key: String?) throws(RedisError)
-    -> RedisConnection
-  {
-    switch endpoint.topology {
-    case .single(let address): return try open(address, endpoint, timeouts)
-    case .sentinel, .cluster: throw .unreachable("Sentinel and Cluster are not connected yet")
-    }
-  }
-
   /// Connects to one process with the credentials and the database of the endpoint.
   static func open(_ address: RedisAddress, _ endpoint: RedisEndpoint, _ timeouts: RedisTimeouts) throws(RedisError)
     -> RedisConnection

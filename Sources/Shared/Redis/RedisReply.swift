@@ -144,7 +144,8 @@ public struct RedisReply: ~Copyable {
   }
 
   /// Non-owning access to the whole reply: it and every view and byte buffer made from it are valid only while this
-  /// reply lives and is not reused.
+  /// reply lives and is not reused. Give the reply a name first: in `try c.command(...).view[0]` it is gone before the
+  /// element is looked at.
   public var view: RedisReplyView { RedisReplyView(storage: storage, index: 0) }
 
   public var kind: RedisReplyView.Kind { view.kind }

@@ -32,26 +32,25 @@ final class PublisherSignal: Sendable {
   func setTrouble(_ reason: String?) { trouble.withLock { $0 = reason } }
   var currentTrouble: String? { trouble.withLock { $0 } }
 
-  /// Sleeps until `wakeUp` or `stop`, or until the time is over (nil: without end). `isGathering`: after a wake-up wait a
+  /// Sleeps until `wakeUp` or `stop`, or until the time is over (false). `isGathering`: after a wake-up wait a
   /// little for more. A wait that is for the clock (`isGathering` false) goes on when it is woken, unless it is to stop.
-  func wait(milliseconds: Int32?, isGathering: Bool) {
-    let end = milliseconds.map { Clock.monotonicNanoseconds() + UInt64($0) * 1_000_000 }
+  @discardableResult
+  func wait(milliseconds: Int32, isGathering: Bool) -> Bool {
+    let end = Clock.monotonicNanoseconds() + UInt64(milliseconds) * 1_000_000
     while !isStopping {
-      var left: Int32 = -1
-      if let end {
-        let now = Clock.monotonicNanoseconds()
-        if now >= end { return }
-        left = Int32((end - now + 999_999) / 1_000_000)
-      }
+      let now = Clock.monotonicNanoseconds()
+      if now >= end { return false }
+      let left = Int32((end - now + 999_999) / 1_000_000)
       var poll = pollfd(fd: wake.number, events: Int16(POLLIN), revents: 0)
       guard Glibc.poll(&poll, 1, left) > 0 else { continue }
       var value: eventfd_t = 0
       eventfd_read(wake.number, &value)
       if isGathering {
         if !isStopping { gather() }
-        return
+        return true
       }
     }
+    return true
   }
 
   private func gather() {

@@ -32,6 +32,8 @@ struct PublisherSettings: Sendable {
   static let retainedBytes = 8 << 20
   /// A run that was silent for longer begins anew: Redis forgets it after `PushScript.stateSeconds`.
   static let runIdleSeconds: UInt64 = UInt64(PushScript.stateSeconds) / 2
+  /// A publisher with nothing to do looks so often whether its connection still lives.
+  static let idleCheckMilliseconds = 1000
   /// No wait is longer without a look at the spool.
   static let spoolSliceMilliseconds = 500
   /// While Redis is away, connecting and loading the script may take this long: the spool is written by this thread too.
@@ -62,6 +64,9 @@ final class StreamPublisher {
     firstMilliseconds: PublisherSettings.fullWaitMilliseconds.lowerBound,
     maximumMilliseconds: PublisherSettings.fullWaitMilliseconds.upperBound)
   private var failures = 0
+  /// Redis Cluster moves our slot: the node to ask once, and whether the connection is to it.
+  private var askError: RedisServerError?
+  private var isAsking = false
   /// The last counts of this run, to tell what a reply adds.
   private var counted = PushScript.Reply(status: .done, next: 0)
   private var lastReplySeconds = Clock.monotonicNanoseconds() / 1_000_000_000
@@ -115,12 +120,19 @@ final class StreamPublisher {
     try fillWindow()
     guard let oldest = window.first else {
       lastProgress = Clock.monotonicNanoseconds()
-      signal.wait(milliseconds: nil, isGathering: true)
+      let isWoken = signal.wait(milliseconds: Int32(PublisherSettings.idleCheckMilliseconds), isGathering: true)
       lastProgress = Clock.monotonicNanoseconds()
+      if !isWoken { try checkIdleConnection() }
       return
     }
     try awaitReply()
     try readReply(of: oldest)
+  }
+
+  /// Redis is asked for a sign of life, so that readiness is true on a quiet tracker too, and what a failover took back is
+  /// noticed before the next announce.
+  private func checkIdleConnection() throws(RedisError) {
+    _ = try connection!.command(["PING"])
   }
 
   /// Waits for the first bytes of a reply, and spools meanwhile.
@@ -154,8 +166,11 @@ final class StreamPublisher {
   }
 
   private func fillWindow() throws(RedisError) {
-    for batch in window where !batch.isSent { try send(batch) }
-    while window.count < PublisherSettings.window {
+    for batch in window where !batch.isSent {
+      try send(batch)
+      if isAsking { return }
+    }
+    while window.count < (isAsking ? 1 : PublisherSettings.window) {
       let batch = pool.popLast() ?? PushBatch()
       guard batch.fill(from: queue, call: call!, willWait: window.isEmpty) else {
         pool.append(batch)
@@ -168,6 +183,10 @@ final class StreamPublisher {
 
   private func send(_ batch: PushBatch) throws(RedisError) {
     guard connection != nil else { throw .closed("no connection") }
+    if isAsking {
+      // Holds for the next command only (cluster specification, "ASK redirection").
+      _ = try connection!.command(["ASKING"])
+    }
     try batch.send(on: &connection!)
   }
 
@@ -179,7 +198,7 @@ final class StreamPublisher {
     }
     lastReplySeconds = Clock.monotonicNanoseconds() / 1_000_000_000
     if answer.status == .gap {
-      try closeGap(serverNext: answer.next)
+      try closeGap(serverNext: answer.next, expected: batch.first)
       return
     }
     count(answer, of: batch)
@@ -214,6 +233,11 @@ final class StreamPublisher {
       pool.append(oldest)
     }
     failures = 0
+    if isAsking {
+      // The next call asks the slot's owner again.
+      isAsking = false
+      connection = nil
+    }
     backoff.reset()
     fullBackoff.reset()
     lastProgress = Clock.monotonicNanoseconds()
@@ -252,7 +276,7 @@ final class StreamPublisher {
   // MARK: gaps
 
   /// Redis expects an older record than the oldest of the window: it has lost what it had applied.
-  private func closeGap(serverNext: UInt64) throws(RedisError) {
+  private func closeGap(serverNext: UInt64, expected: UInt64) throws(RedisError) {
     metrics.gaps.add()
     try discardRepliesOfWindow()
     let isNewToServer = serverNext == 0
@@ -261,7 +285,7 @@ final class StreamPublisher {
       let again = retained[from...]
       Log.warning(
         "redis lost records after a failover; sending them again",
-        ["partition": partition.index, "records": window[0].first - serverNext])
+        ["partition": partition.index, "records": expected - serverNext])
       for batch in again {
         batch.isSent = false
         retainedBytes -= batch.encodedBytes
@@ -271,7 +295,7 @@ final class StreamPublisher {
       counted.next = serverNext
       return
     }
-    let next = window[0].first
+    let next = expected
     if !isNewToServer {
       metrics.lostToFailover.add(next - serverNext)
       Log.error(
@@ -311,13 +335,33 @@ final class StreamPublisher {
         readMilliseconds: min(limit, timeouts.readMilliseconds),
         writeMilliseconds: min(limit, timeouts.writeMilliseconds))
     }
-    connection = try RedisConnection(endpoint: settings.endpoint, timeouts: timeouts, key: partition.streamKey)
+    isAsking = askError != nil
+    if let redirection = askError {
+      askError = nil
+      connection = try RedisConnection(redirectedBy: redirection, endpoint: settings.endpoint, timeouts: timeouts)
+    } else {
+      connection = try RedisConnection(endpoint: settings.endpoint, timeouts: timeouts, key: partition.streamKey)
+    }
     for batch in window { batch.isSent = false }
     try loadScript()
     connection?.timeouts = settings.timeouts
+    if !isAsking { try verifyPlace() }
     Log.info(
       "traffic push connected", ["endpoint": settings.endpoint.redacted, "partition": partition.index])
     if window.isEmpty { signal.setTrouble(nil) }
+  }
+
+  /// Compares the place of the run with what this Redis knows of it: another process may answer than before.
+  private func verifyPlace() throws(RedisError) {
+    guard let newest = retained.last else { return }
+    var buffer = RedisCommandBuffer()
+    call!.begin(first: newest.end, count: 0, acceptGap: false, into: &buffer)
+    call!.appendHeader(first: newest.end, acceptGap: false, to: &buffer)
+    try connection!.send(buffer)
+    try connection!.nextReply(reusing: &reply)
+    if let error = reply.error { throw .server(error) }
+    guard let answer = PushScript.Reply(reply.view) else { throw .protocolViolation("the push script's reply") }
+    if answer.status == .gap { try closeGap(serverNext: answer.next, expected: newest.end) }
   }
 
   private func loadScript() throws(RedisError) {
@@ -357,6 +401,10 @@ final class StreamPublisher {
       Log.warning(
         "traffic push failed",
         ["partition": partition.index, "error": error.description, "attempt": failures, "queued": queue.depth])
+    }
+    if case .server(let redirection) = error, redirection.code == .ask || redirection.code == .moved {
+      // MOVED names the new owner before the other nodes know it: asked directly it saves waiting for them.
+      askError = isAsking ? nil : redirection
     }
     if Self.needsNewConnection(error) || (try? discardRepliesOfWindow()) == nil { connection = nil }
     signal.setTrouble(error.description)

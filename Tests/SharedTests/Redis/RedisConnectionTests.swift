@@ -1,0 +1,103 @@
+import Glibc
+import Shared
+import Simulation
+import Testing
+
+@Suite struct RedisConnectionTests {
+  @Test("replies of every kind, nested and empty, come as they were sent, in one pipeline")
+  func kinds() async throws {
+    let directory = try TemporaryDirectory()
+    let redis = try await RedisServer.start(in: directory)
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    connection.append(["SET", "k", "v\u{0}é"])
+    connection.append(["INCR", "n"])
+    connection.append(["INCR", "k"])
+    connection.append(["GET", "missing"])
+    connection.append(["EVAL", "return {1, {'a', {}, {false, 2}}, {}}", "0"])
+    connection.append(["GET", "k"])
+    var reply = try connection.nextReply()
+    #expect(reply.view.kind == .status && reply.view.string == "OK")
+    try connection.nextReply(reusing: &reply)
+    #expect(reply.view.integer == 1)
+    try connection.nextReply(reusing: &reply)
+    #expect(reply.view.error?.code == .err)
+    try connection.nextReply(reusing: &reply)
+    #expect(reply.view.isNil)
+    try connection.nextReply(reusing: &reply)
+    let view = reply.view
+    #expect(view.count == 3 && view[0].integer == 1 && view[1][0].string == "a" && view[1][1].count == 0)
+    #expect(view[1][2][0].isNil && view[1][2][1].integer == 2 && view[2].kind == .array)
+    try connection.nextReply(reusing: &reply)
+    #expect(reply.view.string == "v\u{0}é")
+    let pending = connection.pendingReplies
+    #expect(pending == 0)
+  }
+
+  @Test("a password, a user with a password, and a database; a wrong password is an authentication error")
+  func authentication() async throws {
+    let directory = try TemporaryDirectory()
+    let redis = try await RedisServer.start(
+      in: directory, extra: ["--requirepass", "geheim", "--user", "site", "on", ">p/w", "~*", "+@all"])
+    let host = "127.0.0.1:\(redis.port)"
+    for url in [
+      "redis://geheim@\(host)/4", "redis://site:p%2Fw@\(host)/4", "redis+unix://:geheim@\(redis.socketPath)?db=4",
+    ] {
+      var connection = try RedisConnection(endpoint: RedisEndpoint(url: url))
+      let count = try connection.command(["INCR", "seen"]).integer
+      #expect(count != nil)
+      let info = try connection.command(["CLIENT", "INFO"]).string!
+      #expect(info.contains(" db=4 "))
+    }
+    for url in ["redis://falsch@\(host)", "redis://site:falsch@\(host)"] {
+      let error = #expect(throws: RedisError.self) { _ = try RedisConnection(endpoint: RedisEndpoint(url: url)) }
+      guard case .authentication = error else {
+        Issue.record("\(String(describing: error))")
+        continue
+      }
+      #expect(!error!.description.contains("falsch"))
+    }
+    var open = try RedisConnection(endpoint: RedisEndpoint(url: "redis://\(host)"))
+    #expect(throws: RedisError.authentication(RedisServerError(code: .noAuth, message: "Authentication required."))) {
+      _ = try open.command(["GET", "x"])
+    }
+  }
+
+  @Test("nobody there, a silent server and a closed connection are three different errors; descriptors do not leak")
+  func failures() async throws {
+    let directory = try TemporaryDirectory()
+    let redis = try await RedisServer.start(in: directory)
+    var silent = try RedisConnection(
+      endpoint: RedisEndpoint(url: redis.url),
+      timeouts: RedisTimeouts(connectMilliseconds: 1000, readMilliseconds: 30, writeMilliseconds: 1000))
+    #expect(throws: RedisError.timedOut(.read)) { _ = try silent.command(["BLPOP", "nothing", "5"]) }
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    let before = connection.descriptor
+    redis.kill9()
+    let closed = #expect(throws: RedisError.self) { _ = try connection.command(["PING"]) }
+    guard case .closed = closed else {
+      Issue.record("\(String(describing: closed))")
+      return
+    }
+    for _ in 0..<50 {
+      let error = #expect(throws: RedisError.self) {
+        _ = try RedisConnection(endpoint: RedisEndpoint(url: redis.tcpURL))
+      }
+      guard case .unreachable = error else {
+        Issue.record("\(String(describing: error))")
+        return
+      }
+    }
+    // A failed connect closes its descriptor exactly once: ours is still ours.
+    #expect(fcntl(before, F_GETFD) != -1)
+  }
+
+  @Test("backoff doubles up to its maximum, with the randomness it is given")
+  func backoff() {
+    var longest = RetryBackoff(firstMilliseconds: 10, maximumMilliseconds: 65, random: { $0.upperBound })
+    #expect((0..<5).map { _ in longest.next() } == [10, 20, 40, 65, 65])
+    longest.reset()
+    #expect(longest.next() == 10)
+    var shortest = RetryBackoff(firstMilliseconds: 1, maximumMilliseconds: 1, random: { $0.lowerBound })
+    #expect((0..<3).map { _ in shortest.next() } == [1, 1, 1])
+  }
+}
