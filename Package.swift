@@ -45,7 +45,7 @@ let package = Package(
       swiftSettings: strict),
     .testTarget(
       name: "TrafficConsumerTests", dependencies: ["TrafficConsumer", "Shared", "Simulation"],
-      path: "Tests/TrafficConsumerTests", swiftSettings: strict),
+      path: "Tests/TrafficConsumerTests", exclude: ["Faults"], swiftSettings: strict),
     .testTarget(
       name: "IntegrationTests", dependencies: ["Tracker", "TrafficConsumer", "Simulation", "Shared"],
       path: "Tests/IntegrationTests", swiftSettings: strict),

@@ -104,7 +104,10 @@ extension ConsumerConfig {
   var storeSettings: StoreWriter.Settings {
     StoreWriter.Settings(
       databasePath: databasePath, streamNames: streamNames, windowSeconds: window.components.seconds,
-      maximumDeliveries: deadLetterMaxDeliveries)
+      maximumDeliveries: deadLetterMaxDeliveries,
+      retention: RetentionTimes(
+        windows: retention.windows.components.seconds, days: retention.days.components.seconds,
+        explanations: retention.explain.components.seconds))
   }
 
   func streamSettings(adoptsGroup: Bool) throws(RedisURLError) -> StreamSettings {

@@ -11,9 +11,14 @@ enum QueryVerbs {
     examples: [
       ("traffic-consumer query user 0123456789abcdef0123456789abcdef -o json", "the totals, as one JSON object"),
       ("traffic-consumer query user 0123456789abcdef0123456789abcdef --by day --from 7d", "a row per day of a week"),
+      (
+        "traffic-consumer query user 0123456789abcdef0123456789abcdef --explain --from 2h",
+        "why: every entry, what it reported, what was credited, and the rule"
+      ),
     ],
     options: Verb.reading + Verb.range + [
-      CommandLineOption("by", value: "GRAIN", help: "total (default), day, window, torrent or peer")
+      CommandLineOption("by", value: "GRAIN", help: "total (default), day, window, torrent or peer"),
+      CommandLineOption("explain", help: "the entries behind the sums, as long as retention keeps them"),
     ],
     run: { input in
       reporting { () throws(VerbError) in
@@ -25,9 +30,39 @@ enum QueryVerbs {
         guard grain != .user else {
           throw VerbError(.badData, "--by user: expected total, day, window, torrent or peer")
         }
+        if input.arguments.has("explain") { return try explain(passkey, input) }
         return try answer(.user(passkey), grain, input, nothing: "nothing was ever credited to this passkey")
       }
     })
+
+  private static func explain(_ passkey: String, _ input: VerbInput) throws(VerbError) -> ExitCode {
+    guard input.arguments.value("by") == nil else {
+      throw VerbError(.usage, "--explain lists entries; --by adds them up: one of the two")
+    }
+    let range = try input.range()
+    let answers = try input.reading { database throws(StoreError) in
+      try ExplainQuery.entries(of: passkey, in: range, from: database)
+    }
+    var table = OutputTable([
+      "entry_id", "ts", "infohash", "peer_id", "reported_up", "reported_down", "credited_up", "credited_down", "dt",
+      "seed_seconds", "leech_seconds", "rule",
+    ])
+    for entry in answers.flatMap(\.entries) {
+      let why = entry.explanation
+      table.rows.append([
+        .text(why.entryID.description), .time(why.timestamp), .text(entry.infoHash), .text(entry.peerID),
+        .bytes(Int64(clamping: why.reportedUpload)), .bytes(Int64(clamping: why.reportedDownload)),
+        .bytes(why.creditedUpload), .bytes(why.creditedDownload), .seconds(why.elapsedSeconds),
+        .seconds(why.seedSeconds), .seconds(why.leechSeconds), .text(why.rule.text),
+      ])
+    }
+    guard !table.rows.isEmpty else {
+      let held = answers.compactMap(\.heldFrom).min().map { "; entries are kept from \(TimeText.iso($0)) on" } ?? ""
+      throw VerbError(.nothingMatched, "no entry of this passkey in this range\(held)")
+    }
+    try input.write(table)
+    return .ok
+  }
 
   private static let torrent = Verb(
     words: ["query", "torrent"], arguments: "INFOHASH", summary: "what was credited on a torrent",

@@ -67,6 +67,7 @@ struct VerbError: Error, Sendable {
     case .newerSchema, .olderSchema, .otherWindow: self.init(.configuration, "\(path): \(error)")
     case .database(let error) where error.code == 14:
       self.init(.inputOutput, "\(path): no database there, or not readable (`traffic-consumer run` makes it)")
+    case .fenced: self.init(.locked, "\(path): \(error)")
     case .database, .empty, .damaged: self.init(.inputOutput, "\(path): \(error)")
     }
   }

@@ -61,32 +61,22 @@ extension StoreWriter {
     }
     var fields = letter.fields
     for repair in repairs { fields.set(repair.name, to: repair.value) }
-    defer { if isDryRun { forgetUncommitted() } }
-    do throws(ReplayStop) {
-      return try database.transaction(.immediate) { () throws(ReplayStop) in
-        let result = try stopping { () throws(SQLiteError) in try apply(letter, fields, repairs) }
-        if isDryRun { throw .dryRun(result) }
-        return result
-      } mapError: {
-        .database($0)
+    var dryResult: ReplayResult?
+    do throws(StoreError) {
+      let result = try transaction { () throws(SQLiteError) in
+        let result = try apply(letter, fields, repairs)
+        guard isDryRun else { return result }
+        dryResult = result
+        // An error of ours (SQLITE_ABORT): it rolls the transaction back.
+        throw SQLiteError(extendedCode: 4, message: "dry run", context: "replay")
       }
+      CrashPoint.reach(.afterReplay)
+      return result
     } catch {
-      switch error {
-      case .dryRun(let result): return result
-      case .database(let error):
-        forgetUncommitted()
-        throw .database(error)
-      }
+      forgetUncommitted()
+      if let dryResult { return dryResult }
+      throw error
     }
-  }
-
-  private enum ReplayStop: Error {
-    case dryRun(ReplayResult)
-    case database(SQLiteError)
-  }
-
-  private func stopping<Value>(_ body: () throws(SQLiteError) -> Value) throws(ReplayStop) -> Value {
-    do throws(SQLiteError) { return try body() } catch { throw .database(error) }
   }
 
   private func apply(
@@ -119,22 +109,20 @@ extension StoreWriter {
 
   /// Marks dead letters as not to be replayed; returns how many were dead until now.
   func discard(_ ids: [Int64], note: String) throws(StoreError) -> Int {
-    try store { () throws(SQLiteError) in
-      try database.transaction(.immediate) { () throws(SQLiteError) in
-        var count = 0
-        for id in ids {
-          try DeadLetterTable.resolve(id, as: .discarded, history: ["discarded": note], in: database)
-          count += database.changes
-        }
-        return count
+    try transaction { () throws(SQLiteError) in
+      var count = 0
+      for id in ids {
+        try DeadLetterTable.resolve(id, as: .discarded, history: ["discarded": note], in: database)
+        count += database.changes
       }
+      return count
     }
   }
 
   /// Deletes dead letters that were replayed or discarded before a time (Unix seconds); returns how many.
   func purge(_ state: DeadLetterState, before time: Int64) throws(StoreError) -> Int {
     precondition(state != .dead, "dead letters that wait are never deleted")
-    return try store { () throws(SQLiteError) in
+    return try transaction { () throws(SQLiteError) in
       let delete = try database.prepare("DELETE FROM dead_letters WHERE state = ?1 AND resolved_at < ?2")
       try delete.bind(state.rawValue, at: 1)
       try delete.bind(time, at: 2)

@@ -1,4 +1,5 @@
-// Maintenance: what the writer does between batches: checkpoints, counts of dead letters for the metrics. Writer thread.
+// Maintenance: what the writer does between batches: checkpoints, retention, counts of dead letters for the metrics. Writer
+// thread.
 
 import Glibc
 import Shared
@@ -7,19 +8,33 @@ struct Maintenance {
   /// Gauges are refreshed this often.
   private static let gaugeNanoseconds: UInt64 = 5_000_000_000
 
-  private let logPath: String
-  private var lastGauges: UInt64 = 0
+  /// Retention looks this often; while there is more to do, at every turn.
+  private static let retentionNanoseconds: UInt64 = 60_000_000_000
 
-  init(settings: StoreWriter.Settings) { logPath = settings.databasePath + "-wal" }
+  private let logPath: String
+  private let retention: RetentionTimes
+  private var lastGauges: UInt64 = 0
+  private var lastRetention: UInt64 = 0
+
+  init(settings: StoreWriter.Settings) {
+    logPath = settings.databasePath + "-wal"
+    retention = settings.retention
+  }
 
   /// One turn.
   mutating func run(_ writer: StoreWriter, metrics: ConsumerMetrics, deadLettersChanged: Bool) {
-    do throws(SQLiteError) {
-      if logBytes() >= WriterLoop.checkpointBytes { try writer.database.checkpoint(truncate: false) }
-      let now = Clock.monotonicNanoseconds()
-      if deadLettersChanged || now &- lastGauges >= Self.gaugeNanoseconds {
-        lastGauges = now
-        metrics.setDeadLetters(try DeadLetterCounts.read(writer.database))
+    let now = Clock.monotonicNanoseconds()
+    do throws(StoreError) {
+      try store { () throws(SQLiteError) in
+        if logBytes() >= WriterLoop.checkpointBytes { try writer.database.checkpoint(truncate: false) }
+        if deadLettersChanged || now &- lastGauges >= Self.gaugeNanoseconds {
+          lastGauges = now
+          metrics.setDeadLetters(try DeadLetterCounts.read(writer.database))
+        }
+      }
+      if lastRetention == 0 || now &- lastRetention >= Self.retentionNanoseconds {
+        let hasMore = try writer.maintainRetention(now: Clock.unixSeconds(), retention)
+        if !hasMore { lastRetention = now }
       }
     } catch {
       Log.warning("maintenance failed, it will be tried again", ["error": error.description])

@@ -3,6 +3,13 @@
 
 import Shared
 
+/// How long rows are kept, in seconds.
+struct RetentionTimes: Equatable, Sendable {
+  var windows: Int64
+  var days: Int64
+  var explanations: Int64
+}
+
 extension StoreWriter {
   /// Rows moved or deleted by one call: a fraction of a second, so that batches do not wait.
   static let retentionRows = 20_000
@@ -14,33 +21,41 @@ extension StoreWriter {
     return min(now, (newest ?? now) + WindowAggregator.daySeconds)
   }
 
-  /// Takes one step. `windowSeconds` and `daySeconds`: how long windows and days are kept. Returns whether there is more.
+  /// Takes one step. Returns whether there is more to do.
   @discardableResult
-  func maintainRetention(now: Int64, windowSeconds: Int64, daySeconds: Int64) throws(StoreError) -> Bool {
+  func maintainRetention(now: Int64, _ times: RetentionTimes) throws(StoreError) -> Bool {
     let newest = try newestTime(now: now)
-    let windowFloor = try raise("windows_floor", to: aggregator.windowStart(of: max(0, newest - windowSeconds)))
-    let dayFloor = try raise("days_floor", to: WindowAggregator.dayStart(of: max(0, newest - daySeconds)))
-    return try store { () throws(SQLiteError) in
-      let windows = try database.transaction(.immediate) { () throws(SQLiteError) in
-        let delete = try database.prepare(
-          """
-          DELETE FROM windows WHERE (start, session_id) IN
-            (SELECT start, session_id FROM windows WHERE start < ?1 ORDER BY start, session_id LIMIT ?2)
-          """)
-        try delete.bind(windowFloor, at: 1)
-        try delete.bind(Self.retentionRows, at: 2)
-        try delete.run()
-        return database.changes
-      }
-      let days = try database.transaction(.immediate) { () throws(SQLiteError) in try foldDays(before: dayFloor) }
-      return windows == Self.retentionRows || days == Self.retentionRows
+    let windowFloor = try raise("windows_floor", to: aggregator.windowStart(of: max(0, newest - times.windows)))
+    let dayFloor = try raise("days_floor", to: WindowAggregator.dayStart(of: max(0, newest - times.days)))
+    let windows = try transaction { () throws(SQLiteError) in
+      let delete = try database.prepare(
+        """
+        DELETE FROM windows WHERE (start, session_id) IN
+          (SELECT start, session_id FROM windows WHERE start < ?1 ORDER BY start, session_id LIMIT ?2)
+        """)
+      try delete.bind(windowFloor, at: 1)
+      try delete.bind(Self.retentionRows, at: 2)
+      try delete.run()
+      return database.changes
     }
+    let days = try transaction { () throws(SQLiteError) in try foldDays(before: dayFloor) }
+    let explanations = try transaction { () throws(SQLiteError) in
+      try explanationTable.delete(before: newest - times.explanations, limit: Self.retentionRows)
+    }
+    return [windows, days, explanations].contains(Self.retentionRows)
   }
 
   /// Floors only rise: what is below one is gone for good.
   private func raise(_ name: String, to value: Int64) throws(StoreError) -> Int64 {
     let before = try Meta.integer(name, in: database) ?? 0
-    if value > before { try Meta.set(name, value, in: database) }
+    if value > before {
+      try transaction { () throws(SQLiteError) in
+        let write = try database.prepare("INSERT OR REPLACE INTO meta(name, value) VALUES (?1, ?2)")
+        try write.bind(name, at: 1)
+        try write.bind(value, at: 2)
+        try write.run()
+      }
+    }
     return max(value, before)
   }
 

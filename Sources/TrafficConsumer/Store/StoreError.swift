@@ -12,6 +12,8 @@ enum StoreError: Error, Equatable, Sendable, CustomStringConvertible {
   case empty
   /// A setting that is part of the data differs from what the database was made with.
   case otherWindow(database: Int64, configured: Int64)
+  /// Another process took this one for dead and writes now.
+  case fenced
   /// Something in it cannot be what this program wrote.
   case damaged(String)
 
@@ -26,6 +28,7 @@ enum StoreError: Error, Equatable, Sendable, CustomStringConvertible {
     case .otherWindow(let database, let configured):
       "the database has windows of \(database) s, the configuration says \(configured) s: rows of two lengths do not add "
         + "up; set `window` back, or begin a new database"
+    case .fenced: "another process has taken over the database while this one stood still"
     case .damaged(let what): "damaged: \(what)"
     }
   }

@@ -96,6 +96,11 @@ enum StoreSchema {
       history TEXT NOT NULL DEFAULT '',
       UNIQUE (stream_id, epoch, entry_id)) STRICT;
     CREATE INDEX dead_letters_by_state ON dead_letters(state, failed_at);
+
+    -- Why entries were credited what they were: one row per batch (Explanation packs its entries), found by their times.
+    CREATE TABLE explanations(
+      id INTEGER PRIMARY KEY, first_ts INTEGER NOT NULL, last_ts INTEGER NOT NULL, entries BLOB NOT NULL) STRICT;
+    CREATE INDEX explanations_by_time ON explanations(last_ts, first_ts);
     """
   ]
 

@@ -7,11 +7,7 @@ extension StoreWriter {
   func change(stream index: Int, _ body: (inout StreamState) -> Void) throws(StoreError) {
     var state = streams[index]
     body(&state)
-    try store { () throws(SQLiteError) in
-      try database.transaction(.immediate) { () throws(SQLiteError) in
-        try streamTable.write(&state, before: streams[index])
-      }
-    }
+    try transaction { () throws(SQLiteError) in try streamTable.write(&state, before: streams[index]) }
     streams[index] = state
   }
 

@@ -11,6 +11,7 @@ final class StoreWriter {
     var windowSeconds: Int64
     /// After so many attempts that the database refused, alone, an entry is a dead letter.
     var maximumDeliveries: Int
+    var retention = RetentionTimes(windows: 30 * 86_400, days: 730 * 86_400, explanations: 48 * 3600)
   }
 
   /// What became of the entries of one batch.
@@ -36,12 +37,18 @@ final class StoreWriter {
   let book: LedgerBook
   let streamTable: StreamTable
   var streams: [StreamState]
+  let explanationTable: ExplanationTable
   private let windowRows: WindowRows
   private let insertDeadLetter: SQLiteStatement
+  private let selectFence: SQLiteStatement
+  private let fence: String
   private var outcome = Outcome()
 
-  init(settings: Settings) throws(StoreError) {
+  /// Opens the database as its only writer. Another one that is still open, in a process that was taken for dead, is
+  /// fenced off from here on. `fence`: the same text when one owner opens it again after trouble, nil for a new owner.
+  init(settings: Settings, fence earlier: String? = nil) throws(StoreError) {
     self.settings = settings
+    fence = earlier ?? Hex.encode((0..<8).map { _ in UInt8.random(in: 0...255) })
     aggregator = WindowAggregator(windowSeconds: settings.windowSeconds)
     database = try StoreConnection.openForWriting(path: settings.databasePath, windowSeconds: settings.windowSeconds)
     guard let key = try Meta.text("hash_key", in: database).flatMap({ Hex.decode(Array($0.utf8)) }), key.count == 16
@@ -52,6 +59,7 @@ final class StoreWriter {
     do throws(SQLiteError) {
       book = try LedgerBook(database)
       windowRows = try WindowRows(database)
+      explanationTable = try ExplanationTable(database)
       streamTable = try StreamTable(database)
       insertDeadLetter = try database.prepare(
         """
@@ -59,10 +67,29 @@ final class StoreWriter {
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
         ON CONFLICT DO UPDATE SET deliveries = deliveries + excluded.deliveries
         """)
+      selectFence = try database.prepare("SELECT value FROM meta WHERE name = 'writer'")
       streams = []
       for name in settings.streamNames { streams.append(try StreamTable.load(name: name, from: database)) }
     } catch {
       throw .database(error)
+    }
+    if earlier == nil { try Meta.set("writer", fence, in: database) }
+  }
+
+  /// What a later writer of the same owner is opened with.
+  var fenceText: String { fence }
+
+  /// A write transaction. Inside it nobody else can write, so that the fence holds until its end.
+  func transaction<Value>(_ body: () throws(SQLiteError) -> Value) throws(StoreError) -> Value {
+    try database.transaction(.immediate) { () throws(StoreError) in
+      let isOurs = try store { () throws(SQLiteError) in
+        defer { selectFence.reset() }
+        return try selectFence.step() && selectFence.text(0) == fence
+      }
+      guard isOurs else { throw .fenced }
+      return try store(body)
+    } mapError: {
+      .database($0)
     }
   }
 
@@ -127,8 +154,8 @@ final class StoreWriter {
   private func commitTransaction(
     _ items: ArraySlice<Item>, _ body: () throws(SQLiteError) -> [Int: StreamState]
   ) throws(StoreError) {
-    do throws(SQLiteError) {
-      let staged = try database.transaction(.immediate) { () throws(SQLiteError) in
+    do throws(StoreError) {
+      let staged = try transaction { () throws(SQLiteError) in
         CrashPoint.reach(.transactionBegun)
         var staged = try body()
         try flushRows()
@@ -140,30 +167,50 @@ final class StoreWriter {
       for (index, state) in staged { streams[index] = state }
     } catch {
       forgetUncommitted()
-      throw .database(error)
+      throw error
     }
     for item in items { item.delivery.settled.append(item.id) }
     book.forgetIfLarge()
   }
 
   private func add(_ items: ArraySlice<Item>, to staged: inout [Int: StreamState]) throws(SQLiteError) {
-    var previous: Item?
+    var start = items.startIndex
+    while start < items.endIndex {
+      // One delivery's items at a time: one stream, one way of coming.
+      let delivery = items[start].delivery
+      let end = items[start...].firstIndex { $0.delivery !== delivery } ?? items.endIndex
+      var stream = staged.removeValue(forKey: delivery.streamIndex) ?? streams[delivery.streamIndex]
+      try add(items[start..<end], to: &stream)
+      staged[delivery.streamIndex] = stream
+      start = end
+    }
+  }
+
+  /// Items of one delivery. Two neighbours of a consecutive reply have nothing between them: a run of them is one range.
+  private func add(_ items: ArraySlice<Item>, to stream: inout StreamState) throws(SQLiteError) {
+    let isConsecutive = items[items.startIndex].delivery.source == .consecutive
+    let known = stream.applied
+    let last = known.last ?? .zero
+    var run: (range: AppliedRanges.Range, index: Int)?
     for item in items {
-      let index = item.delivery.streamIndex
-      var stream = staged.removeValue(forKey: index) ?? streams[index]
-      if stream.applied.contains(item.id) {
+      if isConsecutive ? known.contains(item.id) : stream.applied.contains(item.id) {
         stream.counters.redelivered += 1
         outcome.redelivered += 1
       } else {
         try addNew(item, to: &stream)
       }
-      // Two neighbours of one reply have nothing between them.
-      let follows =
-        item.delivery.source == .consecutive && previous?.delivery === item.delivery
-        && previous?.index == item.index - 1
-      stream.applied.insert(AppliedRanges.Range(first: follows ? previous!.id : item.id, last: item.id))
-      staged[index] = stream
-      previous = item
+      if !isConsecutive {
+        stream.applied.insert(AppliedRanges.Range(first: item.id, last: item.id))
+      } else if let open = run, open.index == item.index - 1 {
+        run = (AppliedRanges.Range(first: open.range.first, last: item.id), item.index)
+      } else {
+        if let open = run { stream.applied.insert(open.range) }
+        run = (AppliedRanges.Range(first: item.id, last: item.id), item.index)
+      }
+    }
+    if let open = run { stream.applied.insert(open.range) }
+    if isConsecutive, let item = items.last, item.id > last, let fields = item.delivery.fields(at: item.index) {
+      stream.addAnchor(StreamState.Anchor(id: item.id, hash: hash.raw(of: fields)))
     }
   }
 
@@ -186,9 +233,6 @@ final class StoreWriter {
       stream.counters.handled += 1
     case .failure(let fault):
       try bury(item, fault, deliveries: 1, in: &stream)
-    }
-    if item.delivery.source == .consecutive, item.id > stream.applied.last ?? .zero {
-      stream.addAnchor(StreamState.Anchor(id: item.id, hash: hash.raw(of: fields)))
     }
   }
 
@@ -221,6 +265,7 @@ final class StoreWriter {
     if !credit.sums.isEmpty {
       windowRows.add(credit.sums, start: aggregator.windowStart(of: event.timestamp), session: session)
     }
+    explanationTable.add(credit, of: event, id: id, session: book.sessions[session].id)
     return .success(credit)
   }
 
@@ -245,6 +290,7 @@ final class StoreWriter {
 
   /// Writes what `credit` gathered, inside the open transaction.
   func flushRows() throws(SQLiteError) {
+    try explanationTable.flush()
     try book.flush()
     try windowRows.flush(sessions: book)
   }
@@ -253,5 +299,6 @@ final class StoreWriter {
   func forgetUncommitted() {
     book.forget()
     windowRows.forget()
+    explanationTable.forget()
   }
 }

@@ -32,10 +32,9 @@ struct WriterLoop: Sendable {
       engine.publish(writer.streams)
       engine.setWriter(open: true, trouble: nil)
       let readers = try startReaders(instance: instance)
-      let last = serve(writer)
+      let last = serve(writer, lock)
       readers.join()
       finish(last)
-      withExtendedLifetime(lock) {}
     } catch {
       engine.fail(EngineState.Fatal(code: .inputOutput, message: "\(error)"))
     }
@@ -83,6 +82,7 @@ struct WriterLoop: Sendable {
   static func fatalCode(_ error: StoreError) -> ExitCode? {
     switch error {
     case .newerSchema, .olderSchema, .empty, .otherWindow: .configuration
+    case .fenced: .locked
     case .damaged: .inputOutput
     case .database(let error): error.kind == .corrupt ? .inputOutput : nil
     }
@@ -101,11 +101,12 @@ struct WriterLoop: Sendable {
   }
 
   /// Commits until no reader is left; returns the writer as it is then (it is opened anew after trouble).
-  private func serve(_ first: StoreWriter) -> StoreWriter {
+  private func serve(_ first: StoreWriter, _ lock: borrowing StoreLock) -> StoreWriter {
     var writer = first
     var maintenance = Maintenance(settings: store)
     while true {
       engine.lastTurn.store(Clock.monotonicNanoseconds(), ordering: .relaxed)
+      lock.beat()
       var deadLettersChanged = false
       let next = queue.next(
         batchEntries: Self.batchEntries, batchMilliseconds: Self.batchMilliseconds,
@@ -113,7 +114,7 @@ struct WriterLoop: Sendable {
       switch next {
       case .deliveries(let deliveries):
         let dead = metrics.dead.current
-        writer = commit(deliveries, with: writer)
+        writer = commit(deliveries, with: writer, lock)
         deadLettersChanged = metrics.dead.current != dead
         queue.finish(deliveries)
       case .jobs(let jobs):
@@ -128,7 +129,9 @@ struct WriterLoop: Sendable {
   }
 
   /// Commits deliveries, however often it takes; leaves what it could not when the daemon is told to stop meanwhile.
-  private func commit(_ deliveries: [StreamDelivery], with first: StoreWriter) -> StoreWriter {
+  private func commit(
+    _ deliveries: [StreamDelivery], with first: StoreWriter, _ lock: borrowing StoreLock
+  ) -> StoreWriter {
     var writer = first
     var backoff = RetryBackoff(firstMilliseconds: 100, maximumMilliseconds: 5000)
     let entries = deliveries.reduce(0) { $0 + $1.count }
@@ -144,6 +147,12 @@ struct WriterLoop: Sendable {
         return writer
       } catch {
         metrics.batchFailures.add()
+        if error == .fenced {
+          engine.fail(EngineState.Fatal(code: .locked, message: error.description))
+          queue.stop()
+          return writer
+        }
+        lock.beat()
         engine.setWriter(open: true, trouble: error.description)
         let pause = backoff.next()
         Log.error(
@@ -152,7 +161,7 @@ struct WriterLoop: Sendable {
         engine.lastTurn.store(Clock.monotonicNanoseconds(), ordering: .relaxed)
         if queue.isStopping || queue.waitForStop(milliseconds: pause) { return writer }
         // A connection that has seen an I/O error may hold on to it; the file may have been replaced.
-        if let fresh = try? StoreWriter(settings: store) { writer = fresh }
+        if let fresh = try? StoreWriter(settings: store, fence: writer.fenceText) { writer = fresh }
       }
     }
   }

@@ -180,7 +180,9 @@ private struct Truth: Equatable {
         }
       default:
         try bench.writer.maintainRetention(
-          now: world.now, windowSeconds: 3600 * Int64.random(in: 1...4, using: &world.random), daySeconds: 86_400)
+          now: world.now,
+          RetentionTimes(
+            windows: 3600 * Int64.random(in: 1...4, using: &world.random), days: 86_400, explanations: 3600))
       }
     }
     // Everybody announces once more, everything is delivered.

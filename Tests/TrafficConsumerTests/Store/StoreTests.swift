@@ -1,0 +1,170 @@
+// The database: schema, retention, explanations, backups, against a real Redis' entries.
+
+import Foundation
+import Shared
+import Simulation
+import Testing
+
+@testable import TrafficConsumer
+
+@Suite("The store") struct StoreTests {
+  private func bench(windowSeconds: Int64 = 3600) async throws -> ([AnyObject], StreamBench) {
+    let directory = try TemporaryDirectory()
+    let server = try await RedisServer.start(in: directory, extra: ["--appendonly", "no"])
+    return ([directory, server], try StreamBench(server: server, database: 0, windowSeconds: windowSeconds))
+  }
+
+  @Test("a newer database is refused, and so is another window length")
+  func versions() async throws {
+    let folder = try TemporaryDirectory()
+    let path = "\(folder.path)/a.db"
+    _ = try StoreConnection.openForWriting(path: path, windowSeconds: 3600)
+    #expect(throws: StoreError.otherWindow(database: 3600, configured: 1800)) {
+      _ = try StoreConnection.openForWriting(path: path, windowSeconds: 1800)
+    }
+    try SQLiteDatabase(path: path, access: .readWrite).execute("PRAGMA user_version = 99")
+    #expect(throws: StoreError.newerSchema(found: 99, known: StoreSchema.version)) {
+      _ = try StoreConnection.openForWriting(path: path, windowSeconds: 3600)
+    }
+    try SQLiteDatabase(path: "\(folder.path)/empty.db", access: .readWriteCreate).execute("CREATE TABLE x(y)")
+    #expect(throws: StoreError.empty) { _ = try StoreConnection.openForReading(path: "\(folder.path)/empty.db") }
+  }
+
+  @Test("the writer's connection is durable, bounded and checks references")
+  func pragmas() async throws {
+    let folder = try TemporaryDirectory()
+    let database = try StoreConnection.openForWriting(path: "\(folder.path)/a.db", windowSeconds: 3600)
+    #expect(try database.text("PRAGMA journal_mode") == "wal")
+    #expect(try database.integer("PRAGMA synchronous") == 2)
+    #expect(try database.integer("PRAGMA foreign_keys") == 1)
+    #expect(try database.integer("PRAGMA cache_size") == -65_536)
+    #expect(try database.integer("PRAGMA journal_size_limit") == 64 << 20)
+    #expect(
+      try database.integer(
+        "SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND NOT strict AND name NOT LIKE 'sqlite_%'") == 0
+    )
+  }
+
+  @Test("retention takes windows, then days, and no sum changes; late entries still count")
+  func retention() async throws {
+    let (server, bench) = try await bench()
+    let maker = EventMaker()
+    let day: Int64 = 86_400
+    for index in 0..<40 { try bench.add(maker.event(du: 10, ts: 1_700_000_000 + Int64(index) * day / 4, dt: 60)) }
+    try bench.apply(0..<40)
+    let times = RetentionTimes(windows: 2 * day, days: 5 * day, explanations: day)
+    while try bench.writer.maintainRetention(now: 1_800_000_000, times) {}
+    let reader = try bench.reader()
+    #expect(try reader.integer("SELECT count(*) FROM windows") ?? 0 < 16)
+    #expect(try reader.integer("SELECT count(*) FROM folded") == 1)
+    #expect(try bench.faults() == [])
+    #expect(try bench.sums(of: maker.passkey.text).uploaded == 400)
+    // Older than every window that is left.
+    try bench.add(maker.event(du: 7, ts: 1_700_000_001, dt: 60))
+    try bench.apply(40..<41)
+    #expect(try bench.sums(of: maker.passkey.text).uploaded == 407)
+    while try bench.writer.maintainRetention(now: 1_800_000_000, times) {}
+    #expect(try bench.faults() == [])
+    let byDay = try TrafficQuery.rows(
+      of: .user(maker.passkey.text), by: .total, in: QueryRange(from: 1_700_000_000 + 6 * day), from: reader)
+    #expect(byDay.first.map { $0.sums.uploaded > 0 && $0.sums.uploaded < 400 } == true)
+    withExtendedLifetime(server) {}
+  }
+
+  @Test("explanations say for each entry what it reported, what was credited, and why")
+  func explanations() async throws {
+    let (server, bench) = try await bench()
+    let maker = EventMaker()
+    try bench.add(maker.event(ts: 1_700_000_000, gen: "1"))
+    try bench.add(maker.event(du: 50, ts: 1_700_000_060, dt: 60, gen: "1", cu: 50))
+    try bench.add(maker.event(du: 50, ts: 1_700_000_060, dt: 60, gen: "1", cu: 50))
+    try bench.add(maker.event(du: 10, ts: 1_700_000_180, dt: 60, gen: "1", cu: 90))
+    try bench.apply(0..<4)
+    let found = try ExplainQuery.entries(of: maker.passkey.text, in: QueryRange(), from: bench.reader()).entries
+    #expect(found.map(\.explanation.rule) == [.baseline, .delta, .duplicate, .healed])
+    #expect(found.map(\.explanation.reportedUpload) == [0, 50, 50, 10])
+    #expect(found.map(\.explanation.creditedUpload) == [0, 50, 0, 40])
+    #expect(found.map(\.explanation.entryID) == bench.ids)
+    let some = QueryRange(from: 1_700_000_060, to: 1_700_000_061)
+    #expect(try ExplainQuery.entries(of: maker.passkey.text, in: some, from: bench.reader()).entries.count == 2)
+    #expect(try ExplainQuery.entries(of: "nobody", in: QueryRange(), from: bench.reader()).entries.isEmpty)
+    withExtendedLifetime(server) {}
+  }
+
+  @Test("windows, days, torrents, peers and ranges add up to the same")
+  func grains() async throws {
+    let (server, bench) = try await bench(windowSeconds: 1800)
+    var total: Int64 = 0
+    for index in 0..<60 {
+      var maker = EventMaker()
+      maker.infoHash = InfoHash(words: (UInt64(index % 3), 0, 0))
+      maker.peerID = PeerID(words: (UInt64(index % 5), 0, 0))
+      try bench.add(maker.event(du: UInt64(index), ts: 1_700_000_000 + Int64(index) * 1000, dt: 5))
+      total += Int64(index)
+    }
+    try bench.apply(0..<60)
+    let passkey = EventMaker().passkey.text
+    for grain in [QueryGrain.total, .window, .day, .torrent, .peer] {
+      for range in [QueryRange(), QueryRange(from: 1_600_000_000), QueryRange(from: 0, to: 1_800_000_000)] {
+        let rows = try TrafficQuery.rows(of: .user(passkey), by: grain, in: range, from: bench.reader())
+        #expect(rows.reduce(0) { $0 + $1.sums.uploaded } == total, "\(grain) \(range)")
+        #expect(rows.reduce(0) { $0 + $1.sums.events } == 60, "\(grain) \(range)")
+      }
+    }
+    let half = QueryRange(from: 1_700_029_800)
+    let rows = try TrafficQuery.rows(of: .user(passkey), by: .window, in: half, from: bench.reader())
+    #expect(rows.allSatisfy { $0.windowStart! >= 1_700_029_800 && $0.windowStart! % 1800 == 0 } && !rows.isEmpty)
+    #expect(
+      try TrafficQuery.rows(of: .torrent(InfoHash(words: (1, 0, 0))), by: .user, in: QueryRange(), from: bench.reader())
+        .count == 1)
+    withExtendedLifetime(server) {}
+  }
+
+  @Test("a total of two databases is their sum")
+  func merging() {
+    let row = QueryRow(passkey: "a", sums: TrafficSums(uploaded: 5, firstSeen: 3, lastSeen: 4))
+    let other = QueryRow(passkey: "a", sums: TrafficSums(uploaded: 7, firstSeen: 2, lastSeen: 3))
+    let merged = TrafficQuery.merged([[row], [other, QueryRow(passkey: "b", sums: TrafficSums(uploaded: 1))]])
+    #expect(merged.map(\.sums.uploaded) == [12, 1] && merged[0].sums.firstSeen == 2 && merged[0].sums.lastSeen == 4)
+  }
+
+  @Test("a total at the end of 64 bits makes a dead letter, not a crash, and its neighbours count")
+  func overflow() async throws {
+    let (server, bench) = try await bench()
+    var maker = EventMaker()
+    for index in 0..<1025 { try bench.add(maker.event(du: 1 << 53, ts: 1_700_000_000 + Int64(index), dt: 1)) }
+    maker.passkey = Passkey("other")!
+    maker.infoHash = InfoHash(words: (9, 9, 9))
+    try bench.add(maker.event(du: 5))
+    let outcome = try bench.apply(0..<1026)
+    #expect(outcome.applied == 1024 && outcome.dead == 2)
+    #expect(try bench.sums(of: "other").uploaded == 5)
+    let letters = try DeadLetterTable.list(DeadLetterFilter(), in: bench.reader())
+    #expect(letters.allSatisfy { $0.reason == "total_overflow" })
+    #expect(try bench.faults() == [])
+    withExtendedLifetime(server) {}
+  }
+
+  @Test("a dry run changes nothing; a failed replay keeps the letter and its history")
+  func replays() async throws {
+    let (server, bench) = try await bench()
+    var fields = EventMaker().event(du: 5).encode()
+    fields[13] = "x"
+    try bench.add(fields)
+    try bench.apply(0..<1)
+    func letter() throws -> DeadLetter { try #require(try DeadLetterTable.find(1, in: bench.reader())) }
+    let dry = try bench.writer.replay(1, repairs: [("du", "9")], isDryRun: true)
+    #expect(dry.outcome == .replayed && dry.uploaded == 9)
+    #expect(try letter().state == .dead && letter().history == "")
+    #expect(try bench.sums(of: EventMaker().passkey.text).events == 0)
+    #expect(try bench.writer.replay(1, repairs: [("du", "5"), ("af", "IPv5")], isDryRun: false).outcome == .failed)
+    #expect(try letter().state == .dead && letter().history.contains("malformed_value"))
+    #expect(try bench.writer.replay(1, repairs: [("du", "5")], isDryRun: false).outcome == .replayed)
+    #expect(try bench.writer.replay(1, repairs: [], isDryRun: false).outcome == .alreadyReplayed)
+    #expect(try bench.sums(of: EventMaker().passkey.text).uploaded == 5)
+    // Delivered once more: it is known.
+    #expect(try bench.apply(0..<1).redelivered == 1)
+    #expect(try bench.faults() == [])
+    withExtendedLifetime(server) {}
+  }
+}
