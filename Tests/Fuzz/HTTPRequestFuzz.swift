@@ -1,5 +1,5 @@
 // HTTPRequestFuzz: any bytes into the request parser give a step, never a trap, and it makes no difference in how many
-// pieces they come. Built by Tests/Fuzz/run with HTTPRequestParser.swift alone.
+// pieces they come. Built by Tests/Fuzz/run with HTTPRequestParser.swift and HTTPHeaderLines.swift.
 
 import Glibc
 

@@ -43,3 +43,13 @@ public protocol HTTPHandler: AnyObject {
   /// not call `HTTPServer.resume` from within.
   func respond(to request: borrowing HTTPRequest, writer: inout HTTPResponseWriter) -> HTTPHandling
 }
+
+extension HTTPTicket {
+  /// 8 bits sequence, 32 bits generation, 24 bits index.
+  init(index: UInt32, generation: UInt32, sequence: UInt8) {
+    self.init(rawValue: UInt64(sequence) << 56 | UInt64(generation) << 24 | UInt64(index))
+  }
+  var index: UInt32 { UInt32(rawValue & 0xff_ffff) }
+  var generation: UInt32 { UInt32(truncatingIfNeeded: rawValue >> 24) }
+  var sequence: UInt8 { UInt8(rawValue >> 56) }
+}

@@ -7,7 +7,6 @@ enum Refusal: UInt8, Error, CaseIterable {
   case unapprovedPasskey
   case unapprovedClient
   case unapprovedInfoHash
-  case missingInfoHash
   case invalidInfoHash
   case invalidPeerID
   case invalidPort
@@ -16,7 +15,6 @@ enum Refusal: UInt8, Error, CaseIterable {
   case invalidDownloaded
   case invalidLeft
   case invalidNumwant
-  case invalidKey
   case invalidAddress
   case unapprovedPort
   case tooManyPeersOfUser
@@ -34,7 +32,6 @@ enum Refusal: UInt8, Error, CaseIterable {
     case .unapprovedPasskey: "unapproved passkey"
     case .unapprovedClient: "unapproved client"
     case .unapprovedInfoHash: "unapproved infohash"
-    case .missingInfoHash: "missing info_hash"
     case .invalidInfoHash: "invalid info_hash"
     case .invalidPeerID: "invalid peer_id"
     case .invalidPort: "invalid port"
@@ -43,7 +40,6 @@ enum Refusal: UInt8, Error, CaseIterable {
     case .invalidDownloaded: "invalid downloaded"
     case .invalidLeft: "invalid left"
     case .invalidNumwant: "invalid numwant"
-    case .invalidKey: "invalid key"
     case .invalidAddress: "invalid ip"
     case .unapprovedPort: "unapproved port"
     case .tooManyPeersOfUser: "too many clients of yours on this torrent"
