@@ -24,12 +24,18 @@ final class TrackerDaemon {
   private var workers: [WorkerThread] = []
   private var expiry: SwarmExpiry?
   private var admin: AdminServer?
+  private let environment: [String: String]
+  private var report: ServiceReport?
   /// What ended the tracker, when it was not a signal.
   private var failure: SystemError?
 
-  /// `load` reads the configuration, now and on every SIGHUP; `isDebug` keeps the log at debug whatever it says.
-  init(isDebug: Bool, load: @escaping () throws(ConfigError) -> TrackerConfig) throws {
+  /// `load` reads the configuration, now and on every SIGHUP; `isDebug` keeps the log at debug whatever it says;
+  /// `environment` tells of a service manager.
+  init(
+    isDebug: Bool, environment: [String: String], load: @escaping () throws(ConfigError) -> TrackerConfig
+  ) throws {
     self.isDebug = isDebug
+    self.environment = environment
     self.load = load
     config = try load()
     connectionID = config.udp.map {
@@ -51,8 +57,11 @@ final class TrackerDaemon {
       if signal == .hangUp { reload() } else { loop.stop() }
     }
     loop.context = self
-    try start(try openSockets())
+    let inherited = try InheritedSockets(environment: environment)
+    let health = try start(try openSockets(inherited), inherited)
+    report = ServiceReport.follow(loop, environment: environment, probe: health.probe)
     loop.run()
+    report?.stopping(failure.map { "stopping: \($0)" } ?? "stopping: answering what is in flight")
     stop()
     if let failure { throw failure }
   }
@@ -66,28 +75,36 @@ final class TrackerDaemon {
 
   private var workerCount: Int { config.workers > 0 ? config.workers : max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
 
-  private func openSockets() throws -> [WorkerSockets] {
+  /// Sockets of the service manager take the place of the configured addresses.
+  private func openSockets(_ inherited: InheritedSockets) throws -> [WorkerSockets] {
     guard config.udp != nil || config.http != nil else { throw NothingToServe() }
     var sockets = Array(repeating: WorkerSockets(), count: workerCount)
     if let udp = config.udp {
-      let opened = try UDPSocket.open(SocketAddress(udp.address), workers: workerCount)
+      let opened =
+        inherited.has(.udp)
+        ? try inherited.takeUDP(workers: workerCount)
+        : try UDPSocket.open(SocketAddress(udp.address), workers: workerCount)
       for worker in sockets.indices { sockets[worker].udp = opened[worker] }
       for socket in opened[0] { Log.info("listening", ["transport": "udp", "address": "\(socket.endpoint)"]) }
     }
     if let http = config.http {
-      let opened = try Listener.open(SocketAddress(http.address), workers: workerCount)
+      let opened =
+        inherited.has(.http)
+        ? try inherited.takeListeners(.http, workers: workerCount)
+        : try Listener.open(SocketAddress(http.address), workers: workerCount)
       for worker in sockets.indices { sockets[worker].http = opened[worker] }
       for listener in opened[0] { Log.info("listening", ["transport": "http", "address": "\(listener.address)"]) }
     }
     return sockets
   }
 
-  private func start(_ sockets: [WorkerSockets]) throws {
+  private func start(_ sockets: [WorkerSockets], _ inherited: InheritedSockets) throws -> TrackerHealth {
     try hooks.start()
     let rules = hooks.rules(config)
     applyLogLevel()
     let heartbeats = sockets.map { _ in Heartbeat() }
-    try startAdmin(heartbeats)
+    let health = TrackerHealth(workers: heartbeats, dependencies: hooks.dependencies)
+    try startAdmin(health, inherited)
     let mailbox = loop.mailbox
     for (number, sockets) in sockets.enumerated() {
       let plan = WorkerPlan(
@@ -101,6 +118,7 @@ final class TrackerDaemon {
     }
     expiry = try SwarmExpiry(store: store, snatches: snatches, storage: config.storage, metrics: metrics)
     Log.info("tracker started", ["version": Version.text, "workers": workers.count])
+    return health
   }
 
   private var udpRules: UDPRules? {
@@ -113,6 +131,8 @@ final class TrackerDaemon {
 
   /// SIGHUP: takes what can change without a restart; a broken configuration changes nothing.
   private func reload() {
+    report?.reloading()
+    defer { report?.reloaded() }
     let new: TrackerConfig
     do throws(ConfigError) {
       new = try load()
@@ -133,11 +153,13 @@ final class TrackerDaemon {
     }
   }
 
-  private func startAdmin(_ heartbeats: [Heartbeat]) throws {
+  private func startAdmin(_ health: TrackerHealth, _ inherited: InheritedSockets) throws {
     guard let address = config.metricsAddress else { return }
-    let health = TrackerHealth(workers: heartbeats, dependencies: hooks.dependencies)
+    let listeners =
+      inherited.has(.metrics)
+      ? try inherited.takeListeners(.metrics, workers: 1)[0] : try Listener.open(SocketAddress(address), workers: 1)[0]
     let server = try AdminServer(
-      address: try SocketAddress(address), registry: metrics, metricPrefix: "tracker_admin", probe: { health.probe() })
+      listeners: listeners, registry: metrics, metricPrefix: "tracker_admin", probe: health.probe)
     for address in server.addresses { Log.info("listening", ["transport": "metrics", "address": "\(address)"]) }
     admin = server
   }

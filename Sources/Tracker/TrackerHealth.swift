@@ -14,7 +14,7 @@ struct TrackerHealth: Sendable {
   let workers: [Heartbeat]
   let dependencies: [Dependency]
 
-  func probe() -> Health {
+  @Sendable func probe() -> Health {
     let stuck = workers.count { !$0.isAlive }
     var checks = [
       Health.Check(

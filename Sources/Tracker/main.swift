@@ -20,7 +20,7 @@ nonisolated func runTracker() -> ExitCode {
     print("tracker \(Version.text)")
     return .ok
   }
-  let environment = CommandLineOptions.environment()
+  let environment = CommandLineOptions.settingsEnvironment()
   if options.checksConfig {
     return CommandLineOptions.checkConfig { () throws(ConfigError) in
       let config = try TrackerConfig.load(path: options.configPath, environment: environment)
@@ -34,7 +34,7 @@ nonisolated func runTracker() -> ExitCode {
 
 nonisolated func serve(_ options: CommandLineOptions, _ environment: [String: String]) -> ExitCode {
   do {
-    let daemon = try TrackerDaemon(isDebug: options.isDebug) { () throws(ConfigError) in
+    let daemon = try TrackerDaemon(isDebug: options.isDebug, environment: environment) { () throws(ConfigError) in
       try TrackerConfig.load(path: options.configPath, environment: environment)
     }
     try daemon.run()

@@ -26,8 +26,12 @@ enum ConsumerDaemon {
     let metrics = ConsumerMetrics(registry: registry, engine: engine)
     let mailbox = try EventLoopMailbox()
     let loop = try EventLoop(mailbox: mailbox)
+    let service = ServiceReport.follow(
+      loop, environment: CommandLineOptions.environment(), isStarted: { engine.hasWriterSettled },
+      probe: { health(engine) })
     try SignalSource(loop: loop) { signal in
       guard signal != .hangUp else { return }
+      service?.stopping("stopping: committing what is in flight")
       Log.info("stopping", ["signal": signal == .terminate ? "SIGTERM" : "SIGINT"])
       queue.stop()
     }

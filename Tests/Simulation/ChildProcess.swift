@@ -28,9 +28,11 @@ public final class ChildProcess: Sendable {
   private let isLeft = Atomic<Bool>(false)
 
   /// Starts `arguments[0]` (looked up in PATH when without a slash) with the environment of this process plus
-  /// `environment`.
+  /// `environment`. `descriptors` of this process become 3, 4, ... of the child's, as a service manager hands sockets over;
+  /// they must be above those numbers here.
   public init(
-    _ arguments: [String], name: String, logPath: String, environment: [String: String] = [:]
+    _ arguments: [String], name: String, logPath: String, environment: [String: String] = [:],
+    descriptors: [Int32] = []
   ) throws(HarnessError) {
     self.name = name
     self.logPath = logPath
@@ -40,6 +42,11 @@ public final class ChildProcess: Sendable {
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, logPath, O_WRONLY | O_CREAT | O_APPEND, 0o644)
     posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO)
+    for (index, descriptor) in descriptors.enumerated() {
+      precondition(
+        descriptor > STDERR_FILENO + Int32(descriptors.count), "would be overwritten before it is handed over")
+      posix_spawn_file_actions_adddup2(&actions, descriptor, STDERR_FILENO + 1 + Int32(index))
+    }
     pid = try Self.spawn(arguments, environment: environment, actions: &actions)
     ProcessGuard.shared.watch(process: pid)
   }

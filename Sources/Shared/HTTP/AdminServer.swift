@@ -35,11 +35,20 @@ public final class AdminServer: Sendable {
 
   /// Listens and starts the thread. `metricPrefix` as for HTTPServerMetrics; `probe` runs on the admin thread and must
   /// not block.
-  public init(
+  public convenience init(
     address: SocketAddress, registry: MetricRegistry, metricPrefix: String, routes: [Route] = [],
     probe: @escaping @Sendable () -> Health
   ) throws(SystemError) {
-    let listeners = try Listener.open(address, workers: 1)[0]
+    try self.init(
+      listeners: try Listener.open(address, workers: 1)[0], registry: registry, metricPrefix: metricPrefix,
+      routes: routes, probe: probe)
+  }
+
+  /// The same on sockets that listen already.
+  public init(
+    listeners: [Listener], registry: MetricRegistry, metricPrefix: String, routes: [Route] = [],
+    probe: @escaping @Sendable () -> Health
+  ) throws(SystemError) {
     addresses = listeners.map(\.address)
     mailbox = try EventLoopMailbox()
     let metrics = HTTPServerMetrics(registry: registry, prefix: metricPrefix)

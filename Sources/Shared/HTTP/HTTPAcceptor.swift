@@ -32,8 +32,8 @@ final class HTTPAcceptor: EventHandler {
   }
 
   func start() throws(SystemError) {
-    // Workers that share a unix socket's queue are woken one at a time; TCP workers have a queue each.
-    let exclusive = listener.isUnix ? EPOLLEXCLUSIVE.rawValue : 0
+    // Workers that share a queue are woken one at a time; TCP workers have a queue each.
+    let exclusive = listener.isShared ? EPOLLEXCLUSIVE.rawValue : 0
     registration = try loop.register(listener.descriptor, events: EPOLLIN.rawValue | exclusive, handler: self)
   }
 

@@ -76,6 +76,14 @@ public struct CommandLineOptions: Sendable, Equatable {
     }
   }
 
+  /// What lies over a configuration file: the variables, and the secrets that systemd passes in files
+  /// (LoadCredential=), named like the variables they stand for. A variable wins over a file.
+  public static func settingsEnvironment() -> [String: String] {
+    let variables = environment()
+    guard let folder = variables["CREDENTIALS_DIRECTORY"] else { return variables }
+    return variables.merging(Credentials.read(folder: folder)) { variable, _ in variable }
+  }
+
   /// The process' environment, as the `load` functions take it. Variables that are not UTF-8 are repaired.
   public static func environment() -> [String: String] {
     var result: [String: String] = [:]

@@ -17,9 +17,14 @@ public final class Listener: Sendable {
   /// Whether peers have no IP address.
   public var isUnix: Bool { if case .unix = address { true } else { false } }
 
+  /// Whether a service manager owns the socket and goes on listening when this process has ended.
+  private let isInherited: Bool
+  /// Whether other threads accept from the same queue.
+  public var isShared: Bool { isUnix || isInherited }
+
   /// Refuses connections from now on, though the descriptor stays open (shutdown(2) of a listening socket). The copies
-  /// that workers have of a unix socket stop with it.
-  public func stopListening() { _ = shutdown(descriptor, Int32(SHUT_RDWR)) }
+  /// that workers have of a unix socket stop with it. An inherited socket goes on: its queue is the next process'.
+  public func stopListening() { if !isInherited { _ = shutdown(descriptor, Int32(SHUT_RDWR)) } }
 
   /// Connections the kernel completes ahead of accept(2); it caps this at net.core.somaxconn. 4096 is that cap's
   /// default since Linux 5.4: a reannounce storm after a restart fills less than it.
@@ -42,7 +47,15 @@ public final class Listener: Sendable {
     }
   }
 
-  private init(handle: consuming FileDescriptor, address: SocketAddress, ownedFile: OwnedSocketFile?) {
+  /// A socket that somebody else bound and listens on (InheritedSockets): a unix socket's file stays when this goes.
+  convenience init(inherited handle: consuming FileDescriptor, address: SocketAddress) {
+    self.init(handle: handle, address: address, ownedFile: nil, isInherited: true)
+  }
+
+  private init(
+    handle: consuming FileDescriptor, address: SocketAddress, ownedFile: OwnedSocketFile?, isInherited: Bool = false
+  ) {
+    self.isInherited = isInherited
     self.handle = handle
     self.address = address
     self.ownedFile = ownedFile

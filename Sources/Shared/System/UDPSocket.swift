@@ -29,6 +29,11 @@ public final class UDPSocket: Sendable {
     }
   }
 
+  /// A socket that somebody else bound (InheritedSockets).
+  convenience init(inherited handle: consuming FileDescriptor, endpoint: Endpoint) {
+    self.init(handle: handle, endpoint: endpoint)
+  }
+
   private init(handle: consuming FileDescriptor, endpoint: Endpoint) {
     self.handle = handle
     self.endpoint = endpoint

@@ -39,7 +39,7 @@ enum ConsumerCommand {
     if options.checksConfig {
       return CommandLineOptions.checkConfig { () throws(ConfigError) in
         let config = try ConsumerConfig.load(
-          path: options.configPath, environment: CommandLineOptions.environment())
+          path: options.configPath, environment: CommandLineOptions.settingsEnvironment())
         return (config.describe(), config.warnings)
       }
     }
@@ -49,7 +49,8 @@ enum ConsumerCommand {
   private static func start(_ verb: Verb, _ parsed: CommandLineArguments, _ options: CommandLineOptions) -> Int32 {
     var config: ConsumerConfig
     do throws(ConfigError) {
-      config = try ConsumerConfig.load(path: options.configPath, environment: CommandLineOptions.environment())
+      config = try ConsumerConfig.load(
+        path: options.configPath, environment: CommandLineOptions.settingsEnvironment())
     } catch {
       return CommandLineOptions.report(error).rawValue
     }

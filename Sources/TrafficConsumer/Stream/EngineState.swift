@@ -68,6 +68,8 @@ final class EngineState: Sendable {
   }
   func setStandby(_ isStandby: Bool) { state.withLock { $0.isStandby = isStandby } }
   var isStandby: Bool { state.withLock { $0.isStandby } }
+  /// The database is open, or it is known why not: what a service manager waits for at the start.
+  var hasWriterSettled: Bool { state.withLock { $0.isWriterOpen || $0.isStandby || $0.writerTrouble != nil } }
   var writerTrouble: String? { state.withLock { $0.writerTrouble } }
 
   func publish(_ committed: [StreamState]) { state.withLock { $0.committed = committed } }

@@ -1,0 +1,59 @@
+// NotifySocket: the datagram socket on which a service manager hears how a daemon is (sd_notify(3)), written by ourselves:
+// one datagram of `KEY=value` lines. Main thread.
+
+import CLinux
+import Glibc
+
+/// The service manager's end, when there is one.
+public final class NotifySocket {
+  private let handle: FileDescriptor
+  private let name: sockaddr_un
+  private let nameBytes: socklen_t
+  /// What `WATCHDOG_USEC` asks for, nanoseconds: the manager ends a daemon that is silent for longer. Nil: no watchdog.
+  public let watchdogNanoseconds: UInt64?
+
+  /// From `NOTIFY_SOCKET` (a path, or `@name` in the abstract namespace) and `WATCHDOG_USEC`, `WATCHDOG_PID`; nil when the
+  /// process was not started by a service manager. Throws when the variable is there and cannot be used.
+  public convenience init?(environment: [String: String]) throws(SystemError) {
+    guard let path = environment["NOTIFY_SOCKET"], !path.isEmpty else { return nil }
+    try self.init(path: path, watchdogNanoseconds: Self.watchdog(environment, pid: getpid()))
+  }
+
+  private init(path: String, watchdogNanoseconds: UInt64?) throws(SystemError) {
+    guard path.hasPrefix("/") || path.hasPrefix("@"), path.utf8.count <= SocketAddress.maximumUnixPathBytes else {
+      throw SystemError("NOTIFY_SOCKET", subject: path, code: EAFNOSUPPORT)
+    }
+    let number = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    guard number >= 0 else { throw SystemError("socket", subject: path) }
+    handle = FileDescriptor(owning: number)
+    var name = sockaddr_un()
+    name.sun_family = sa_family_t(AF_UNIX)
+    withUnsafeMutableBytes(of: &name.sun_path) { target in
+      for (index, byte) in path.utf8.enumerated() { target[index] = byte }
+      // An abstract name begins with a zero byte (unix(7)) and is as long as the length says.
+      if path.hasPrefix("@") { target[0] = 0 }
+    }
+    self.name = name
+    nameBytes = socklen_t(MemoryLayout<sa_family_t>.size + path.utf8.count)
+    self.watchdogNanoseconds = watchdogNanoseconds
+  }
+
+  /// sd_watchdog_enabled(3): the variables count for the process they name.
+  static func watchdog(_ environment: [String: String], pid: pid_t) -> UInt64? {
+    guard let microseconds = environment["WATCHDOG_USEC"].flatMap({ UInt64($0) }), microseconds > 0 else { return nil }
+    if let named = environment["WATCHDOG_PID"], named != "\(pid)" { return nil }
+    return microseconds.multipliedReportingOverflow(by: 1000).overflow ? nil : microseconds * 1000
+  }
+
+  /// Sends one message; lines without line feeds inside. A manager that is gone or busy is not waited for.
+  public func send(_ lines: [String]) {
+    let text = Array(lines.joined(separator: "\n").utf8)
+    var name = name
+    withUnsafeBytes(of: &name) { bytes in
+      let address = bytes.baseAddress!.assumingMemoryBound(to: sockaddr.self)
+      _ = retryingInterrupts {
+        sendto(handle.number, text, text.count, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT), address, nameBytes)
+      }
+    }
+  }
+}
