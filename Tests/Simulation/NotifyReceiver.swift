@@ -1,5 +1,6 @@
 // NotifyReceiver: plays the service manager's end of NOTIFY_SOCKET (sd_notify(3)). One thread at a time.
 
+import CLinux
 import Glibc
 import Shared
 
