@@ -33,7 +33,7 @@ struct StreamTests {
     }
     let tracker = try #require(site.tracker)
     #expect(try await tracker.terminate() == .code(0))
-    #expect(try site.redisInteger(["XLEN", "tracker:traffic"]) == Int64(rounds))
+    #expect(try site.redisInteger(["XLEN", "tracker:traffic"]) == Int64(rounds), "\(tracker.log)")
     #expect(try uploadedOnStream(site) == UInt64(rounds - 1) << 20)
   }
 

@@ -135,16 +135,18 @@ final class StreamPublisher {
     _ = try connection!.command(["PING"])
   }
 
-  /// Waits for the first bytes of a reply, and spools meanwhile.
+  /// Waits for a whole reply, and spools meanwhile. Asks the connection before it looks at the socket: one receive may
+  /// have brought the replies of both calls of the window, and nothing more will arrive for the second.
   private func awaitReply() throws(RedisError) {
     let end = Clock.monotonicNanoseconds() + UInt64(max(0, settings.timeouts.readMilliseconds)) * 1_000_000
     while true {
+      guard connection != nil else { throw .closed("no connection") }
+      if try connection!.nextReplyIfArrived(reusing: &reply) { return }
       let now = Clock.monotonicNanoseconds()
       guard now < end else { throw .timedOut(.read) }
       let left = Int32(min((end - now) / 1_000_000 + 1, UInt64(PublisherSettings.spoolSliceMilliseconds)))
       var poll = pollfd(fd: connection?.descriptor ?? -1, events: Int16(POLLIN), revents: 0)
-      if Glibc.poll(&poll, 1, left) > 0 { return }
-      spoolIfAway()
+      if Glibc.poll(&poll, 1, left) <= 0 { spoolIfAway() }
     }
   }
 
@@ -191,7 +193,6 @@ final class StreamPublisher {
   }
 
   private func readReply(of batch: PushBatch) throws(RedisError) {
-    try connection!.nextReply(reusing: &reply)
     if let error = reply.error { throw .server(error) }
     guard let answer = PushScript.Reply(reply.view) else {
       throw .protocolViolation("the push script's reply has another shape")
