@@ -59,10 +59,11 @@ final class ApprovalCache: Sendable {
   private let approvedSeconds: UInt32
   private let refusedSeconds: UInt32
 
+  /// A time to live of 0 is taken as a second: the requests that wait for a verdict must find it fresh.
   init(approvedSeconds: UInt32, refusedSeconds: UInt32) {
     stripes = (0..<Self.stripeCount).map { _ in StripeBox() }
-    self.approvedSeconds = approvedSeconds
-    self.refusedSeconds = refusedSeconds
+    self.approvedSeconds = max(1, approvedSeconds)
+    self.refusedSeconds = max(1, refusedSeconds)
   }
 
   /// The epoch to store a verdict under: taken before the question is asked.

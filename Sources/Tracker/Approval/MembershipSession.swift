@@ -16,9 +16,17 @@ final class MembershipSession {
   /// How often idle connections are tried, so that readiness tells the truth and a lost subscription is noticed.
   private static let probeNanoseconds: UInt64 = 1_000_000_000
   /// While the set is missing (a site renames it to refresh it), those the cache does not know are asked about again
-  /// this often and this many times: one second, then a missing set is an empty set.
+  /// this often, until it has been missing for a second; then a missing set is an empty set.
   private static let missingRetryNanoseconds: UInt64 = 50_000_000
-  private static let missingRetries = 20
+  private static let missingNanoseconds: UInt64 = 1_000_000_000
+  /// Whether the set exists and who is in it, from one moment: two answers around a RENAME must not mix. A script, and
+  /// not MULTI: a Redis at its maxmemory refuses to queue any command after MULTI, and runs a script that only reads.
+  /// SCARD and not EXISTS: it tells a key of another type, even when nobody is asked about.
+  private static let membershipScript = """
+    local answers = {redis.call('SCARD', KEYS[1])}
+    for i = 1, #ARGV do answers[i + 1] = redis.call('SISMEMBER', KEYS[1], ARGV[i]) end
+    return answers
+    """
 
   private let resolver: MembershipResolver
   private let loop: EventLoop
@@ -27,7 +35,8 @@ final class MembershipSession {
   private var backoff = RetryBackoff(firstMilliseconds: 100, maximumMilliseconds: 2000)
   /// No attempt before this, so that a Redis that is away costs no look-up a connect timeout.
   private var retryAtNanoseconds: UInt64 = 0
-  private var missingTries = 0
+  /// When the set was first found missing; nil when it was there the last time.
+  private var missingSinceNanoseconds: UInt64?
 
   init(_ resolver: MembershipResolver, _ loop: EventLoop) {
     self.resolver = resolver
@@ -46,9 +55,10 @@ final class MembershipSession {
     }
   }
 
-  /// Connects, or checks the connections, now and every second.
+  /// Connects, or checks the connections, now and every second, by a question like any other: a set key of another type
+  /// and a user without permission refuse everybody, however well they answer PING.
   private func probe() {
-    _ = withConnection { (connection) throws(RedisError) in _ = try connection.command(["PING"]) }
+    _ = query([])
     subscription.probe()
     // Tracking redirects to a subscription that is gone: both are made anew at the next question.
     if subscription.needsNewConnection { connection = nil }
@@ -76,33 +86,20 @@ final class MembershipSession {
       answerMissingSet(batch, epoch: epoch)
       return
     }
-    missingTries = 0
+    missingSinceNanoseconds = nil
     conclude(zip(batch, answer.isMember).map { ($0, $1) }, epoch: epoch)
   }
 
-  /// Whether the set exists and who is in it, from one moment: two answers around a RENAME must not mix.
+  /// Whether the set exists and who is in it; nil when Redis gives no answer.
   private func query(_ batch: [MembershipResolver.Waiting]) -> (setExists: Bool, isMember: [Bool])? {
-    let setKey = resolver.rules.setKey
+    let arguments = ["EVAL", Self.membershipScript, "1", resolver.rules.setKey] + batch.map(\.member.text)
     var setExists = false
     var isMember: [Bool] = []
     let isAnswered = withConnection { (connection) throws(RedisError) in
-      isMember.removeAll()
-      connection.append(["MULTI"])
-      connection.append(["EXISTS", setKey])
-      for question in batch { connection.append(["SISMEMBER", setKey, question.member.text]) }
-      connection.append(["EXEC"])
-      try connection.flush()
-      // MULTI and the queued commands answer +OK and +QUEUED, or an error that EXEC repeats.
-      for _ in 0..<batch.count + 2 {
-        let reply = try connection.nextReply()
-        if let error = reply.error { throw RedisError.server(error) }
-      }
-      let replies = try connection.nextReply()
-      if let error = replies.error { throw RedisError.server(error) }
-      guard replies.count == batch.count + 1 else { throw RedisError.protocolViolation("EXEC gave no list") }
-      if let error = replies.view[0].error ?? replies.view[1].error { throw RedisError.server(error) }
-      setExists = replies.view[0].integer == 1
-      for index in 0..<batch.count { isMember.append(replies.view[index + 1].integer == 1) }
+      let reply = try connection.command(arguments)
+      guard reply.count == batch.count + 1 else { throw .protocolViolation("the membership script gave no list") }
+      setExists = reply.view[0].integer ?? 0 > 0
+      isMember = batch.indices.map { reply.view[$0 + 1].integer == 1 }
     }
     return isAnswered ? (setExists, isMember) : nil
   }
@@ -114,8 +111,10 @@ final class MembershipSession {
     resolver.tell(known)
     let unknown = batch.filter { !resolver.cache.wasApproved($0.key, nowSeconds: now) }
     if unknown.isEmpty { return }
-    missingTries += 1
-    if missingTries > Self.missingRetries {
+    let nanoseconds = Clock.monotonicNanoseconds()
+    let since = missingSinceNanoseconds ?? nanoseconds
+    missingSinceNanoseconds = since
+    if nanoseconds - since >= Self.missingNanoseconds {
       conclude(unknown.map { ($0, false) }, epoch: epoch)
     } else {
       loop.schedule(afterNanoseconds: Self.missingRetryNanoseconds) { [unowned self] in ask(unknown) }

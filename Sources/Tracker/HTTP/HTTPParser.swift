@@ -221,14 +221,16 @@ private struct AnnounceScan {
     return UInt32(clamping: try number(value, else: .invalidNumwant))
   }
 
-  /// Empty is a regular announce; so is `paused`, which partial seeds send (BEP 21).
+  /// Empty is a regular announce; so is `paused`, which partial seeds send (BEP 21), and `none`, which Chihaya takes, as
+  /// it takes letters of either case.
   private static func event(_ value: UnsafeRawBufferPointer) throws(Refusal) -> AnnounceEvent {
     switch value.count {
     case 0: return .none
-    case 7 where QueryParameter.equals(value, "started"): return .started
-    case 7 where QueryParameter.equals(value, "stopped"): return .stopped
-    case 9 where QueryParameter.equals(value, "completed"): return .completed
-    case 6 where QueryParameter.equals(value, "paused"): return .none
+    case 7 where QueryParameter.equalsFolded(value, "started"): return .started
+    case 7 where QueryParameter.equalsFolded(value, "stopped"): return .stopped
+    case 9 where QueryParameter.equalsFolded(value, "completed"): return .completed
+    case 6 where QueryParameter.equalsFolded(value, "paused"): return .none
+    case 4 where QueryParameter.equalsFolded(value, "none"): return .none
     default: throw .invalidEvent
     }
   }

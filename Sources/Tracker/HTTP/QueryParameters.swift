@@ -18,6 +18,14 @@ struct QueryParameter {
     bytes.count == text.utf8CodeUnitCount
       && (bytes.isEmpty || memcmp(bytes.baseAddress!, text.utf8Start, bytes.count) == 0)
   }
+
+  /// The same without regard to the case of letters; `text` is letters in lower case.
+  @inline(__always)
+  static func equalsFolded(_ bytes: UnsafeRawBufferPointer, _ text: StaticString) -> Bool {
+    guard bytes.count == text.utf8CodeUnitCount else { return false }
+    for index in bytes.indices where bytes[index] | 0x20 != text.utf8Start[index] { return false }
+    return true
+  }
 }
 
 /// Walks a query from left to right.

@@ -20,6 +20,14 @@ struct ApprovalCacheTests {
     #expect(cache.knowledge(of: Self.key(3), nowSeconds: 1000) == .nothing)
   }
 
+  @Test("with a time to live of 0 a verdict still reaches the requests that waited for it")
+  func noLifetime() {
+    let cache = ApprovalCache(approvedSeconds: 0, refusedSeconds: 0)
+    cache.remember(.refused, for: Self.key(1), epoch: cache.epoch, nowSeconds: 1000)
+    #expect(cache.knowledge(of: Self.key(1), nowSeconds: 1000) == .fresh(.refused))
+    #expect(cache.knowledge(of: Self.key(1), nowSeconds: 1001) == .stale(.refused))
+  }
+
   @Test("an answer to a question asked before the set changed is stale when it arrives")
   func lateAnswer() {
     let cache = ApprovalCache(approvedSeconds: 300, refusedSeconds: 30)

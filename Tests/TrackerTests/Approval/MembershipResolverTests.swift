@@ -135,4 +135,54 @@ struct MembershipResolverTests {
     try bench.command("SADD", "pt:passkeys", "alice")
     try await bench.expect("alice", .fresh(.approved))
   }
+
+  @Test("a Redis at its maxmemory still says who may announce")
+  func fullRedis() async throws {
+    let bench = try await Bench()
+    try bench.command("SADD", "pt:passkeys", "alice")
+    try bench.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    try bench.command("CONFIG", "SET", "maxmemory", "1")
+    #expect(throws: RedisError.self) { try bench.command("SADD", "pt:passkeys", "bob") }
+    try await bench.expect("alice", .fresh(.approved))
+    try await bench.expect("bob", .fresh(.refused))
+    #expect(bench.resolver.metrics.failures.current == 0 && bench.resolver.isReady)
+  }
+
+  @Test("a set key of another type is not ready, refuses nobody, and is asked again until it is right")
+  func wrongType() async throws {
+    let bench = try await Bench()
+    try bench.command("SADD", "pt:passkeys", "alice")
+    try await bench.expect("alice", .fresh(.approved))
+    try bench.command("SET", "pt:passkeys", "a mistake")
+    try await eventually("it is noticed without a question") { !bench.resolver.isReady }
+    #expect(bench.ask("alice") && bench.ask("bob"))
+    try await eventually("the questions failed") { bench.resolver.metrics.failures.current >= 2 }
+    #expect(bench.knowledge("alice") == .stale(.approved) && bench.knowledge("bob") == .nothing)
+    #expect(!bench.resolver.isReady)
+    try bench.command("DEL", "pt:passkeys")
+    try bench.command("SADD", "pt:passkeys", "bob")
+    try await bench.expect("bob", .fresh(.approved))
+    try await eventually("it is ready again") { bench.resolver.isReady }
+  }
+
+  @Test("many questions while the set is missing do not shorten the wait for it")
+  func stormDuringRefresh() async throws {
+    let bench = try await Bench()
+    try bench.command("SADD", "pt:passkeys", "first")
+    try await bench.expect("first", .fresh(.approved))
+    let renamed = Clock.monotonicNanoseconds()
+    try bench.command("RENAME", "pt:passkeys", "pt:passkeys:old")
+    // Each of these is asked about in a batch of its own; there are more than one question has tries in a second.
+    for number in 0..<40 {
+      let before = bench.resolver.metrics.lookups.current
+      #expect(bench.ask("user\(number)"))
+      while bench.resolver.metrics.lookups.current == before { await Task.yield() }
+    }
+    let refused = (0..<40).filter { bench.knowledge("user\($0)") != .nothing }
+    // On a machine so slow that the second is over, they are rightly refused.
+    let isOver = Clock.monotonicNanoseconds() - renamed >= 1_000_000_000
+    #expect(refused.isEmpty || isOver)
+    try bench.command("RENAME", "pt:passkeys:old", "pt:passkeys")
+    try await bench.expect("user0", .fresh(.refused))
+  }
 }

@@ -90,6 +90,21 @@ struct HTTPParserTests {
     #expect(throws: refusal) { try announce(query) }
   }
 
+  @Test(
+    "an event may be written in any case, and none and paused are regular announces",
+    arguments: [
+      ("Started", .started), ("STOPPED", .stopped), ("completeD", .completed), ("none", .none), ("None", .none),
+      ("paused", .none), ("", .none),
+    ] as [(String, AnnounceEvent)])
+  func events(text: String, event: AnnounceEvent) throws {
+    #expect(try announce(complete + "&event=\(text)").request.event == event)
+  }
+
+  @Test("what only looks like an event is refused", arguments: ["starte", "\u{13}tarted", "non", "n@ne", "startedx"])
+  func almostEvents(text: String) {
+    #expect(throws: Refusal.invalidEvent) { try announce(complete + "&event=\(text)") }
+  }
+
   @Test("numbers reach to the end of 64 bits")
   func largestNumbers() throws {
     let (request, _) = try announce(
