@@ -10,6 +10,8 @@ import Synchronization
 /// An announce in the queue.
 struct QueuedAnnounce {
   var record: AnnounceRecord
+  /// When it was made, Unix microseconds: later announces of a session, through whichever tracker, have larger ones.
+  var order: UInt64
   /// The announces it stands for: `n`.
   var announces: UInt32 = 1
   /// Whether an older announce of the session is ahead of it: only then may a newer one take its place.
@@ -19,11 +21,12 @@ struct QueuedAnnounce {
 
   /// Takes a newer announce of the session in, or refuses, because something would be lost: an event that no later
   /// announce repeats, or the moment at which the counters began anew.
-  mutating func absorb(_ newer: UnsafePointer<AnnounceRecord>) -> Bool {
+  mutating func absorb(_ newer: UnsafePointer<AnnounceRecord>, order: UInt64) -> Bool {
     guard followsOwn, record.event == .none || record.event == newer.pointee.event,
       newer.pointee.uploaded >= record.uploaded, newer.pointee.downloaded >= record.downloaded, announces < UInt32.max
     else { return false }
     record = newer.pointee
+    self.order = order
     announces += 1
     return true
   }
@@ -91,16 +94,20 @@ final class EventQueue: Sendable {
 
   /// Puts records in. From a worker's thread; holds the lock for less than 100 ns a record.
   func append(_ records: UnsafeBufferPointer<AnnounceRecord>) -> Outcome {
-    locked { state in
+    // Before the replies are on the wire: a client's next announce, to whomever, is later.
+    let order = Clock.unixNanoseconds() / 1000
+    return locked { state in
       var outcome = Outcome()
-      for index in records.indices { append(records.baseAddress! + index, to: &state, &outcome) }
+      for index in records.indices { append(records.baseAddress! + index, order, to: &state, &outcome) }
       outcome.mustWake = state.isWaited && state.tail > state.head
       if outcome.mustWake { state.isWaited = false }
       return outcome
     }
   }
 
-  private func append(_ record: UnsafePointer<AnnounceRecord>, to state: inout State, _ outcome: inout Outcome) {
+  private func append(
+    _ record: UnsafePointer<AnnounceRecord>, _ order: UInt64, to state: inout State, _ outcome: inout Outcome
+  ) {
     let depth = state.tail - state.head
     if depth >= UInt64(limits.coalesceAbove) { state.isCoalescing = true }
     var previous: UInt64?
@@ -111,7 +118,7 @@ final class EventQueue: Sendable {
       previous = state.index.find(hash) { number in
         number >= head && state.pointer(number).pointee.record.isSameSession(as: record)
       }
-      if let previous, state.pointer(previous).pointee.absorb(record) {
+      if let previous, state.pointer(previous).pointee.absorb(record, order: order) {
         markDirty(previous, &state)
         outcome.coalesced += 1
         return
@@ -122,7 +129,7 @@ final class EventQueue: Sendable {
       return
     }
     if state.isCoalescing { state.index.note(hash, number: state.tail, insteadOf: previous, head: state.head) }
-    put(QueuedAnnounce(record: record.pointee, followsOwn: previous != nil), &state)
+    put(QueuedAnnounce(record: record.pointee, order: order, followsOwn: previous != nil), &state)
     outcome.queued += 1
   }
 

@@ -118,6 +118,7 @@ struct PushCall {
     buffer.append(decimal: UInt64(record.intervalSeconds))
     buffer.append(decimal: UInt64(record.minIntervalSeconds))
     buffer.append(decimal: UInt64(announce.announces))
+    buffer.append(decimal: announce.order)
   }
 
   private static func word(_ event: AnnounceEvent) -> StaticString {

@@ -14,8 +14,12 @@ import Shared
 ///     ARGV[4] 1: credit a first announce   ARGV[5] generation of record 0   ARGV[6] 1: accept a gap
 ///     then `fieldsPerRecord` arguments for each record, in the order of `RecordField`
 ///
-/// A snapshot has the contract's fields and `s`, which is all the script reads: five big-endian doubles (uploaded,
-/// downloaded, ts, and the counters its generation began with), sixteen digits of generation, port and IP. Reading one field
+/// An announce with lower counters is a client that began anew, unless it was made before the one the snapshot is of: two
+/// trackers, or a queue that Redis was away from, may deliver out of order. `order`, Unix microseconds when the announce was
+/// answered, tells them apart: such a late announce credits nothing and leaves the snapshot alone.
+///
+/// A snapshot has the contract's fields and `s`, which is all the script reads: six big-endian doubles (uploaded,
+/// downloaded, ts, order, and the counters its generation began with), sixteen digits of generation, port and IP. Reading one field
 /// instead of eight saves a quarter of the call. A snapshot without `s` is another producer's and begins a generation.
 ///
 /// Every write goes through pcall: a script's earlier writes stay when a later command fails, so the state is saved as far
@@ -25,7 +29,7 @@ enum PushScript {
   /// What a record brings to the script.
   enum RecordField: Int, CaseIterable {
     case passkey, infoHash, peerID, port, ip, addressFamily, uploaded, downloaded, left, event, timestamp
-    case interval, minInterval, announces
+    case interval, minInterval, announces, order
   }
 
   /// The arguments ahead of the first record, and those of each record.
@@ -165,12 +169,12 @@ enum PushScript {
         elseif (#us > 15 and big(us)) or (#ds > 15 and big(ds)) then
           large = large + 1
         else
-          local u, d, ts = tonumber(us), tonumber(ds), tonumber(t)
+          local u, d, ts, order = tonumber(us), tonumber(ds), tonumber(t), tonumber(\(argument(.order)))
           local packed, address = last[1], \(argument(.port)) .. ' ' .. \(argument(.ip))
-          local lu, ld, lt, bu, bd, gen, known
+          local lu, ld, lt, lo, bu, bd, gen, known
           if packed then
-            lu, ld, lt, bu, bd = unpack('>ddddd', packed)
-            gen, known = sub(packed, 41, 56), sub(packed, 57) == address
+            lu, ld, lt, lo, bu, bd = unpack('>dddddd', packed)
+            gen, known = sub(packed, 49, 64), sub(packed, 65) == address
           else
             last = pcall('HMGET', key, 'uploaded', 'downloaded', 'ts')
             if last.err then failure = last break end
@@ -184,6 +188,7 @@ enum PushScript {
             if ARGV[4] == '1' then bu, bd, du, dd, cu, cd = 0, 0, u, d, u, d end
           else
             if not lt then lt = ts end
+            if not lo then lo = lt * 1000000 end
             if ts > lt then dt = ts - lt end
             if not gen then
               fresh = true
@@ -191,7 +196,7 @@ enum PushScript {
             end
             if u >= lu and d >= ld then
               du, dd, cu, cd = u - lu, d - ld, u - bu, d - bd
-            elseif ts < lt and u <= lu and d <= ld then
+            elseif order < lo and u <= lu and d <= ld then
               stale = true
               cu, cd = lu - bu, ld - bd
             else
@@ -203,8 +208,8 @@ enum PushScript {
           local id = pcall('XADD', stream, '*', \(entry))
           if type(id) == 'table' then failure = id break end
           if fresh or not stale then
-            if stale then us, ds, t, u, d, ts = dec(lu), dec(ld), dec(lt), lu, ld, lt end
-            packed = pack('>ddddd', u, d, ts, bu, bd) .. gen .. address
+            if stale then us, ds, t, u, d, ts, order = dec(lu), dec(ld), dec(lt), lu, ld, lt, lo end
+            packed = pack('>dddddd', u, d, ts, order, bu, bd) .. gen .. address
             if known then
               id = pcall('HSET', key, 'uploaded', us, 'downloaded', ds, 'ts', t, 's', packed)
             else

@@ -6,7 +6,7 @@
 //                        40 passkey, zero-filled (64)   104 infohash (20)   124 peer id (20)   144 address (16)
 //                        160 announces (4)   164 interval (4)   168 min interval (4)   172 port (2)
 //                        174 passkey bytes (1)   175 family 4 or 6 (1)   176 event (1)   177 follows its own (1)
-//                        178 zero (10)   188 CRC-32 of bytes 0...187
+//                        178 zero (2)   180 order (8)   188 CRC-32 of bytes 0...187
 
 import Shared
 
@@ -60,6 +60,7 @@ enum PushSpoolFormat {
     put(record.address.family.rawValue, at: 175)
     put(record.event.rawValue, at: 176)
     put(UInt8(announce.followsOwn ? 1 : 0), at: 177)
+    put(announce.order, at: 180)
     put(CRC32.checksum(UnsafeRawBufferPointer(start: target, count: 188)), at: 188)
   }
 
@@ -112,7 +113,8 @@ enum PushSpoolFormat {
       port: get(UInt16.self, at: 172), event: event, uploaded: get(UInt64.self, at: 8),
       downloaded: get(UInt64.self, at: 16), left: get(UInt64.self, at: 24), timestamp: get(Int64.self, at: 32),
       intervalSeconds: get(UInt32.self, at: 164), minIntervalSeconds: get(UInt32.self, at: 168))
-    var announce = QueuedAnnounce(record: record, announces: max(1, get(UInt32.self, at: 160)))
+    var announce = QueuedAnnounce(
+      record: record, order: get(UInt64.self, at: 180), announces: max(1, get(UInt32.self, at: 160)))
     announce.followsOwn = bytes[177] == 1
     return (get(UInt64.self, at: 0), announce)
   }

@@ -97,7 +97,10 @@ import Testing
     push.enqueue([
       makeRecord(uploaded: 200, at: 1_800_000_001), makeRecord(uploaded: 300, event: .stopped, at: 1_800_000_002),
     ])
-    try await eventually("the spool holds them") { metrics.value(of: "tracker_push_spooled_total") >= 2 }
+    try await eventually("the spool holds them") {
+      let bytes = (try? Data(contentsOf: URL(fileURLWithPath: spool)).count) ?? 0
+      return bytes >= PushSpoolFormat.headerBytes + 2 * PushSpoolFormat.recordBytes
+    }
     // What a killed process leaves is its file; two processes find it, one after the other, as after another kill.
     let left = try Data(contentsOf: URL(fileURLWithPath: spool))
     try await redis.start()

@@ -21,6 +21,7 @@ struct PushScriptModel {
     var uploaded: UInt64
     var downloaded: UInt64
     var timestamp: Int64
+    var order: UInt64
     var generation: UInt64
     var baseUploaded: UInt64
     var baseDownloaded: UInt64
@@ -49,7 +50,7 @@ struct PushScriptModel {
       elapsed = max(0, record.timestamp - last.timestamp)
       if record.uploaded >= last.uploaded && record.downloaded >= last.downloaded {
         deltas = (record.uploaded - last.uploaded, record.downloaded - last.downloaded)
-      } else if record.timestamp < last.timestamp && record.uploaded <= last.uploaded
+      } else if queued.order < last.order && record.uploaded <= last.uploaded
         && record.downloaded <= last.downloaded
       {
         isLate = true
@@ -62,7 +63,8 @@ struct PushScriptModel {
       }
     } else {
       snapshot = Snapshot(
-        uploaded: 0, downloaded: 0, timestamp: record.timestamp, generation: generationBase + number,
+        uploaded: 0, downloaded: 0, timestamp: record.timestamp, order: queued.order,
+        generation: generationBase + number,
         baseUploaded: creditFirstAnnounce ? 0 : record.uploaded,
         baseDownloaded: creditFirstAnnounce ? 0 : record.downloaded)
       if creditFirstAnnounce { deltas = (record.uploaded, record.downloaded) }
@@ -71,6 +73,7 @@ struct PushScriptModel {
       snapshot.uploaded = record.uploaded
       snapshot.downloaded = record.downloaded
       snapshot.timestamp = record.timestamp
+      snapshot.order = queued.order
     }
     snapshots[Session(record)] = snapshot
     entries.append(

@@ -18,6 +18,13 @@ func makeRecord(
     timestamp: timestamp, intervalSeconds: 1800, minIntervalSeconds: 900)
 }
 
+extension QueuedAnnounce {
+  /// Ordered by the second of the record.
+  init(record: AnnounceRecord, announces: UInt32 = 1) {
+    self.init(record: record, order: UInt64(record.timestamp) * 1_000_000, announces: announces)
+  }
+}
+
 extension TrafficPush {
   /// As a worker does it, one batch.
   func enqueue(_ records: [AnnounceRecord]) { records.withUnsafeBufferPointer { enqueue($0) } }
@@ -29,13 +36,19 @@ extension RedisConnection {
     try entries(of: stream).map { try TrafficEvent.decode($0) }
   }
 
-  /// Every entry of a stream: names and values in turn.
+  /// Every entry of a stream: names and values in turn. Read in pages.
   mutating func entries(of stream: String) throws -> [[String]] {
-    let reply = try command(["XRANGE", stream, "-", "+"])
-    let view = reply.view
-    return (0..<view.count).map { entry in
-      let fields = view[entry][1]
-      return (0..<fields.count).map { fields[$0].string ?? "" }
+    var entries: [[String]] = []
+    var start = "-"
+    while true {
+      let reply = try command(["XRANGE", stream, start, "+", "COUNT", "5000"])
+      let view = reply.view
+      if view.count == 0 { return entries }
+      for index in 0..<view.count {
+        let fields = view[index][1]
+        entries.append((0..<fields.count).map { fields[$0].string ?? "" })
+      }
+      start = "(" + view[view.count - 1][0].string!
     }
   }
 
