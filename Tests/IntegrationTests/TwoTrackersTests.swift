@@ -76,7 +76,6 @@ struct TwoTrackersTests {
     }
     try await site.tracker?.terminate()
     try await second.process.terminate()
-    print(site.tracker!.log, second.process.log)
     var credited: [String: (up: UInt64, down: UInt64, entries: Int)] = [:]
     var connection = try RedisConnection(endpoint: RedisEndpoint(url: site.redis.url))
     let reply = try connection.command(["XRANGE", "tracker:traffic", "-", "+"])

@@ -126,7 +126,7 @@ final class StreamPublisher {
       return
     }
     try awaitReply()
-    try readReply(of: oldest)
+    try handleReply(to: oldest)
   }
 
   /// Redis is asked for a sign of life, so that readiness is true on a quiet tracker too, and what a failover took back is
@@ -135,19 +135,21 @@ final class StreamPublisher {
     _ = try connection!.command(["PING"])
   }
 
-  /// Waits for a whole reply, and spools meanwhile. Asks the connection before it looks at the socket: one receive may
-  /// have brought the replies of both calls of the window, and nothing more will arrive for the second.
+  /// Waits for the next reply, and spools meanwhile. It may have come together with the one before.
   private func awaitReply() throws(RedisError) {
     let end = Clock.monotonicNanoseconds() + UInt64(max(0, settings.timeouts.readMilliseconds)) * 1_000_000
-    while true {
-      guard connection != nil else { throw .closed("no connection") }
-      if try connection!.nextReplyIfArrived(reusing: &reply) { return }
+    while try !receiveReply() {
       let now = Clock.monotonicNanoseconds()
       guard now < end else { throw .timedOut(.read) }
       let left = Int32(min((end - now) / 1_000_000 + 1, UInt64(PublisherSettings.spoolSliceMilliseconds)))
       var poll = pollfd(fd: connection?.descriptor ?? -1, events: Int16(POLLIN), revents: 0)
       if Glibc.poll(&poll, 1, left) <= 0 { spoolIfAway() }
     }
+  }
+
+  private func receiveReply() throws(RedisError) -> Bool {
+    guard connection != nil else { throw .closed("no connection") }
+    return try connection!.nextReplyIfArrived(reusing: &reply)
   }
 
   /// Waits, unless it is time to stop, and spools meanwhile.
@@ -192,7 +194,7 @@ final class StreamPublisher {
     try batch.send(on: &connection!)
   }
 
-  private func readReply(of batch: PushBatch) throws(RedisError) {
+  private func handleReply(to batch: PushBatch) throws(RedisError) {
     if let error = reply.error { throw .server(error) }
     guard let answer = PushScript.Reply(reply.view) else {
       throw .protocolViolation("the push script's reply has another shape")

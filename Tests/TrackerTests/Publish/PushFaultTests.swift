@@ -88,12 +88,14 @@ import Testing
     try line.check(rounds: rounds, "\(direction)")
   }
 
-  @Test("a slow connection is slow and nothing else")
+  @Test("a slow connection is slow and nothing else: replies that come together are both seen")
   func delay() async throws {
-    let line = try await Line()
+    let line = try await Line(readMilliseconds: 2000)
     line.proxy.delay(milliseconds: 15)
-    for round in 0..<8 { line.announce(round) }
+    for round in 0..<PushBatch.maximumRecords * 4 { line.announce(round) }
+    try await line.settle(rounds: PushBatch.maximumRecords * 4)
     line.push.shutdown()
-    try line.check(rounds: 8, "delay")
+    try line.check(rounds: PushBatch.maximumRecords * 4, "delay")
+    #expect(!line.metrics.render().contains("tracker_push_errors_total{"))
   }
 }
