@@ -1,7 +1,7 @@
 # What you can do with this checkout; `make` alone lists it. The commands behind it are plain SwiftPM (see README.md).
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint demo fuzz clean dependencies
+.PHONY: bench-push help build test lint demo fuzz clean dependencies
 
 # Debian's hiredis.pc carries -D_FILE_OFFSET_BITS=64, a flag SwiftPM refuses with a warning (and a 64-bit system does not
 # need). This copy of whatever hiredis.pc is installed leaves -D flags out; everything else in it stays.
@@ -10,7 +10,7 @@ CALLERS_PKG_CONFIG_PATH := $(PKG_CONFIG_PATH)
 export PKG_CONFIG_PATH := $(PKG_CONFIG_COPIES)$(if $(CALLERS_PKG_CONFIG_PATH),:$(CALLERS_PKG_CONFIG_PATH))
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 build: dependencies ## release binaries: bin/tracker and bin/traffic-consumer
 	swift build -c release --product tracker
@@ -30,6 +30,10 @@ demo: build ## the whole path on simulated users, in about a minute; KEEP=1 leav
 
 fuzz: ## libFuzzer on the parsers, SECONDS=600 for each harness
 	Tests/Fuzz/run $(or $(SECONDS),600)
+
+bench-push: dependencies ## traffic push beside Redis' own pipelined XADD, in a release build; EVENTS=300000
+	PUSH_BENCH=$(or $(EVENTS),300000) swift test -c release -Xswiftc -enable-testing --scratch-path .build/bench \
+	  --disable-xctest --filter PushBenchmark 2>&1 | grep -E 'bench-push|error|✘'
 
 clean: ## remove what building left (the demo leaves nothing)
 	rm -rf .build bin
