@@ -75,7 +75,7 @@ struct HTTPServerTests {
 
   @Test("without keep-alive every reply closes, and requests behind it are not answered")
   func noKeepAlive() throws {
-    let server = try TestServer(HTTPLimits(keepsAlive: false))
+    let server = try TestServer(.patient(keepsAlive: false))
     defer { server.stop() }
     var client = try TestConnection(server.address)
     try client.send("GET /echo/1 HTTP/1.1\r\nHost: h\r\n\r\nGET /echo/2 HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -136,12 +136,14 @@ struct HTTPServerTests {
     let address = server.address
     var client = try TestConnection(address, receiveBufferBytes: 4096)
     let count = 3000
-    let sender = Task.detached { [sender = client.sender()] in
-      try sender.send((0..<count).map { "GET /big/5000?\($0) HTTP/1.1\r\nHost: h\r\n\r\n" }.joined())
+    // A thread of its own: it blocks when the buffers are full.
+    let sender = client.sender()
+    let thread = try NamedThread(name: "sender") {
+      try! sender.send((0..<count).map { "GET /big/5000?\($0) HTTP/1.1\r\nHost: h\r\n\r\n" }.joined())
     }
     try await eventually("replies wait in the server") { server.onLoop { server, _ in server.lentBuffers } >= 1 }
     for _ in 0..<count { #expect(try client.response().body.count == 5000) }
-    try await sender.value
+    thread.join()
     try client.get("/echo/after")
     #expect(try client.response().text == "/echo/after?")
     #expect(server.onLoop { server, _ in server.lentBuffers } == 0)
@@ -149,7 +151,7 @@ struct HTTPServerTests {
 
   @Test("a slow-loris is cut off: its bytes do not extend the time of the request")
   func slowLoris() async throws {
-    let server = try TestServer(HTTPLimits(readTimeoutNanoseconds: 300_000_000))
+    let server = try TestServer(.patient(read: 300))
     defer { server.stop() }
     var client = try TestConnection(server.address)
     // A request first: the time counts from the first byte of the second.
@@ -166,7 +168,7 @@ struct HTTPServerTests {
 
   @Test("a connection that never sends anything is cut off by the read timeout")
   func silence() throws {
-    let server = try TestServer(HTTPLimits(readTimeoutNanoseconds: 50_000_000))
+    let server = try TestServer(.patient(read: 50))
     defer { server.stop() }
     var client = try TestConnection(server.address)
     #expect(try client.rest().isEmpty)
@@ -175,7 +177,7 @@ struct HTTPServerTests {
 
   @Test("an idle persistent connection is cut off by the idle timeout")
   func idle() throws {
-    let server = try TestServer(HTTPLimits(idleTimeoutNanoseconds: 50_000_000))
+    let server = try TestServer(.patient(idle: 50))
     defer { server.stop() }
     var client = try TestConnection(server.address)
     try client.get("/echo")
@@ -186,7 +188,7 @@ struct HTTPServerTests {
 
   @Test("a client that reads a byte now and then is cut off by the write timeout")
   func slowReader() async throws {
-    let server = try TestServer(HTTPLimits(writeTimeoutNanoseconds: 300_000_000))
+    let server = try TestServer(.patient(write: 300))
     defer { server.stop() }
     var client = try TestConnection(server.address, receiveBufferBytes: 4096)
     try client.get("/big/30000000")
@@ -199,7 +201,7 @@ struct HTTPServerTests {
 
   @Test("connections above the limit are closed at once and counted; below it replies begin to close")
   func connectionLimit() async throws {
-    let server = try TestServer(HTTPLimits(maximumConnections: 8))
+    let server = try TestServer(.patient(maximumConnections: 8))
     defer { server.stop() }
     let clients = try TestConnections(count: 7, server.address)
     // Seven of eight persist.

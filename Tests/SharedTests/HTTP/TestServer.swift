@@ -7,6 +7,8 @@ import Synchronization
 /// `/echo...` answers path?query, `/big/N` answers N bytes, `/park` parks until `resumeParked`, anything else is 404.
 final class TestHandler: HTTPHandler {
   var parked: [HTTPTicket] = []
+  /// The bytes 0...255 over and over.
+  private static let pattern = (0..<65536).map { UInt8(truncatingIfNeeded: $0) }
 
   func respond(to request: borrowing HTTPRequest, writer: inout HTTPResponseWriter) -> HTTPHandling {
     let path = String(decoding: request.path, as: UTF8.self)
@@ -16,7 +18,11 @@ final class TestHandler: HTTPHandler {
     }
     if path.hasPrefix("/big/"), let count = Int(path.dropFirst(5)) {
       writer.begin(.ok, contentType: "application/octet-stream")
-      for index in 0..<count { writer.append(UInt8(truncatingIfNeeded: index)) }
+      var left = count
+      while left > 0 {
+        Self.pattern.withUnsafeBytes { writer.append(UnsafeRawBufferPointer(rebasing: $0[..<min(left, $0.count)])) }
+        left -= Self.pattern.count
+      }
     } else if path.hasPrefix("/echo") {
       writer.begin(.ok, contentType: "text/plain")
       writer.append(request.path)
@@ -30,6 +36,18 @@ final class TestHandler: HTTPHandler {
       writer.append("not found\n")
     }
     return .answered
+  }
+}
+
+extension HTTPLimits {
+  /// Timeouts that a loaded machine does not reach, but for those a test gives in milliseconds.
+  static func patient(
+    read: UInt64 = 120_000, write: UInt64 = 120_000, idle: UInt64 = 120_000, keepsAlive: Bool = true,
+    maximumConnections: Int = HTTPLimits.defaultMaximumConnections
+  ) -> HTTPLimits {
+    HTTPLimits(
+      readTimeoutNanoseconds: read * 1_000_000, writeTimeoutNanoseconds: write * 1_000_000,
+      idleTimeoutNanoseconds: idle * 1_000_000, keepsAlive: keepsAlive, maximumConnections: maximumConnections)
   }
 }
 
@@ -54,7 +72,7 @@ final class TestServer: Sendable {
   var address: SocketAddress { addresses[0] }
 
   init(
-    _ limits: HTTPLimits = HTTPLimits(), at address: SocketAddress = .host(.loopbackV4, port: 0)
+    _ limits: HTTPLimits = .patient(), at address: SocketAddress = .host(.loopbackV4, port: 0)
   ) throws {
     let listeners = try Listener.open(address, workers: 1)[0]
     addresses = listeners.map(\.address)

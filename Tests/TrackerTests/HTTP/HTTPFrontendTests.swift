@@ -13,6 +13,8 @@ private final class TestWorker {
   init(host: String = "127.0.0.1", _ change: (inout TrackerHTTPConfig) -> Void = { _ in }) throws {
     var config = TrackerHTTPConfig(address: "")
     config.enableKeepalive = true
+    config.readTimeout = .seconds(120)
+    config.writeTimeout = .seconds(120)
     change(&config)
     let listeners = try Listener.open(.host(IPAddress(host)!, port: 0), workers: 1)[0]
     endpoint = LoopbackEndpoint(IPAddress(host)!, port: listeners[0].address.port!)
