@@ -8,14 +8,8 @@ import Testing
 struct PoisonTests {
   private static let passkey = "00112233445566778899aabbccddeeff"
 
-  /// A legal entry of a producer that sends the first fourteen fields. Each entry is its own session.
   private static func entry(session: Int, uploaded: UInt64) -> [(name: String, value: String)] {
-    [
-      ("passkey", passkey), ("infohash", String(repeating: "c0", count: 20)),
-      ("peer_id", Hex.encode((0..<20).map { UInt8(truncatingIfNeeded: session >> ($0 % 2 * 8)) })), ("port", "6881"),
-      ("ip", "192.0.2.1"), ("af", "IPv4"), ("du", "\(uploaded)"), ("dd", "0"), ("left", "0"), ("event", "none"),
-      ("ts", "\(Clock.unixSeconds())"), ("dt", "0"), ("interval", "60"), ("min_interval", "1"),
-    ]
+    StreamEntry.legal(passkey: passkey, session: session, uploaded: uploaded)
   }
 
   /// Values that cannot be, field by field.
@@ -37,7 +31,7 @@ struct PoisonTests {
     let names = Self.entry(session: 0, uploaded: 0).map(\.name)
 
     func add(_ fields: [(name: String, value: String)]) throws -> String {
-      try site.redisText(["XADD", "tracker:traffic", "*"] + fields.flatMap { [$0.name, $0.value] })
+      try site.addToStream(fields)
     }
     func addNeighbour() throws {
       neighbours += 1
@@ -79,7 +73,7 @@ struct PoisonTests {
     let site = try Site()
     try await site.redis.start()
     let fields = Self.entry(session: 1, uploaded: 1).map { $0.name == "du" ? ("du", "1GiB") : $0 }
-    let id = try site.redisText(["XADD", "tracker:traffic", "*"] + fields.flatMap { [$0.0, $0.1] })
+    let id = try site.addToStream(fields)
     try await site.startConsumer()
     let letter = try await eventually("the entry is a dead letter", evidence: site.logs) {
       try await site.json([DeadLetterReport].self, ["dlq", "list"]).first { $0.entryID == id }

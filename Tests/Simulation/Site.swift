@@ -40,7 +40,7 @@ public final class Site {
   public let databasePath: String
   public private(set) var tracker: ChildProcess?
   public private(set) var consumer: ChildProcess?
-  private var starts = 0
+  private var logNames: [String] = []
 
   /// Makes directory and configurations; starts nothing.
   public init(_ settings: SiteSettings = SiteSettings(), in directory: TemporaryDirectory? = nil) throws(HarnessError) {
@@ -120,9 +120,9 @@ public final class Site {
   }
 
   private func launch(_ program: String, _ arguments: [String], name: String) throws(HarnessError) -> ChildProcess {
-    starts += 1
+    logNames.append("\(name)-\(logNames.count + 1).log")
     return try ChildProcess(
-      [program] + arguments, name: name, logPath: "\(directory.path)/\(name)-\(starts).log")
+      [program] + arguments, name: name, logPath: "\(directory.path)/\(logNames.last!)")
   }
 
   private func wait(for child: ChildProcess, port: UInt16, ready: Bool) async throws {
@@ -228,9 +228,9 @@ public final class Site {
     }
   }
 
-  /// Both daemons' logs, for a failure.
+  /// The logs of all daemons that were started, for a failure.
   public var logs: String {
-    [tracker, consumer].compactMap { $0 }.map { "--- \($0.name)\n\($0.log)" }.joined(separator: "\n")
+    logNames.map { "--- \($0)\n" + TemporaryDirectory.read("\(directory.path)/\($0)") }.joined(separator: "\n")
   }
 }
 
