@@ -167,6 +167,22 @@ final class PushSpool {
 
   // MARK: reading
 
+  /// More partitions than anybody has: file names up to here are looked for.
+  private static let maximumPartitions = 1024
+
+  /// Throws when another number of partitions has left a file that no partition of this one would read.
+  static func refuseForeignFiles(path: String, partitionCount: Int) throws(TrafficPushError) {
+    var foreign = (0..<maximumPartitions).filter { $0 >= partitionCount || partitionCount == 1 }.map {
+      "\(path).p\($0)"
+    }
+    if partitionCount > 1 { foreign.append(path) }
+    guard let found = foreign.first(where: { access($0, F_OK) == 0 }) else { return }
+    throw TrafficPushError(
+      description:
+        "traffic push: the spool \(found) was written with another value of partitions; start once with that "
+        + "value until it is published, then change it")
+  }
+
   /// What a spool held.
   struct Content {
     var run: PushRun

@@ -60,6 +60,7 @@ final class TrafficPush: AnnounceRecordSink {
 
   /// Reads the spools back and starts the publishers' threads, `publish-0` and on. Redis need not be there.
   func start() throws {
+    if let spoolPath { try PushSpool.refuseForeignFiles(path: spoolPath, partitionCount: settings.partitionCount) }
     for lane in lanes {
       let settings = settings
       // It leaves this thread only with the publisher's.

@@ -163,6 +163,15 @@ import Testing
     try push.start()
     push.shutdown()
     #expect(FileManager.default.fileExists(atPath: spool + ".damaged"))
+    // A file that nobody would read is not left behind in silence.
+    for (partitions, name) in [(1, "spool.p0"), (2, "spool.p2"), (2, "spool")] {
+      let path = try directory.write("left", as: name)
+      #expect(throws: TrafficPushError.self) {
+        try PushSpool.refuseForeignFiles(path: spool, partitionCount: partitions)
+      }
+      try FileManager.default.removeItem(atPath: path)
+      try PushSpool.refuseForeignFiles(path: spool, partitionCount: partitions)
+    }
   }
 
   @Test("a queue at its capacity refuses, counts and says so; one entry less it takes")
