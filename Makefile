@@ -1,7 +1,7 @@
 # What you can do with this checkout; `make` alone lists it. The commands behind it are plain SwiftPM (see README.md).
 
 .DEFAULT_GOAL := help
-.PHONY: bench-push help build test lint demo fuzz clean dependencies
+.PHONY: help build test lint demo fuzz bench-push release install install-files clean dependencies
 
 # Debian's hiredis.pc carries -D_FILE_OFFSET_BITS=64, a flag SwiftPM refuses with a warning (and a 64-bit system does not
 # need). This copy of whatever hiredis.pc is installed leaves -D flags out; everything else in it stays.
@@ -35,8 +35,39 @@ bench-push: dependencies ## traffic push beside Redis' own pipelined XADD, in a 
 	PUSH_BENCH=$(or $(EVENTS),300000) swift test -c release -Xswiftc -enable-testing --scratch-path .build/bench \
 	  --disable-xctest --filter PushBenchmark 2>&1 | grep -E 'bench-push|error|✘'
 
+release: dependencies ## release/: self-contained binaries, checksums, a Debian package
+	dist/release.sh all
+
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+
+install: dependencies ## self-contained binaries, units and configuration below PREFIX=/usr/local
+	dist/release.sh binaries
+	@$(MAKE) --no-print-directory install-files
+	@echo "next: systemd-sysusers; systemd-tmpfiles --create; systemctl daemon-reload; see docs/install.md"
+
+# What `dist/release.sh binaries` has made, to DESTDIR. A configuration that is there stays.
+install-files:
+	@install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin lib/pt-tracker lib/systemd/system lib/systemd/user lib/sysusers.d \
+	  lib/tmpfiles.d share/doc/pt-tracker share/pt-tracker) $(DESTDIR)$(SYSCONFDIR)/pt-tracker
+	@for program in tracker traffic-consumer; do \
+	  install -m 0755 release/$$program-x86_64-unknown-linux-gnu $(DESTDIR)$(PREFIX)/bin/$$program; done
+	@install -m 0755 dist/update-from-release.sh dist/self-update-runner.sh dist/backup.sh $(DESTDIR)$(PREFIX)/lib/pt-tracker/
+	@for unit in systemd/*.service systemd/*.socket systemd/*.timer; do \
+	  sed -e 's#/usr/bin/\(tr\)#$(PREFIX)/bin/\1#' -e 's#/usr/\(lib\|share/doc\)/pt-tracker#$(PREFIX)/\1/pt-tracker#' "$$unit" \
+	    > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; done
+	@install -m 0644 systemd/user/* $(DESTDIR)$(PREFIX)/lib/systemd/user/
+	@install -m 0644 systemd/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/pt-tracker.conf
+	@install -m 0644 systemd/tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/pt-tracker.conf
+	@install -m 0644 README*.md docs/*.md dist/example_*.yaml systemd/*.env.example $(DESTDIR)$(PREFIX)/share/doc/pt-tracker/
+	@cp -r --no-preserve=ownership $(wildcard dist/nginx dist/caddy dist/prometheus dist/grafana) $(DESTDIR)$(PREFIX)/share/pt-tracker/
+	@cd $(DESTDIR)$(SYSCONFDIR)/pt-tracker && \
+	  { [ -e tracker.yaml ] || install -m 0640 $(CURDIR)/dist/deb/tracker.yaml tracker.yaml; } && \
+	  { [ -e consumer.yaml ] || install -m 0640 $(CURDIR)/dist/example_consumer.yaml consumer.yaml; }
+	@echo "installed below $(DESTDIR)$(PREFIX)"
+
 clean: ## remove what building left (the demo leaves nothing)
-	rm -rf .build bin
+	rm -rf .build bin release
 
 dependencies:
 	@.ci/install-dependencies

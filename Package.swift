@@ -48,6 +48,7 @@ let package = Package(
       path: "Tests/TrafficConsumerTests", exclude: ["Faults"], swiftSettings: strict),
     .testTarget(
       name: "IntegrationTests", dependencies: ["Tracker", "TrafficConsumer", "Simulation", "Shared"],
-      path: "Tests/IntegrationTests", swiftSettings: strict),
+      path: "Tests/IntegrationTests", exclude: ["Releases/release_host.py", "Releases/systemctl.sh"],
+      swiftSettings: strict),
   ]
 )

@@ -36,12 +36,14 @@ child=
 quoted() {
   printf '"'
   iconv -c -f UTF-8 -t UTF-8 | awk '
-    BEGIN { for (i = 1; i < 32; i++) control[sprintf("%c", i)] = sprintf("\\u%04x", i); control["\t"] = "\\t"; control["\r"] = "\\r" }
+    BEGIN {
+      for (i = 1; i < 32; i++) escape[sprintf("%c", i)] = sprintf("\\u%04x", i)
+      escape["\t"] = "\\t"; escape["\r"] = "\\r"; escape["\\"] = "\\\\"; escape["\""] = "\\\""
+    }
     NR > 1 { printf "\\n" }
     {
-      gsub(/\\/, "\\\\"); gsub(/"/, "\\\"")
       text = ""
-      for (i = 1; i <= length($0); i++) { c = substr($0, i, 1); text = text (c in control ? control[c] : c) }
+      for (i = 1; i <= length($0); i++) { c = substr($0, i, 1); text = text (c in escape ? escape[c] : c) }
       printf "%s", text
     }'
   printf '"'

@@ -17,6 +17,8 @@ struct ConsumerConfig: Sendable, Equatable {
   var adminAddress: String? = "127.0.0.1:6881"
   /// The unix socket for the verbs that write.
   var controlSocketPath = "/run/pt-tracker/consumer.sock"
+  /// The directory of self-update reports to import; nil (an empty text in the file): none.
+  var taskReportsPath: String? = "/var/lib/pt-tracker/self-update-reports"
   /// What `describe()` prints; filled by `load`.
   var effectiveSettings: [EffectiveSetting] = []
   /// What the operator should know and may want; for the log and `--check-config`.

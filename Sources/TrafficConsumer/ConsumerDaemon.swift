@@ -111,7 +111,8 @@ extension ConsumerConfig {
       maximumDeliveries: deadLetterMaxDeliveries,
       retention: RetentionTimes(
         windows: retention.windows.components.seconds, days: retention.days.components.seconds,
-        explanations: retention.explain.components.seconds))
+        explanations: retention.explain.components.seconds),
+      taskReportsPath: taskReportsPath)
   }
 
   func streamSettings(adoptsGroup: Bool) throws(RedisURLError) -> StreamSettings {

@@ -15,6 +15,9 @@ struct ConsumerMetrics: Sendable {
   let commitSeconds: Histogram
   let batchEntries: Histogram
   private let deadLetters: [DeadLetterState: Gauge]
+  private let oldestDeadLetter: Gauge
+  private let lastBackup: Gauge
+  private let freeBytes: Gauge
 
   init(registry: MetricRegistry, engine: EngineState) {
     func entries(_ result: String) -> Counter {
@@ -44,6 +47,12 @@ struct ConsumerMetrics: Sendable {
         "traffic_consumer_dlq_entries", help: "Dead letters by state.", labels: [("state", state.rawValue)])
     }
     deadLetters = gauges
+    oldestDeadLetter = registry.gauge(
+      "traffic_consumer_dlq_oldest_timestamp_seconds", help: "When the oldest dead letter that waits failed; 0: none.")
+    lastBackup = registry.gauge(
+      "traffic_consumer_last_backup_timestamp_seconds", help: "When the last verified backup was made; 0: never.")
+    freeBytes = registry.gauge(
+      "traffic_consumer_database_free_bytes", help: "Bytes left on the disk of the database.")
     registry.gauge("traffic_consumer_lag_entries", help: "Entries not yet delivered to this group.") {
       Double(engine.streams.reduce(0) { $0 + $1.undeliveredEntries })
     }
@@ -77,6 +86,12 @@ struct ConsumerMetrics: Sendable {
     dead.add(UInt64(outcome.dead))
     redelivered.add(UInt64(outcome.redelivered))
     vanished.add(UInt64(outcome.vanished))
+  }
+
+  func set(_ gauges: StoreGauges) {
+    oldestDeadLetter.set(gauges.oldestDeadLetter)
+    lastBackup.set(gauges.lastBackup)
+    freeBytes.set(gauges.freeBytes)
   }
 
   func setDeadLetters(_ counts: [DeadLetterState: Int64]) {

@@ -1,5 +1,5 @@
-// Maintenance: what the writer does between batches: checkpoints, retention, counts of dead letters for the metrics. Writer
-// thread.
+// Maintenance: what the writer does between batches: checkpoints, retention, counts for the metrics, reports of tasks.
+// Writer thread.
 
 import Glibc
 import Shared
@@ -12,11 +12,15 @@ struct Maintenance {
   private static let retentionNanoseconds: UInt64 = 60_000_000_000
 
   private let logPath: String
+  private let databasePath: String
+  private let taskReportsPath: String?
   private let retention: RetentionTimes
   private var lastGauges: UInt64 = 0
   private var lastRetention: UInt64 = 0
 
   init(settings: StoreWriter.Settings) {
+    databasePath = settings.databasePath
+    taskReportsPath = settings.taskReportsPath
     logPath = settings.databasePath + "-wal"
     retention = settings.retention
   }
@@ -27,10 +31,12 @@ struct Maintenance {
     do throws(StoreError) {
       try store { () throws(SQLiteError) in
         if logBytes() >= WriterLoop.checkpointBytes { try writer.database.checkpoint(truncate: false) }
-        if deadLettersChanged || now &- lastGauges >= Self.gaugeNanoseconds {
-          lastGauges = now
-          metrics.setDeadLetters(try DeadLetterCounts.read(writer.database))
-        }
+      }
+      if deadLettersChanged || lastGauges == 0 || now &- lastGauges >= Self.gaugeNanoseconds {
+        lastGauges = now
+        metrics.setDeadLetters(try store { () throws(SQLiteError) in try DeadLetterCounts.read(writer.database) })
+        metrics.set(try StoreGauges.read(writer.database, path: databasePath))
+        if let taskReportsPath { try writer.importTaskReports(from: taskReportsPath, now: Clock.unixSeconds()) }
       }
       if lastRetention == 0 || now &- lastRetention >= Self.retentionNanoseconds {
         let hasMore = try writer.maintainRetention(now: Clock.unixSeconds(), retention)

@@ -101,7 +101,15 @@ enum StoreSchema {
     CREATE TABLE explanations(
       id INTEGER PRIMARY KEY, first_ts INTEGER NOT NULL, last_ts INTEGER NOT NULL, entries BLOB NOT NULL) STRICT;
     CREATE INDEX explanations_by_time ON explanations(last_ts, first_ts);
+    """,
     """
+    -- Reports of self-update runs (TaskReport), each file once by its name.
+    CREATE TABLE tasks(
+      id INTEGER PRIMARY KEY AUTOINCREMENT, report TEXT NOT NULL UNIQUE, type TEXT NOT NULL, dry_run INTEGER NOT NULL,
+      started_at INTEGER NOT NULL, finished_at INTEGER NOT NULL, status TEXT NOT NULL, exit_code INTEGER NOT NULL,
+      binary_path TEXT NOT NULL, release_tag TEXT, stderr_tail TEXT NOT NULL, runner_host TEXT NOT NULL,
+      runner_pid INTEGER NOT NULL, imported_at INTEGER NOT NULL) STRICT;
+    """,
   ]
 
   /// Brings a database up to date in one transaction; refuses one that a newer program wrote.

@@ -12,6 +12,8 @@ final class StoreWriter {
     /// After so many attempts that the database refused, alone, an entry is a dead letter.
     var maximumDeliveries: Int
     var retention = RetentionTimes(windows: 30 * 86_400, days: 730 * 86_400, explanations: 48 * 3600)
+    /// Where reports of self-update runs come from; nil: nowhere.
+    var taskReportsPath: String?
   }
 
   /// What became of the entries of one batch.

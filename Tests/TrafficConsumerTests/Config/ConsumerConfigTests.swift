@@ -48,6 +48,7 @@ import Testing
         dead_letters: {max_deliveries: 9}
         admin_addr: ""
         control_socket: /tmp/c.sock
+        task_reports: /tmp/reports
       """, ["CONSUMER__REDIS__URL": "redis://:hush@h/1"])
     let redis = ConsumerRedisConfig(
       url: "redis://:hush@h/1", streamKey: "s", group: "g", consumer: "c", partitions: 4, connectTimeout: .seconds(1),
@@ -58,6 +59,7 @@ import Testing
       config.retention
         == ConsumerRetentionConfig(windows: .seconds(86_400), days: .seconds(172_800), explain: .seconds(10_800)))
     #expect(config.adminAddress == nil && config.controlSocketPath == "/tmp/c.sock")
+    #expect(config.taskReportsPath == "/tmp/reports")
     #expect(
       config.describe().contains("url: \"redis://:***@h:6379/1\"  # CONSUMER__REDIS__URL"), "\(config.describe())")
   }

@@ -1,0 +1,27 @@
+// StoreGauges: what the metrics tell of the database that only a look at it shows. Writer thread, every few seconds.
+
+import Glibc
+import Shared
+
+struct StoreGauges: Equatable, Sendable {
+  /// Unix seconds at which the oldest dead letter that waits failed; 0 when none waits.
+  var oldestDeadLetter: Int64
+  /// Unix seconds of the last verified backup; 0 when there was none.
+  var lastBackup: Int64
+  /// Bytes the daemon may still write on the database's disk; 0 when the system does not say.
+  var freeBytes: Int64
+
+  /// The name of the last backup's time in `meta`.
+  static let backupTimeName = "last_backup"
+
+  static func read(_ database: borrowing SQLiteDatabase, path: String) throws(StoreError) -> StoreGauges {
+    let oldest = try store { () throws(SQLiteError) in
+      try database.integer("SELECT min(failed_at) FROM dead_letters WHERE state = 'dead'")
+    }
+    var disk = statvfs()
+    let hasDisk = statvfs(path, &disk) == 0
+    return StoreGauges(
+      oldestDeadLetter: oldest ?? 0, lastBackup: try Meta.integer(backupTimeName, in: database) ?? 0,
+      freeBytes: hasDisk ? Int64(clamping: UInt64(disk.f_bavail) &* UInt64(disk.f_frsize)) : 0)
+  }
+}

@@ -1,0 +1,55 @@
+// TaskImport: takes the reports of self-update runs into the database, each once. Writer thread, between batches.
+
+import Foundation
+import Shared
+
+extension StoreWriter {
+  /// Files looked at in one turn, so that batches do not wait; the rest has its turn later.
+  static let taskReportsPerTurn = 20
+
+  /// Imports the reports of `folder`: a row is committed first, then the file is renamed to `.json.imported`; a file that
+  /// was imported and not renamed is recognised by its name. What is no report becomes `.json.rejected`. A folder that
+  /// is not there holds none. Returns how many were imported.
+  @discardableResult
+  func importTaskReports(from folder: String, now: Int64) throws(StoreError) -> Int {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+    let reports = names.filter { $0.hasSuffix(".json") && !$0.hasPrefix(".") }.sorted().prefix(Self.taskReportsPerTurn)
+    var imported = 0
+    for name in reports {
+      let path = "\(folder)/\(name)"
+      guard let bytes = Self.bytes(path) else { continue }
+      let report: TaskReport
+      do throws(TaskReport.Fault) {
+        report = try TaskReport.decode(bytes)
+      } catch {
+        Log.warning("a task report cannot be read, set aside", ["file": name, "error": error.description])
+        Self.rename(path, to: path + ".rejected")
+        continue
+      }
+      let isNew = try transaction { () throws(SQLiteError) in
+        try TaskTable.insert(report, file: name, now: now, in: database)
+      }
+      if isNew {
+        imported += 1
+        Log.info(
+          "task report imported",
+          ["file": name, "type": report.type, "status": report.status, "release_tag": report.releaseTag ?? "-"])
+      }
+      Self.rename(path, to: path + ".imported")
+    }
+    return imported
+  }
+
+  /// At most one byte more than a report may have.
+  private static func bytes(_ path: String) -> Data? {
+    guard let file = FileHandle(forReadingAtPath: path) else { return nil }
+    defer { try? file.close() }
+    return try? file.read(upToCount: TaskReport.maximumBytes + 1)
+  }
+
+  /// A rename that fails is tried again at the next turn, with the file.
+  private static func rename(_ path: String, to target: String) {
+    guard Glibc.rename(path, target) != 0 else { return }
+    Log.warning("a task report cannot be renamed", ["error": SystemError("rename", subject: path).description])
+  }
+}
