@@ -8,6 +8,19 @@
 
 _Static_assert(sizeof(struct clinux_mmsghdr) == sizeof(struct mmsghdr), "the two layouts are one");
 
+_Static_assert(sizeof(struct clinux_control) == CMSG_SPACE(sizeof(struct in6_pktinfo)), "room for one of either family");
+
+void clinux_reply_from(struct msghdr *message) {
+  struct cmsghdr *control = CMSG_FIRSTHDR(message);
+  if (!control) return;
+  if (control->cmsg_level == IPPROTO_IP && control->cmsg_type == IP_PKTINFO) {
+    ((struct in_pktinfo *)CMSG_DATA(control))->ipi_ifindex = 0;
+  } else if (control->cmsg_level == IPPROTO_IPV6 && control->cmsg_type == IPV6_PKTINFO) {
+    struct in6_pktinfo *info = (struct in6_pktinfo *)CMSG_DATA(control);
+    if (!IN6_IS_ADDR_LINKLOCAL(&info->ipi6_addr)) info->ipi6_ifindex = 0;
+  }
+}
+
 int clinux_recvmmsg(int fd, struct clinux_mmsghdr *messages, unsigned int count, int flags) {
   return recvmmsg(fd, (struct mmsghdr *)messages, count, flags, 0);
 }

@@ -103,16 +103,16 @@ public final class InheritedSockets {
 
   /// The datagram sockets for each of `workers` threads.
   public func takeUDP(workers: Int) throws(SystemError) -> [[UDPSocket]] {
-    try take(.udp, workers) { (handle, address) in
+    try take(.udp, workers) { (handle, address) throws(SystemError) in
       guard case .host(let ip, let port) = address else { return nil }
-      return UDPSocket(inherited: handle, endpoint: Endpoint(address: ip, port: port))
+      return try UDPSocket(inherited: handle, endpoint: Endpoint(address: ip, port: port))
     }
   }
 
   /// Each socket goes to one worker; sockets of one address are dealt out in turn, and a worker that gets none of an
   /// address gets a duplicate, so that every worker takes its part of the load.
   private func take<Value>(
-    _ purpose: Purpose, _ workers: Int, _ make: (consuming FileDescriptor, SocketAddress) -> Value?
+    _ purpose: Purpose, _ workers: Int, _ make: (consuming FileDescriptor, SocketAddress) throws(SystemError) -> Value?
   ) throws(SystemError) -> [[Value]] {
     let chosen = sockets.filter { $0.purpose == purpose }
     sockets.removeAll { $0.purpose == purpose }
@@ -124,7 +124,7 @@ public final class InheritedSockets {
         let isOriginal = index < handles.count
         let number = isOriginal ? handles[index] : fcntl(handles[index % handles.count], F_DUPFD_CLOEXEC, 0)
         guard number >= 0 else { throw SystemError("fcntl", subject: address.description) }
-        if let value = make(FileDescriptor(owning: number), address) { sets[index % sets.count].append(value) }
+        if let value = try make(FileDescriptor(owning: number), address) { sets[index % sets.count].append(value) }
       }
     }
     return sets

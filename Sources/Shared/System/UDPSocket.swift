@@ -25,13 +25,29 @@ public final class UDPSocket: Sendable {
     try BoundSockets.open(address, workers: workers, kind: .udp) { (handle, endpoint) throws(SystemError) in
       try BoundSockets.set(handle.number, SOL_SOCKET, SO_RCVBUF, bufferBytes, endpoint.description)
       try BoundSockets.set(handle.number, SOL_SOCKET, SO_SNDBUF, bufferBytes, endpoint.description)
-      return UDPSocket(handle: handle, endpoint: endpoint)
+      return UDPSocket(handle: try reportingDestination(handle, endpoint), endpoint: endpoint)
     }
   }
 
+  /// On a wildcard socket every datagram comes with the address it was sent to (`clinux_reply_from`): without, the kernel
+  /// chooses the source of a reply, and on a host with several addresses that need not be the one the client asked.
+  /// Clients drop replies from strangers.
+  private static func reportingDestination(
+    _ handle: consuming FileDescriptor, _ endpoint: Endpoint
+  ) throws(SystemError) -> FileDescriptor {
+    switch endpoint.address {
+    case .unspecifiedV4:
+      try BoundSockets.set(handle.number, Int32(IPPROTO_IP), IP_PKTINFO, 1, endpoint.description)
+    case .unspecifiedV6:
+      try BoundSockets.set(handle.number, Int32(IPPROTO_IPV6), IPV6_RECVPKTINFO, 1, endpoint.description)
+    default: break
+    }
+    return handle
+  }
+
   /// A socket that somebody else bound (InheritedSockets).
-  convenience init(inherited handle: consuming FileDescriptor, endpoint: Endpoint) {
-    self.init(handle: handle, endpoint: endpoint)
+  convenience init(inherited handle: consuming FileDescriptor, endpoint: Endpoint) throws(SystemError) {
+    self.init(handle: try Self.reportingDestination(handle, endpoint), endpoint: endpoint)
   }
 
   private init(handle: consuming FileDescriptor, endpoint: Endpoint) {

@@ -4,6 +4,15 @@ import CLinux
 import Glibc
 import Shared
 
+/// Where a reply goes, and from which of our addresses.
+struct ReplyPath {
+  var sender: sockaddr_in6
+  /// What `clinux_reply_from` made.
+  var control: clinux_control
+  /// 0: the socket has one address.
+  var controlBytes: Int
+}
+
 /// Received datagrams and the replies to them.
 final class DatagramBatch {
   /// Datagrams per system call: the cost of the call is spread thin, and both buffers stay in the second-level cache.
@@ -15,6 +24,7 @@ final class DatagramBatch {
   private let received: UnsafeMutablePointer<clinux_mmsghdr>
   private let receivedSlices: UnsafeMutablePointer<iovec>
   private let senders: UnsafeMutablePointer<sockaddr_in6>
+  private let controls: UnsafeMutablePointer<clinux_control>
   private let replies: UnsafeMutablePointer<clinux_mmsghdr>
   private let replySlices: UnsafeMutablePointer<iovec>
   private let receiveMemory: UnsafeMutableRawPointer
@@ -26,11 +36,13 @@ final class DatagramBatch {
     received = .allocate(capacity: count)
     receivedSlices = .allocate(capacity: count)
     senders = .allocate(capacity: count)
+    controls = .allocate(capacity: count)
     replies = .allocate(capacity: count)
     replySlices = .allocate(capacity: count)
     receiveMemory = .allocate(byteCount: count * Self.datagramBytes, alignment: 64)
     replyMemory = .allocate(byteCount: (count + 1) * UDPWriter.bufferBytes, alignment: 64)
     senders.initialize(repeating: sockaddr_in6(), count: count)
+    controls.initialize(repeating: clinux_control(), count: count)
     received.initialize(repeating: clinux_mmsghdr(), count: count)
     replies.initialize(repeating: clinux_mmsghdr(), count: count)
     for index in 0..<count {
@@ -39,6 +51,7 @@ final class DatagramBatch {
       received[index].msg_hdr.msg_iov = receivedSlices + index
       received[index].msg_hdr.msg_iovlen = 1
       received[index].msg_hdr.msg_name = UnsafeMutableRawPointer(senders + index)
+      received[index].msg_hdr.msg_control = UnsafeMutableRawPointer(controls + index)
       replySlices[index] = iovec(iov_base: replyMemory + index * UDPWriter.bufferBytes, iov_len: 0)
       replies[index].msg_hdr.msg_iov = replySlices + index
       replies[index].msg_hdr.msg_iovlen = 1
@@ -49,6 +62,7 @@ final class DatagramBatch {
     received.deallocate()
     receivedSlices.deallocate()
     senders.deallocate()
+    controls.deallocate()
     replies.deallocate()
     replySlices.deallocate()
     receiveMemory.deallocate()
@@ -60,6 +74,7 @@ final class DatagramBatch {
     replyCount = 0
     for index in 0..<Self.capacity {
       received[index].msg_hdr.msg_namelen = socklen_t(MemoryLayout<sockaddr_in6>.size)
+      received[index].msg_hdr.msg_controllen = MemoryLayout<clinux_control>.size
       received[index].msg_hdr.msg_flags = 0
     }
     let count = retryingInterrupts {
@@ -77,8 +92,12 @@ final class DatagramBatch {
 
   func sender(_ index: Int) -> Endpoint? { Endpoint(sockaddr: UnsafeRawPointer(senders + index)) }
 
-  /// The sender as the kernel gave it, for a reply after the batch is gone.
-  func senderAddress(_ index: Int) -> sockaddr_in6 { senders[index] }
+  /// The way back to the sender, for a reply after the batch is gone.
+  func replyPath(_ index: Int) -> ReplyPath {
+    clinux_reply_from(&received[index].msg_hdr)
+    return ReplyPath(
+      sender: senders[index], control: controls[index], controlBytes: received[index].msg_hdr.msg_controllen)
+  }
 
   /// Where the next reply is built; behind the last one there is always room for one more.
   var replyBuffer: UnsafeMutableRawPointer { replyMemory + replyCount * UDPWriter.bufferBytes }
@@ -88,6 +107,9 @@ final class DatagramBatch {
     replySlices[replyCount].iov_len = length
     replies[replyCount].msg_hdr.msg_name = UnsafeMutableRawPointer(senders + index)
     replies[replyCount].msg_hdr.msg_namelen = received[index].msg_hdr.msg_namelen
+    clinux_reply_from(&received[index].msg_hdr)
+    replies[replyCount].msg_hdr.msg_control = received[index].msg_hdr.msg_control
+    replies[replyCount].msg_hdr.msg_controllen = received[index].msg_hdr.msg_controllen
     replyCount += 1
   }
 
@@ -116,16 +138,23 @@ final class DatagramBatch {
   }
 
   /// Sends one reply that was not part of a batch; returns how many were lost, 0 or 1.
-  static func send(_ bytes: UnsafeRawBufferPointer, to address: sockaddr_in6, _ socket: UDPSocket) -> Int {
-    var address = address
-    let length = socklen_t(
-      Int32(address.sin6_family) == AF_INET ? MemoryLayout<sockaddr_in>.size : MemoryLayout<sockaddr_in6>.size)
-    let sent = withUnsafePointer(to: &address) { pointer in
-      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
-        retryingInterrupts {
-          sendto(
-            socket.descriptor, bytes.baseAddress, bytes.count,
-            Int32(MSG_DONTWAIT | MSG_NOSIGNAL), pointer, length)
+  static func send(_ bytes: UnsafeRawBufferPointer, along path: ReplyPath, _ socket: UDPSocket) -> Int {
+    var path = path
+    let isV4 = Int32(path.sender.sin6_family) == AF_INET
+    var message = msghdr()
+    message.msg_namelen = socklen_t(isV4 ? MemoryLayout<sockaddr_in>.size : MemoryLayout<sockaddr_in6>.size)
+    message.msg_controllen = path.controlBytes
+    message.msg_iovlen = 1
+    var slice = iovec(iov_base: UnsafeMutableRawPointer(mutating: bytes.baseAddress), iov_len: bytes.count)
+    let sent = withUnsafeMutablePointer(to: &slice) { slice in
+      withUnsafeMutablePointer(to: &path.sender) { sender in
+        withUnsafeMutablePointer(to: &path.control) { control in
+          message.msg_iov = slice
+          message.msg_name = UnsafeMutableRawPointer(sender)
+          message.msg_control = UnsafeMutableRawPointer(control)
+          return retryingInterrupts {
+            sendmsg(socket.descriptor, &message, Int32(MSG_DONTWAIT | MSG_NOSIGNAL))
+          }
         }
       }
     }

@@ -100,7 +100,7 @@ final class UDPFrontend: ParkedRequestReceiver {
     var reply = AnnounceReply()
     reply.peers = UDPWriter.sink(for: sender.address.family, limit: rules.limit(request), in: batch.replyBuffer)
     let origin = RequestOrigin.udp(
-      socket: socket, sender: batch.senderAddress(message), transactionID: head.transactionID)
+      socket: socket, path: batch.replyPath(message), transactionID: head.transactionID)
     switch pipeline.announce(request, origin: origin, time: time, reply: &reply) {
     case .accepted:
       batch.reply(
@@ -145,7 +145,7 @@ final class UDPFrontend: ParkedRequestReceiver {
   }
 
   func resume(_ request: AnnounceRequest, origin: RequestOrigin) {
-    guard case .udp(let socket, let sender, let transactionID) = origin else { return }
+    guard case .udp(let socket, let path, let transactionID) = origin else { return }
     let time = BatchTime.now()
     let family: IPAddress.Family = sockets[socket].endpoint.address.family
     let target = batch.replyBuffer
@@ -162,7 +162,7 @@ final class UDPFrontend: ParkedRequestReceiver {
     }
     pipeline.flushRecords()
     dropped.addFromOwner(
-      UInt64(DatagramBatch.send(UnsafeRawBufferPointer(start: target, count: length), to: sender, sockets[socket])))
+      UInt64(DatagramBatch.send(UnsafeRawBufferPointer(start: target, count: length), along: path, sockets[socket])))
     metrics.count(.announce, family, refused)
     metrics.endBatch(startNanoseconds: time.monotonicNanoseconds)
   }

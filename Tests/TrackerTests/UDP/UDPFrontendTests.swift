@@ -73,6 +73,16 @@ struct UDPFrontendTests {
     #expect(Self.number(announced, 12) == 1 && Self.number(announced, 16) == 0)
   }
 
+  @Test("a wildcard socket answers from the address it was asked at", arguments: ["127.0.0.2", "127.1.2.3"])
+  func sourceAddress(asked: String) throws {
+    let bench = try Bench(address: ":0")
+    // A connected socket takes datagrams from that address only (udp(7)), as clients do.
+    let socket = try ClientSocket(LoopbackEndpoint(IPAddress(asked)!, port: bench.port), udp: true)
+    try socket.send(Self.head(UDPParser.protocolID, 0, 5))
+    let connected = try #require(try socket.receive())
+    #expect(Self.number(connected, 0) == 0 && Self.number(connected, 4) == 5)
+  }
+
   @Test("scrape gives seeders, snatches, leechers in the order asked, zeros for the unknown")
   func scrape() throws {
     let bench = try Bench()

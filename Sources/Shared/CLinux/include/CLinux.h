@@ -22,6 +22,15 @@ struct clinux_mmsghdr {
   unsigned int msg_len;
 };
 
+/// Room for the control message that says which address a datagram was sent to: IP_PKTINFO (ip(7)) or IPV6_PKTINFO
+/// (ipv6(7)), a header of 16 bytes and at most 20 bytes, aligned.
+struct clinux_control {
+  uint64_t words[5];
+};
+/// Makes of a received control message the one that sends a reply from that address. The interface stays the routing's
+/// choice; only a link-local address needs it.
+void clinux_reply_from(struct msghdr *message);
+
 /// recvmmsg(2) without timeout, sendmmsg(2).
 int clinux_recvmmsg(int fd, struct clinux_mmsghdr *messages, unsigned int count, int flags);
 int clinux_sendmmsg(int fd, struct clinux_mmsghdr *messages, unsigned int count, int flags);
