@@ -346,9 +346,15 @@ final class StreamPublisher {
       connection = try RedisConnection(endpoint: settings.endpoint, timeouts: timeouts, key: partition.streamKey)
     }
     for batch in window { batch.isSent = false }
-    try loadScript()
-    connection?.timeouts = settings.timeouts
-    if !isAsking { try verifyPlace() }
+    do throws(RedisError) {
+      try loadScript()
+      connection?.timeouts = settings.timeouts
+      if !isAsking { try verifyPlace() }
+    } catch {
+      // Half prepared it is of no use: a server that is loading or busy takes the connection and refuses the script.
+      connection = nil
+      throw error
+    }
     Log.info(
       "traffic push connected", ["endpoint": settings.endpoint.redacted, "partition": partition.index])
     if window.isEmpty { signal.setTrouble(nil) }
@@ -398,7 +404,7 @@ final class StreamPublisher {
   private func recover(from error: RedisError) {
     metrics.countError(Self.name(of: error))
     if window.contains(where: \.isSent) { metrics.retries.add() }
-    if error.code == .noScript, (try? reloadScript()) != nil { return }
+    if error.code == .noScript, connection != nil, (try? reloadScript()) != nil { return }
     failures += 1
     if failures == 1 || failures == settings.retryCount + 1 {
       Log.warning(

@@ -69,4 +69,32 @@ import Testing
     #expect(try connection.events(of: "tracker:traffic").map(\.uploadedDelta) == [0, 50])
     #expect(metrics.render().contains("tracker_push_errors_total{error=\"NOSCRIPT\"} 1\n"))
   }
+
+  @Test("a Redis that takes the connection and refuses the script, being busy or loading, is waited for")
+  func busyAtStart() async throws {
+    let directory = try TemporaryDirectory()
+    let redis = try await RedisServer.start(in: directory)
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    _ = try connection.command(["CONFIG", "SET", "lua-time-limit", "1"])
+    var busy = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    busy.append(["EVAL", "while true do end", "0"])
+    try busy.flush()
+    try await eventually("Redis is busy") { (try? connection.command(["PING"]).isNil) == nil }
+    let metrics = MetricRegistry()
+    var options = TrafficPushOptions(redisBroker: redis.url)
+    options.retryInterval = .milliseconds(1)
+    let push = try TrafficPush(options: options, metrics: metrics)
+    try push.start()
+    push.enqueue([makeRecord(uploaded: 100), makeRecord(uploaded: 150)])
+    try await eventually("it has tried more than once", evidence: metrics.render()) {
+      let tries = metrics.render().split(separator: "\n").first {
+        $0.hasPrefix("tracker_push_errors_total{error=\"BUSY\"}")
+      }
+      return (tries?.split(separator: " ").last).flatMap { Int($0) } ?? 0 >= 2
+    }
+    _ = try connection.command(["SCRIPT", "KILL"])
+    try await eventually("the push is ready") { push.isReady }
+    push.shutdown()
+    #expect(try connection.events(of: "tracker:traffic").map(\.uploadedDelta) == [0, 50])
+  }
 }
