@@ -16,6 +16,8 @@ enum StoreError: Error, Equatable, Sendable, CustomStringConvertible {
   case fenced
   /// Something in it cannot be what this program wrote.
   case damaged(String)
+  /// The file was removed or replaced while it was open.
+  case replaced
 
   var description: String {
     switch self {
@@ -30,6 +32,8 @@ enum StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         + "up; set `window` back, or begin a new database"
     case .fenced: "another process has taken over the database while this one stood still"
     case .damaged(let what): "damaged: \(what)"
+    case .replaced:
+      "the database file was removed or replaced while the consumer ran; put it back, or start again with what is there"
     }
   }
 }

@@ -40,6 +40,8 @@ final class StoreWriter {
   let streamTable: StreamTable
   var streams: [StreamState]
   let explanationTable: ExplanationTable
+  /// Nil for a database without a file.
+  let file: StoreFile?
   private let windowRows: WindowRows
   private let insertDeadLetter: SQLiteStatement
   private let selectFence: SQLiteStatement
@@ -53,6 +55,7 @@ final class StoreWriter {
     fence = earlier ?? Hex.encode((0..<8).map { _ in UInt8.random(in: 0...255) })
     aggregator = WindowAggregator(windowSeconds: settings.windowSeconds)
     database = try StoreConnection.openForWriting(path: settings.databasePath, windowSeconds: settings.windowSeconds)
+    file = StoreFile(path: settings.databasePath)
     guard let key = try Meta.text("hash_key", in: database).flatMap({ Hex.decode(Array($0.utf8)) }), key.count == 16
     else { throw .damaged("meta has no hash_key") }
     hash = key.withUnsafeBytes { bytes in
@@ -171,6 +174,8 @@ final class StoreWriter {
       forgetUncommitted()
       throw error
     }
+    // Committed to a file that is not the database any more: Redis keeps the entries.
+    if file?.isInPlace == false { throw .replaced }
     for item in items { item.delivery.settled.append(item.id) }
     book.forgetIfLarge()
   }

@@ -83,7 +83,7 @@ struct WriterLoop: Sendable {
     switch error {
     case .newerSchema, .olderSchema, .empty, .otherWindow: .configuration
     case .fenced: .locked
-    case .damaged: .inputOutput
+    case .damaged, .replaced: .inputOutput
     case .database(let error): error.kind == .corrupt ? .inputOutput : nil
     }
   }
@@ -149,6 +149,14 @@ struct WriterLoop: Sendable {
         metrics.batchFailures.add()
         if error == .fenced {
           engine.fail(EngineState.Fatal(code: .locked, message: error.description))
+          queue.stop()
+          return writer
+        }
+        // Going on would make a new, empty database, and trim from the stream what only the lost one holds.
+        if writer.file?.isInPlace == false {
+          let message = "\(store.databasePath): \(StoreError.replaced)"
+          engine.setWriter(open: false, trouble: message)
+          engine.fail(EngineState.Fatal(code: .inputOutput, message: message))
           queue.stop()
           return writer
         }

@@ -68,6 +68,30 @@ import Testing
     #expect(bench.process?.exit == .code(0) && bench.log.contains("stopped"))
   }
 
+  @Test("a database that is moved away under the consumer ends it, and is complete when it is back")
+  func movedDatabase() async throws {
+    let bench = try await ConsumerBench()
+    try bench.addMany(10)
+    let child = try bench.start()
+    try await bench.awaitCredited(10 * 64)
+    for end in ["", "-wal", "-shm"] {
+      try FileManager.default.moveItem(atPath: bench.databasePath + end, toPath: bench.databasePath + ".away" + end)
+    }
+    try bench.addMany(5)
+    #expect(try await eventually("it ends", evidence: bench.log) { child.exit } == .code(74))
+    #expect(bench.log.contains("removed or replaced"))
+    #expect(!FileManager.default.fileExists(atPath: bench.databasePath), "no new database in its place")
+    #expect(try bench.pendingCount() == 5, "nothing is acknowledged that is not in the database")
+    for end in ["", "-wal", "-shm"] where FileManager.default.fileExists(atPath: bench.databasePath + ".away" + end) {
+      try FileManager.default.moveItem(atPath: bench.databasePath + ".away" + end, toPath: bench.databasePath + end)
+    }
+    try bench.start()
+    try await bench.awaitCredited(15 * 64)
+    try await eventually("everything is acknowledged") { try bench.pendingCount() == 0 }
+    try await bench.stop()
+    #expect(try bench.faults() == [])
+  }
+
   @Test("Redis killed and started again with what it had kept")
   func redisRestart() async throws {
     let bench = try await ConsumerBench(redisArguments: ["--appendfsync", "always"])
