@@ -1,7 +1,7 @@
 # What you can do with this checkout; `make` alone lists it. The commands behind it are plain SwiftPM (see README.md).
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint demo fuzz bench-push release install install-files clean dependencies
+.PHONY: help build test lint demo fuzz bench-push bench-consume release install install-files clean dependencies
 
 # Debian's hiredis.pc carries -D_FILE_OFFSET_BITS=64, a flag SwiftPM refuses with a warning (and a 64-bit system does not
 # need). This copy of whatever hiredis.pc is installed leaves -D flags out; everything else in it stays.
@@ -10,7 +10,7 @@ CALLERS_PKG_CONFIG_PATH := $(PKG_CONFIG_PATH)
 export PKG_CONFIG_PATH := $(PKG_CONFIG_COPIES)$(if $(CALLERS_PKG_CONFIG_PATH),:$(CALLERS_PKG_CONFIG_PATH))
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 build: dependencies ## release binaries: bin/tracker and bin/traffic-consumer
 	swift build -c release --product tracker
@@ -27,6 +27,9 @@ lint: ## formatting and style, as strict as CI
 demo: build ## the whole path on simulated users, in about a minute; KEEP=1 leaves it running
 	swift build -c release --product Demo
 	.build/release/Demo $(if $(KEEP),--keep)
+
+bench-consume: build ## stream to committed, beside draining without work (shared/tools/streambench)
+	Benchmarks/bench-consume
 
 fuzz: ## libFuzzer on the parsers, SECONDS=600 for each harness
 	Tests/Fuzz/run $(or $(SECONDS),600)

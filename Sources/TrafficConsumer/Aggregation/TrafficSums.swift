@@ -1,7 +1,7 @@
 // TrafficSums: what is added up per window, day, session, user and torrent. A value; any thread.
 
 /// Sums over applied entries. Bytes fit Int64 because the aggregator refuses what would not (SQLite's integers end there).
-struct TrafficSums: Equatable, Sendable {
+struct TrafficSums: Hashable, Sendable {
   /// Bytes credited.
   var uploaded: Int64 = 0
   var downloaded: Int64 = 0

@@ -5,6 +5,7 @@ import Shared
 enum ConsumerCommand {
   static let verbs: [Verb] =
     [RunVerb.verb] + QueryVerbs.all + DeadLetterVerbs.all + [StatusVerb.verb] + StoreVerbList.all + TaskVerbs.all
+    + ShellVerbs.all
 
   /// Runs the arguments behind the program's name. Returns the exit code.
   static func main(_ arguments: [String]) -> Int32 {

@@ -54,14 +54,18 @@ enum StoreVerbList {
     words: ["check"], arguments: "", summary: "whether the database is whole and its sums add up",
     details: """
       SQLite's own integrity check; windows add up to days, days to sessions, sessions to users and torrents; every
-      entry ever read is applied, a duplicate or a dead letter. One line per check; exit code 74 when one fails.
+      entry ever added to the stream, as Redis counts them, is applied, a duplicate, a dead letter, pending or
+      undelivered. One line per check; exit code 74 when one fails.
       """,
     examples: [("traffic-consumer check", "after a disk or power failure, and now and then")],
     options: Verb.reading,
     run: { input in
       reporting { () throws(VerbError) in
         try input.noArguments()
-        let results = try input.reading { database throws(StoreError) in try StoreCheck.run(database) }.flatMap { $0 }
+        let config = input.config
+        let results = try input.reading { database throws(StoreError) in
+          try StoreCheck.run(database) + StreamCheck.run(config, database)
+        }.flatMap { $0 }
         var table = OutputTable(["check", "ok", "detail"])
         for result in results { table.rows.append([.text(result.name), .flag(result.isOK), .text(result.detail)]) }
         try input.write(table)

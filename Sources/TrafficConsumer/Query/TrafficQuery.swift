@@ -20,7 +20,7 @@ struct QueryRange: Equatable, Sendable {
 }
 
 /// One row of an answer; what is not asked for is nil.
-struct QueryRow: Equatable, Sendable {
+struct QueryRow: Hashable, Sendable {
   var passkey: String?
   var infoHash: String?
   var peerID: String?
@@ -240,13 +240,18 @@ enum TrafficQuery {
 
   /// Adds up rows of several databases that have the same key, and keeps the order of first appearance.
   static func merged(_ lists: [[QueryRow]]) -> [QueryRow] {
+    guard lists.count > 1 else { return lists.first ?? [] }
     var rows: [QueryRow] = []
+    var places: [QueryRow: Int] = [:]
     for row in lists.joined() {
-      let same = rows.firstIndex { known in
-        known.passkey == row.passkey && known.infoHash == row.infoHash && known.peerID == row.peerID
-          && known.windowStart == row.windowStart && known.day == row.day
+      var key = row
+      key.sums = TrafficSums()
+      if let place = places[key] {
+        rows[place].sums.add(row.sums)
+      } else {
+        places[key] = rows.count
+        rows.append(row)
       }
-      if let same { rows[same].sums.add(row.sums) } else { rows.append(row) }
     }
     return rows
   }

@@ -302,7 +302,7 @@ struct StreamReader: ~Copyable {
   /// Looks at the stream: lag for the metrics, and when nothing is in flight the arithmetic that finds lost entries.
   private mutating func count(isQuiet: Bool) throws(RedisError) {
     let census = try commands.census()
-    let undelivered = try self.undelivered(census)
+    let undelivered = try commands.undelivered(census)
     let oldest = try oldestWaiting(census)
     engine.update(stream: index) { progress in
       progress.pendingEntries = census.pending
@@ -318,7 +318,7 @@ struct StreamReader: ~Copyable {
       if missing != 0 || engine.committed[index].counters.addedBefore == nil {
         try healGaps()
         let again = try commands.census()
-        let waiting = try again.pending + self.undelivered(again)
+        let waiting = try again.pending + commands.undelivered(again)
         guard let added = again.entriesAdded else { return }
         try runOnWriter { writer throws(StoreError) in
           try writer.count(stream: stream, added: added, waiting: waiting)
@@ -327,29 +327,6 @@ struct StreamReader: ~Copyable {
     }
     try trim(census)
   }
-
-  /// Entries in the stream behind the group's position. Redis' own `lag` counts entries that were trimmed unread.
-  private mutating func undelivered(_ census: StreamCommands.Census) throws(RedisError) -> Int64 {
-    guard let first = census.firstEntryID else { return 0 }
-    if first > census.lastDeliveredID { return census.length }
-    if let lag = census.lag { return lag }
-    return try countBeyond(census.lastDeliveredID)
-  }
-
-  private mutating func countBeyond(_ id: EntryID) throws(RedisError) -> Int64 {
-    var after = id
-    var count: Int64 = 0
-    while count < Self.countLimit {
-      let reply = try commands.range(after: after, through: .maximum, isClosed: true, count: Self.readCount)
-      guard reply.count > 0, let last = reply.view[reply.count - 1][0].bytes.flatMap({ EntryID($0) }) else { break }
-      count += Int64(reply.count)
-      after = last
-    }
-    return count
-  }
-
-  /// Counting by reading is for streams whose lag Redis does not know; beyond this the exact number matters to nobody.
-  private static let countLimit: Int64 = 100_000
 
   private mutating func oldestWaiting(_ census: StreamCommands.Census) throws(RedisError) -> UInt64? {
     let reply = try commands.range(after: census.lastDeliveredID, through: .maximum, isClosed: true, count: 1)
