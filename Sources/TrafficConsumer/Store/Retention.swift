@@ -14,17 +14,17 @@ extension StoreWriter {
   /// Rows moved or deleted by one call: a fraction of a second, so that batches do not wait.
   static let retentionRows = 20_000
 
-  /// The time retention counts from: the newest announce, or now if that is earlier. A site that stood still, or a test
-  /// with old data, keeps its history; a client with a wrong clock cannot make others' go.
-  func newestTime(now: Int64) throws(StoreError) -> Int64 {
+  /// The time retention counts from: the end of the newest day, or now if that is earlier; nil without any data. A site
+  /// that stood still, or a test with old data, keeps its history; a client with a wrong clock cannot make others' go.
+  func newestTime(now: Int64) throws(StoreError) -> Int64? {
     let newest = try store { () throws(SQLiteError) in try database.integer("SELECT max(start) FROM days") }
-    return min(now, (newest ?? now) + WindowAggregator.daySeconds)
+    return newest.map { min(now, $0 + WindowAggregator.daySeconds) }
   }
 
   /// Takes one step. Returns whether there is more to do.
   @discardableResult
   func maintainRetention(now: Int64, _ times: RetentionTimes) throws(StoreError) -> Bool {
-    let newest = try newestTime(now: now)
+    guard let newest = try newestTime(now: now) else { return false }
     let windowFloor = try raise("windows_floor", to: aggregator.windowStart(of: max(0, newest - times.windows)))
     let dayFloor = try raise("days_floor", to: WindowAggregator.dayStart(of: max(0, newest - times.days)))
     let windows = try transaction { () throws(SQLiteError) in

@@ -199,6 +199,10 @@ private struct Truth: Equatable {
       #expect(sums.seedSeconds == truth.seedSeconds, "seed \(seed), \(passkey)")
     }
     #expect(try bench.faults() == [], "seed \(seed)")
+    let counters = bench.writer.streams[0].counters
+    #expect(counters.applied + counters.duplicates + counters.dead == counters.handled, "seed \(seed)")
+    // A rollback takes entries away that had been dealt with.
+    if !rollsBack { #expect(counters.handled == bench.ids.count, "seed \(seed): every entry once") }
     // Twice equals once.
     try bench.apply(0..<bench.ids.count)
     #expect(try bench.totals() == totals, "seed \(seed)")

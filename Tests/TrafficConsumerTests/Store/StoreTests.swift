@@ -71,6 +71,34 @@ import Testing
     withExtendedLifetime(server) {}
   }
 
+  @Test("an empty database has no history to give up: old data that comes later is kept")
+  func retentionOfNothing() async throws {
+    let (server, bench) = try await bench()
+    let times = RetentionTimes(windows: 3600, days: 86_400, explanations: 3600)
+    #expect(try bench.writer.maintainRetention(now: 1_800_000_000, times) == false)
+    try bench.add(EventMaker().event(du: 10, ts: 1_700_000_000))
+    try bench.apply(0..<1)
+    let passkey = EventMaker().passkey.text
+    #expect(try TrafficQuery.rows(of: .user(passkey), by: .window, in: QueryRange(), from: bench.reader()).count == 1)
+    withExtendedLifetime(server) {}
+  }
+
+  @Test("a torrent completed with two clients, twice each, is one snatch of its user")
+  func snatches() async throws {
+    let (server, bench) = try await bench()
+    for index in 0..<4 {
+      var maker = EventMaker()
+      maker.peerID = PeerID(words: (UInt64(index % 2), 0, 0))
+      try bench.add(maker.event(dd: 1, event: .completed, ts: 1_700_000_000 + Int64(index), dt: 1))
+    }
+    try bench.apply(0..<2)
+    try bench.restart()
+    try bench.apply(2..<4)
+    #expect(try bench.sums(of: EventMaker().passkey.text).completed == 1)
+    #expect(try bench.faults() == [])
+    withExtendedLifetime(server) {}
+  }
+
   @Test("explanations say for each entry what it reported, what was credited, and why")
   func explanations() async throws {
     let (server, bench) = try await bench()
