@@ -217,7 +217,8 @@ final class StoreWriter {
     }
     if let open = run { stream.applied.insert(open.range) }
     // Whatever way it came: without a witness for the newest entry the stream would be taken for another one.
-    if let item = items.last, item.id > last, let fields = item.delivery.fields(at: item.index) {
+    let witness = items.last { item in item.delivery.fields(at: item.index) != nil }
+    if let item = witness, item.id > last, let fields = item.delivery.fields(at: item.index) {
       stream.addAnchor(StreamState.Anchor(id: item.id, hash: hash.raw(of: fields)))
     }
   }

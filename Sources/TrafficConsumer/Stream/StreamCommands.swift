@@ -116,10 +116,24 @@ struct StreamCommands: ~Copyable {
 
   private static let idsPerCommand = 1000
 
-  /// Removes entries below an id. Returns how many.
-  mutating func trim(below id: EntryID) throws(RedisError) -> Int64 {
-    try connection.command(["XTRIM", stream, "MINID", id.description]).integer ?? 0
+  /// Removes entries below an id, if the group still stands where the census saw it; returns how many. In one step with
+  /// the look: a stream that was deleted and made anew in between has a group that stands elsewhere, or none, and ids that
+  /// say nothing about ours.
+  mutating func trim(below id: EntryID, ifDeliveredTo last: EntryID) throws(RedisError) -> Int64 {
+    try connection.command(["EVAL", Self.trimScript, "1", stream, group, last.description, id.description]).integer ?? 0
   }
+
+  private static let trimScript = """
+    if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+    for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+      local group = {}
+      for i = 1, #info, 2 do group[info[i]] = info[i + 1] end
+      if group['name'] == ARGV[1] and group['last-delivered-id'] == ARGV[2] then
+        return redis.call('XTRIM', KEYS[1], 'MINID', ARGV[3])
+      end
+    end
+    return 0
+    """
 
   /// The stream's state, all of one moment (MULTI/EXEC).
   mutating func census() throws(RedisError) -> Census {

@@ -124,7 +124,7 @@ struct StreamReader: ~Copyable {
     }
     let verdict = StreamRecognition.judge(
       lastApplied: last, lastGenerated: census.lastGeneratedID, first: census.firstEntryID,
-      anchorsPresent: present, anchorsChanged: changed)
+      anchorsKnown: known.anchors.count, anchorsPresent: present, anchorsChanged: changed)
     let (stream, streamName) = (index, commands.stream)
     switch verdict {
     case .same: return
@@ -199,8 +199,11 @@ struct StreamReader: ~Copyable {
   /// Runs work on the writer thread and waits for it. Throws when the work failed or the daemon stops.
   private func runOnWriter(_ work: @escaping @Sendable (StoreWriter) throws(StoreError) -> Void) throws(RedisError) {
     let result = Monitor<Result<Void, StoreError>?>(nil)
+    let engine = engine
     queue.post { writer in
       let outcome = Result { () throws(StoreError) in try work(writer) }
+      // Before the reader goes on: it decides by what is published, and must not take an old epoch's ranges for new.
+      engine.publish(writer.streams)
       result.withLock { $0 = outcome }
     }
     while true {
@@ -343,8 +346,10 @@ struct StreamReader: ~Copyable {
     floor = min(floor, EntryID(milliseconds: oldest, sequence: 0))
     if let backup = known.backupFloor { floor = min(floor, backup) }
     if let others = census.neededByOthers { floor = min(floor, others) }
+    // Whatever is believed to be applied: what this group was never given stays.
+    floor = min(floor, census.lastDeliveredID)
     guard first < floor else { return }
-    let removed = try commands.trim(below: floor)
+    let removed = try commands.trim(below: floor, ifDeliveredTo: census.lastDeliveredID)
     CrashPoint.reach(.afterTrim)
     if removed > 0 { Log.debug("trimmed", ["stream": commands.stream, "entries": removed, "below": "\(floor)"]) }
   }

@@ -8,10 +8,11 @@ enum StreamRecognition: Equatable {
   /// Another stream: deleted and made anew, or flushed.
   case another
 
-  /// `anchorsPresent` and `anchorsChanged`: remembered entries that are in the stream with the same content, and with
-  /// other content under the same id.
+  /// `anchorsKnown`: remembered entries; `anchorsPresent` and `anchorsChanged`: those that are in the stream with the same
+  /// content, and with other content under the same id.
   static func judge(
-    lastApplied: EntryID, lastGenerated: EntryID, first: EntryID?, anchorsPresent: Int, anchorsChanged: Int
+    lastApplied: EntryID, lastGenerated: EntryID, first: EntryID?, anchorsKnown: Int, anchorsPresent: Int,
+    anchorsChanged: Int
   ) -> StreamRecognition {
     // An id is used once in the life of a stream.
     if anchorsChanged > 0 { return .another }
@@ -19,7 +20,8 @@ enum StreamRecognition: Equatable {
       // Without a witness it is taken for another stream: then L2 and L3 decide, and nothing is passed over unread.
       return anchorsPresent > 0 ? .rolledBack : .another
     }
-    if anchorsPresent > 0 { return .same }
+    // Without a witness to miss, an end that is ahead of ours says nothing against the stream.
+    if anchorsPresent > 0 || anchorsKnown == 0 { return .same }
     // All witnesses gone and the stream's end is ahead of ours: trimmed by somebody, unless it has entries among ours.
     guard let first, first <= lastApplied else { return .same }
     return .another

@@ -59,6 +59,14 @@ private func id(_ number: Int) -> EntryID { EntryID(milliseconds: UInt64(number 
 }
 
 @Suite("Recognising a stream") struct StreamRecognitionTests {
+  @Test("where no witness is remembered, none is missed")
+  func withoutWitnesses() {
+    #expect(
+      StreamRecognition.judge(
+        lastApplied: id(10), lastGenerated: id(20), first: id(1), anchorsKnown: 0, anchorsPresent: 0, anchorsChanged: 0)
+        == .same)
+  }
+
   @Test(
     "what the witnesses say decides",
     arguments: [
@@ -70,7 +78,8 @@ private func id(_ number: Int) -> EntryID { EntryID(milliseconds: UInt64(number 
   func verdicts(last: Int, generated: Int, first: Int?, present: Int, changed: Int, verdict: StreamRecognition) {
     #expect(
       StreamRecognition.judge(
-        lastApplied: id(last), lastGenerated: id(generated), first: first.map { id($0) }, anchorsPresent: present,
+        lastApplied: id(last), lastGenerated: id(generated), first: first.map { id($0) }, anchorsKnown: 3,
+        anchorsPresent: present,
         anchorsChanged: changed) == verdict)
   }
 }

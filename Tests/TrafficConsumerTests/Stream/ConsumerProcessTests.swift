@@ -172,6 +172,28 @@ import Testing
     try await bench.stop()
   }
 
+  @Test("what is committed and old is trimmed, but not what another group still needs")
+  func trimming() async throws {
+    let bench = try await ConsumerBench()
+    let maker = EventMaker()
+    // Ids of long ago: older than the minute that is always left.
+    for index in 1...9 {
+      try bench.add(maker.event(du: 1, ts: 1_700_000_000 + Int64(index)).encode(), id: "5-\(index)")
+    }
+    _ = try bench.redisReply(["XGROUP", "CREATE", "tracker:traffic", "other", "5-4"]) { $0.string }
+    try bench.start()
+    try await eventually("trimmed up to the other group") {
+      try bench.redisReply(["XLEN", "tracker:traffic"]) { $0.integer } == 6
+    }
+    #expect(try bench.credited().bytes == 9)
+    _ = try bench.redisReply(["XGROUP", "DESTROY", "tracker:traffic", "other"]) { $0.integer }
+    try await eventually("the newest entry is left, to know the stream by") {
+      try bench.redisReply(["XLEN", "tracker:traffic"]) { $0.integer } == 1
+    }
+    try await bench.stop()
+    #expect(try bench.faults() == [])
+  }
+
   @Test("another database on the same group is refused, unless told")
   func otherDatabase() async throws {
     let bench = try await ConsumerBench()
