@@ -58,7 +58,7 @@ struct ServiceTests {
       manager.count(of: "READY=1") == 2 && manager.lines.contains { $0.contains("standing by") }
     }
     for process in [standby, child] { #expect(try await process.terminate() == .code(0)) }
-    #expect(manager.count(of: "STOPPING=1") == 2)
+    try await eventually("both say that they stop") { manager.count(of: "STOPPING=1") == 2 }
   }
 
   @Test("a wrong configuration ends with 78 and never says ready")

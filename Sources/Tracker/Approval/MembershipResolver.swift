@@ -36,6 +36,8 @@ struct MembershipRules: Sendable {
   var name: String
   /// Asked about what the set does not have; nil: nobody.
   var origin: OriginCheck?
+  /// How long a missing set is taken for one that is being refreshed: two RENAMEs are apart by milliseconds.
+  var missingSetPatienceNanoseconds: UInt64 = 1_000_000_000
 }
 
 /// The thread between a hook and Redis.

@@ -16,9 +16,8 @@ final class MembershipSession {
   /// How often idle connections are tried, so that readiness tells the truth and a lost subscription is noticed.
   private static let probeNanoseconds: UInt64 = 1_000_000_000
   /// While the set is missing (a site renames it to refresh it), those the cache does not know are asked about again
-  /// this often, until it has been missing for a second; then a missing set is an empty set.
+  /// this often, until it has been missing for as long as the rules say; then a missing set is an empty set.
   private static let missingRetryNanoseconds: UInt64 = 50_000_000
-  private static let missingNanoseconds: UInt64 = 1_000_000_000
   /// Whether the set exists and who is in it, from one moment: two answers around a RENAME must not mix. A script, and
   /// not MULTI: a Redis at its maxmemory refuses to queue any command after MULTI, and runs a script that only reads.
   /// SCARD and not EXISTS: it tells a key of another type, even when nobody is asked about.
@@ -114,7 +113,7 @@ final class MembershipSession {
     let nanoseconds = Clock.monotonicNanoseconds()
     let since = missingSinceNanoseconds ?? nanoseconds
     missingSinceNanoseconds = since
-    if nanoseconds - since >= Self.missingNanoseconds {
+    if nanoseconds - since >= resolver.rules.missingSetPatienceNanoseconds {
       conclude(unknown.map { ($0, false) }, epoch: epoch)
     } else {
       loop.schedule(afterNanoseconds: Self.missingRetryNanoseconds) { [unowned self] in ask(unknown) }
