@@ -74,7 +74,7 @@ import Testing
       bind 127.0.0.1
       dir \(guardFolder.path)
       sentinel monitor pt 127.0.0.1 \(master.port) 1
-      sentinel down-after-milliseconds pt 400
+      sentinel down-after-milliseconds pt 4000
       sentinel failover-timeout pt 3000
 
       """, as: "sentinel.conf")
