@@ -44,6 +44,7 @@ package() {
   local version stage depends
   version=$("$OUT/tracker-$TARGET" --version | awk '{print $2}')
   stage=$(mktemp -d)
+  chmod 0755 "$stage"
   # shellcheck disable=SC2064 # the folder of now
   trap "rm -rf '$stage'" EXIT
   make --no-print-directory install-files DESTDIR="$stage" PREFIX=/usr

@@ -11,6 +11,8 @@ struct TrackerConfig: Sendable, Equatable {
   var minAnnounceInterval: Duration = .seconds(15 * 60)
   /// Where metrics and health are served, as SocketAddress reads it; nil serves none.
   var metricsAddress: String?
+  /// Whether `metrics_addr` serves /debug/pprof/, too: CPU profiles show what runs, to everybody who reaches the port (ours).
+  var enablePprof = false
   /// `debug`, `info`, `warning` or `error`; `--debug` wins (ours).
   var logLevel = LogLevel.info
   /// Worker threads; 0 means one per core.

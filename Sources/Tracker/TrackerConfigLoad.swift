@@ -35,6 +35,8 @@ extension TrackerConfig {
   private init(_ root: ConfigSection) {
     readIntervals(root)
     metricsAddress = root.optionalString("metrics_addr", check: ConfigSection.checkAddress)
+    enablePprof = root.bool("enable_pprof", default: enablePprof)
+    if enablePprof && metricsAddress == nil { root.warn("enable_pprof", "there is no metrics_addr to serve it") }
     let levels = LogLevel.allCases.map { "\($0)" }
     let level = root.string(
       "log_level", default: "\(logLevel)",

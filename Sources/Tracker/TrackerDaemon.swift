@@ -159,7 +159,8 @@ final class TrackerDaemon {
       inherited.has(.metrics)
       ? try inherited.takeListeners(.metrics, workers: 1)[0] : try Listener.open(SocketAddress(address), workers: 1)[0]
     let server = try AdminServer(
-      listeners: listeners, registry: metrics, metricPrefix: "tracker_admin", probe: health.probe)
+      listeners: listeners, registry: metrics, metricPrefix: "tracker_admin",
+      routes: config.enablePprof ? ProfilePages.routes() : [], probe: health.probe)
     for address in server.addresses { Log.info("listening", ["transport": "metrics", "address": "\(address)"]) }
     admin = server
   }

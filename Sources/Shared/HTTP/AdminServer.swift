@@ -9,16 +9,38 @@ public final class AdminServer: Sendable {
   public struct Route: Sendable {
     public let path: String
     public let respond: @Sendable (borrowing HTTPRequest, inout HTTPResponseWriter) -> Void
+    /// For an answer that takes its time: begins, and says after how many nanoseconds `finish` writes the response; nil:
+    /// `respond` answers now.
+    public let begin: (@Sendable (borrowing HTTPRequest) -> UInt64?)?
+    public let finish: (@Sendable (inout HTTPResponseWriter) -> Void)?
+
+    /// A route whose answer is there at once.
     public init(
       path: String, respond: @escaping @Sendable (borrowing HTTPRequest, inout HTTPResponseWriter) -> Void
     ) {
       self.path = path
       self.respond = respond
+      begin = nil
+      finish = nil
+    }
+
+    /// A route whose answer takes its time; `refuse` answers when `begin` says nil.
+    public init(
+      path: String, begin: @escaping @Sendable (borrowing HTTPRequest) -> UInt64?,
+      refuse: @escaping @Sendable (borrowing HTTPRequest, inout HTTPResponseWriter) -> Void,
+      finish: @escaping @Sendable (inout HTTPResponseWriter) -> Void
+    ) {
+      self.path = path
+      self.begin = begin
+      self.respond = refuse
+      self.finish = finish
     }
   }
 
   /// Scrapers and health checks are few.
   public static let maximumConnections = 256
+  /// The first room for an answer nobody waits for any more.
+  private static let unreadBytes = 4096
   /// How long `shutdown` waits for replies in flight.
   private static let drainNanoseconds: UInt64 = 1_000_000_000
 
@@ -60,6 +82,20 @@ public final class AdminServer: Sendable {
         let server = HTTPServer(
           loop: loop, listeners: listeners, limits: HTTPLimits(maximumConnections: Self.maximumConnections),
           metrics: metrics, handler: pages)
+        pages.answerLater = { [unowned server, unowned loop] ticket, delayNanoseconds, write in
+          loop.schedule(afterNanoseconds: delayNanoseconds) {
+            // The client may be gone; what was begun is ended all the same.
+            var isWritten = false
+            server.resume(ticket) { writer in
+              write(&writer)
+              isWritten = true
+              return .answered
+            }
+            if isWritten { return }
+            var unread = HTTPResponseWriter(capacity: Self.unreadBytes)
+            write(&unread)
+          }
+        }
         try server.start()
         var isDraining = false
         loop.afterEachBatch {
@@ -92,6 +128,8 @@ private final class AdminPages: HTTPHandler {
   private let registry: MetricRegistry
   private let routes: [AdminServer.Route]
   private let probe: @Sendable () -> Health
+  /// Resumes a parked request after a while with what writes its response.
+  var answerLater: (HTTPTicket, UInt64, @escaping @Sendable (inout HTTPResponseWriter) -> Void) -> Void = { _, _, _ in }
 
   init(registry: MetricRegistry, routes: [AdminServer.Route], probe: @escaping @Sendable () -> Health) {
     self.registry = registry
@@ -114,6 +152,10 @@ private final class AdminPages: HTTPHandler {
       write(health, isGood: health.isLive && health.isReady, &writer)
     default:
       if let route = routes.first(where: { $0.path == path }) {
+        if let finish = route.finish, let delayNanoseconds = route.begin?(request) {
+          answerLater(request.ticket, delayNanoseconds, finish)
+          return .parked
+        }
         route.respond(request, &writer)
       } else {
         writer.begin(.notFound, contentType: "text/plain")

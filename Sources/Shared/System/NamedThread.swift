@@ -7,8 +7,8 @@ import Glibc
 public struct NamedThread: ~Copyable, Sendable {
   private let handle: pthread_t
 
-  /// Starts a thread; `name` shows in `top -H` and is cut to 15 bytes by the kernel. All signals are blocked in it:
-  /// they are the main thread's (SignalSource). `stackBytes` is rounded up by the system.
+  /// Starts a thread; `name` shows in `top -H` and is cut to 15 bytes by the kernel. All signals but the profiler's are
+  /// blocked in it: they are the main thread's (SignalSource). `stackBytes` is rounded up by the system.
   public init(name: String, stackBytes: Int = 1 << 20, _ body: @escaping @Sendable () -> Void) throws(SystemError) {
     let box = Unmanaged.passRetained(ThreadBody(name: name, run: body))
     var attributes = pthread_attr_t()
@@ -18,6 +18,7 @@ public struct NamedThread: ~Copyable, Sendable {
     var all = sigset_t()
     var before = sigset_t()
     sigfillset(&all)
+    sigdelset(&all, SIGPROF)
     pthread_sigmask(SIG_SETMASK, &all, &before)
     defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
     var handle = pthread_t()
@@ -26,6 +27,7 @@ public struct NamedThread: ~Copyable, Sendable {
       { argument in
         let body = Unmanaged<ThreadBody>.fromOpaque(argument!).takeRetainedValue()
         _ = clinux_name_thread(body.name)
+        clinux_profile_note_stack()
         body.run()
         return nil
       }, box.toOpaque())

@@ -257,16 +257,22 @@ struct UpdateTests {
   /// The runner's report (seed 003).
   private struct Report: Decodable {
     var type: String
-    var dry_run: Bool
-    var started_at: Int64
-    var finished_at: Int64
+    var dryRun: Bool
+    var startedAt: Int64
+    var finishedAt: Int64
     var status: String
-    var exit_code: Int
-    var binary_path: String
-    var release_tag: String?
-    var stderr_tail: String
-    var runner_host: String
-    var runner_pid: Int
+    var exitCode: Int
+    var binaryPath: String
+    var releaseTag: String?
+    var stderrTail: String
+    var runnerHost: String
+    var runnerPid: Int
+
+    static func read(_ path: String) throws -> Report {
+      let decoder = JSONDecoder()
+      decoder.keyDecodingStrategy = .convertFromSnakeCase
+      return try decoder.decode(Report.self, from: Data(TemporaryDirectory.read(path).utf8))
+    }
   }
 
   @Test("the runner leaves a report of success and of failure, and the consumer imports each once")
@@ -281,14 +287,13 @@ struct UpdateTests {
     let names = try FileManager.default.contentsOfDirectory(atPath: installation.reportFolder).sorted()
     #expect(names.count == 2 && names.allSatisfy { $0.hasPrefix("self-update-") && $0.hasSuffix(".json") })
     let reports = try names.map {
-      try JSONDecoder().decode(
-        Report.self, from: Data(TemporaryDirectory.read("\(installation.reportFolder)/\($0)").utf8))
-    }.sorted { $0.exit_code < $1.exit_code }
-    #expect(reports.map(\.status) == ["succeeded", "failed"] && reports.map(\.exit_code) == [0, 65])
-    #expect(reports.map(\.dry_run) == [true, false] && reports.map(\.release_tag) == ["v1.1.0", "v1.2.0"])
-    #expect(reports.allSatisfy { $0.type == "self-update-run" && $0.started_at <= $0.finished_at && $0.runner_pid > 0 })
-    #expect(reports[1].stderr_tail.contains("holds no SHA-256") && reports[0].stderr_tail.isEmpty)
-    #expect(reports.allSatisfy { $0.binary_path == "\(installation.binaries)/tracker" && !$0.runner_host.isEmpty })
+      try Report.read("\(installation.reportFolder)/\($0)")
+    }.sorted { $0.exitCode < $1.exitCode }
+    #expect(reports.map(\.status) == ["succeeded", "failed"] && reports.map(\.exitCode) == [0, 65])
+    #expect(reports.map(\.dryRun) == [true, false] && reports.map(\.releaseTag) == ["v1.1.0", "v1.2.0"])
+    #expect(reports.allSatisfy { $0.type == "self-update-run" && $0.startedAt <= $0.finishedAt && $0.runnerPid > 0 })
+    #expect(reports[1].stderrTail.contains("holds no SHA-256") && reports[0].stderrTail.isEmpty)
+    #expect(reports.allSatisfy { $0.binaryPath == "\(installation.binaries)/tracker" && !$0.runnerHost.isEmpty })
 
     try await installation.start()
     try await eventually("both imported", evidence: installation.log) {
@@ -313,9 +318,8 @@ struct UpdateTests {
       environment: ["PT_UPDATE_COMMAND": script, "PT_SELF_UPDATE_REPORT_DIR": directory.path + "/reports"])
     #expect(result.exit == .code(3))
     let name = try #require(try FileManager.default.contentsOfDirectory(atPath: directory.path + "/reports").first)
-    let text = TemporaryDirectory.read("\(directory.path)/reports/\(name)")
-    let report = try JSONDecoder().decode(Report.self, from: Data(text.utf8))
-    #expect(report.stderr_tail == "a \"b\" \\ \t \u{1}  ü\nend" && report.release_tag == nil)
+    let report = try Report.read("\(directory.path)/reports/\(name)")
+    #expect(report.stderrTail == "a \"b\" \\ \t \u{1}  ü\nend" && report.releaseTag == nil)
   }
 
   @Test("a runner that is stopped leaves a report, too")

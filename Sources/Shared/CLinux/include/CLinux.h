@@ -4,6 +4,7 @@
 #pragma once
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -46,6 +47,14 @@ int clinux_pin_thread(int cpu);
 int clinux_name_thread(const char *name);
 /// The git commit this was built from, or "unknown".
 const char *clinux_build_commit(void);
+
+/// Tells the profiler where the calling thread's stack ends; without it only the innermost function is seen.
+void clinux_profile_note_stack(void);
+/// Begins to sample the call stacks of running threads by SIGPROF; 0, EBUSY when it does already, or an errno value.
+int clinux_profile_start(int samples_per_second);
+/// Ends it. Returns the words of the samples in order (1, the depth, then the program counters, innermost first), valid
+/// until the next start, and how many samples did not fit.
+size_t clinux_profile_stop(const uint64_t **samples, uint64_t *dropped);
 
 /// epoll_ctl(2) with the 64-bit user data set directly (the union does not import well).
 static inline int clinux_epoll_ctl(int epfd, int op, int fd, uint32_t events, uint64_t data) {
