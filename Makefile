@@ -1,7 +1,7 @@
 # What you can do with this checkout; `make` alone lists it. The commands behind it are plain SwiftPM (see README.md).
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint demo fuzz bench-push bench-consume release install install-files clean dependencies
+.PHONY: help build test lint demo fuzz bench-push bench-consume release install install-files test-package clean dependencies
 
 # Debian's hiredis.pc carries -D_FILE_OFFSET_BITS=64, a flag SwiftPM refuses with a warning (and a 64-bit system does not
 # need). This copy of whatever hiredis.pc is installed leaves -D flags out; everything else in it stays.
@@ -40,6 +40,9 @@ bench-push: dependencies ## traffic push beside Redis' own pipelined XADD, in a 
 
 release: dependencies ## release/: self-contained binaries, checksums, a Debian package
 	dist/release.sh all
+
+test-package: ## installs, starts, removes the package of release/ on a copy-on-write view of this machine (root)
+	Tests/Packaging/run
 
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc

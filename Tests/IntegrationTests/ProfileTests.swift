@@ -1,0 +1,79 @@
+// /debug/pprof/ of the real tracker, read by gperftools' google-pprof.
+
+import Foundation
+import Shared
+import Simulation
+import Testing
+
+@Suite("looking inside a running tracker")
+struct ProfileTests {
+  private func start(_ site: Site, _ environment: [String: String]) async throws -> ChildProcess {
+    try await site.redis.start()
+    let child = try ChildProcess(
+      [Binaries.tracker, "--config", site.trackerConfig], name: "tracker", logPath: "\(site.directory.path)/p.log",
+      environment: environment)
+    try await eventually("live", evidence: child.log) { Site.status(port: site.metricsPort, "/health/live") == 200 }
+    return child
+  }
+
+  @Test("google-pprof reads a profile with our functions' names, and the symbols page knows them, too")
+  func profile() async throws {
+    let site = try Site()
+    let child = try await start(site, ["TRACKER__ENABLE_PPROF": "true"])
+    defer { _ = child.kill9() }
+    let metrics = site.metricsPort
+    let http = site.endpoints.httpPort
+    let taken = Task.detached { try Site.get(port: metrics, "/debug/pprof/profile?seconds=1") }
+    try await eventually("it has begun", evidence: child.log) { child.log.contains("CPU profile begins") }
+    #expect(Site.status(port: metrics, "/debug/pprof/profile?seconds=1") == 503)
+    // Work for the workers until it has ended.
+    while !child.log.contains("CPU profile ends") { _ = Site.status(port: http, "/announce?info_hash=x") }
+    let reply = try await taken.value
+    #expect(reply.status == 200)
+    let path = "\(site.directory.path)/profile"
+    try Data(reply.body).write(to: URL(filePath: path))
+    let text = try await CommandResult.run(["google-pprof", "--text", Binaries.tracker, path])
+    #expect(text.exit == .code(0) && text.output.contains("samples"), "\(text.errors)")
+    #expect(text.output.contains("$s6Shared9EventLoopC3run"), "\(text.output)")
+
+    // The innermost frames of all samples, by the daemon itself.
+    let words = reply.body.withUnsafeBytes { bytes in
+      (0..<bytes.count / 8).map { bytes.loadUnaligned(fromByteOffset: $0 * 8, as: UInt64.self) }
+    }
+    #expect(words[..<5] == [0, 3, 0, 10_000, 0])
+    var addresses: Set<UInt64> = []
+    var at = 5
+    while words[at] != 0 {
+      addresses.formUnion(words[(at + 2)..<(at + 2 + Int(words[at + 1]))])
+      at += 2 + Int(words[at + 1])
+    }
+    #expect(words[at..<(at + 3)] == [0, 1, 0])
+    let query = addresses.prefix(60).map { "0x" + String($0, radix: 16) }.joined(separator: "+")
+    #expect(try Site.get(port: metrics, "/debug/pprof/symbol?\(query)").text.contains("\t$s"))
+    #expect(try await child.terminate() == .code(0))
+  }
+
+  @Test("the small pages answer, and what is not offered says so")
+  func pages() async throws {
+    let site = try Site()
+    let child = try await start(site, ["TRACKER__ENABLE_PPROF": "true"])
+    defer { _ = child.kill9() }
+    func get(_ path: String) throws -> HTTPReply { try Site.get(port: site.metricsPort, "/debug/pprof/\(path)") }
+    #expect(try get("cmdline").text == "\(Binaries.tracker)\0--config\0\(site.trackerConfig)")
+    #expect(try get("symbol").text == "num_symbols: 1\n")
+    #expect(try get("symbol?0x1").text == "0x1\t??\n")
+    #expect(try get("trace").status == 501 && get("trace").text.contains("perf trace"))
+    #expect(try get("").text.contains("profile?seconds=N"))
+    for seconds in ["0", "301", "x", ""] { #expect(try get("profile?seconds=\(seconds)").status == 400) }
+  }
+
+  @Test("without enable_pprof there is nothing to see")
+  func off() async throws {
+    let site = try Site()
+    let child = try await start(site, [:])
+    defer { _ = child.kill9() }
+    for path in ["", "cmdline", "symbol", "profile?seconds=1", "trace"] {
+      #expect(Site.status(port: site.metricsPort, "/debug/pprof/\(path)") == 404)
+    }
+  }
+}
