@@ -68,4 +68,17 @@ struct HarnessTests {
     #expect(joined == text)
   }
 
+  @Test("a port is given once, and not by another process either")
+  func ports() async throws {
+    let mine = try (0..<120).map { _ in try FreePort.take() }
+    #expect(Set(mine).count == mine.count)
+    // The block's first port is held: a second process cannot begin the same block.
+    let blocks = Set(mine.map { ($0 - 10_000) / 50 })
+    for block in blocks {
+      let socket = try ClientSocket(.v4(10_000 + block * 50), udp: true, timeoutMilliseconds: 100)
+      try socket.send([1])
+      // Nobody listening would be refused (ICMP port unreachable shows at the receive); a held port stays silent.
+      #expect(try socket.receive() == nil)
+    }
+  }
 }

@@ -1,4 +1,4 @@
-// ClientSocket: a blocking client socket with a timeout, and free loopback ports. One thread at a time.
+// ClientSocket: a blocking client socket with a timeout. One thread at a time.
 
 import CLinux
 import Glibc
@@ -94,30 +94,5 @@ public struct ClientSocket: ~Copyable {
     if count >= 0 { return Array(buffer[..<count]) }
     if errno == EAGAIN { return nil }
     throw HarnessError("receive: \(String(cString: strerror(errno)))")
-  }
-}
-
-/// Ports nobody listens on.
-public enum FreePort {
-  /// A port that is free for TCP and UDP on both loopback addresses, from below the ephemeral range (ip(7),
-  /// ip_local_port_range starts at 32768), so that no outgoing connection takes it between here and the bind.
-  /// Concurrent test processes start their search at different places.
-  public static func take() throws(HarnessError) -> UInt16 {
-    for _ in 0..<2000 {
-      let port = UInt16.random(in: 10_000..<32_000)
-      if [true, false].allSatisfy({ isFree(.v4(port), udp: $0) && isFree(.v6(port), udp: $0) }) { return port }
-    }
-    throw HarnessError("no free loopback port among 2000 tries")
-  }
-
-  private static func isFree(_ endpoint: LoopbackEndpoint, udp: Bool) -> Bool {
-    let kind = udp ? SOCK_DGRAM : SOCK_STREAM
-    let number = socket(endpoint.address.family == .v4 ? AF_INET : AF_INET6, Int32(kind.rawValue), 0)
-    // A machine without IPv6 has no IPv6 port to be taken.
-    guard number >= 0 else { return true }
-    defer { close(number) }
-    return endpoint.withSocketAddress { address, length in
-      bind(number, address, length) == 0 || errno == EADDRNOTAVAIL
-    }
   }
 }
