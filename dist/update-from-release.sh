@@ -185,8 +185,9 @@ fi
 
 # 3. One step for each binary; *.old is a second name of the old file until then.
 restart() { "${systemctl_command[@]}" restart "$1.service" 9>&-; }
+# becomes_ready COMPONENT SECONDS
 becomes_ready() {
-  local page=ready deadline=$((SECONDS + HEALTH_SECONDS))
+  local page=ready deadline=$((SECONDS + $2))
   if $force; then page=live; fi
   while ! answers "$(health_of "$1")/$page"; do
     if [ $SECONDS -ge $deadline ]; then return 1; fi
@@ -203,7 +204,10 @@ roll_back() {
     fi
   done
   for component in ${active[@]+"${active[@]}"}; do
-    if ! restart "$component" || ! becomes_ready "$component"; then failed=true; fi
+    # However little time the new version was given: the old one is known to work, and what is said now is believed.
+    if ! restart "$component" || ! becomes_ready "$component" $((HEALTH_SECONDS > 60 ? HEALTH_SECONDS : 60)); then
+      failed=true
+    fi
   done
   if $failed; then
     fail 71 "$1; rolled back, and the old version is not ready either: see the log${saved:+; the database of before is $saved}"
@@ -220,7 +224,7 @@ done
 for component in ${active[@]+"${active[@]}"}; do
   say "$component: restarting"
   restart "$component" || roll_back "$component $TAG did not start"
-  becomes_ready "$component" || roll_back "$component $TAG was not ready within $HEALTH_SECONDS s"
+  becomes_ready "$component" "$HEALTH_SECONDS" || roll_back "$component $TAG was not ready within $HEALTH_SECONDS s"
   say "$component: $TAG is ready"
 done
 say "updated to $TAG"

@@ -21,21 +21,10 @@ struct ProfileTests {
     let site = try Site()
     let child = try await start(site, ["TRACKER__ENABLE_PPROF": "true"])
     defer { _ = child.kill9() }
-    let metrics = site.metricsPort
-    let http = site.endpoints.httpPort
-    let taken = Task.detached { try Site.get(port: metrics, "/debug/pprof/profile?seconds=1") }
-    try await eventually("it has begun", evidence: child.log) { child.log.contains("CPU profile begins") }
-    #expect(Site.status(port: metrics, "/debug/pprof/profile?seconds=1") == 503)
-    // Work for the workers until it has ended.
-    while !child.log.contains("CPU profile ends") { _ = Site.status(port: http, "/announce?info_hash=x") }
-    let reply = try await taken.value
-    #expect(reply.status == 200)
-    let path = "\(site.directory.path)/profile"
-    try Data(reply.body).write(to: URL(filePath: path))
-    let text = try await CommandResult.run(["google-pprof", "--text", Binaries.tracker, path])
-    #expect(text.exit == .code(0) && text.output.contains("samples"), "\(text.errors)")
-    #expect(text.output.contains("$s6Shared9EventLoopC3run"), "\(text.output)")
-
+    // On a busy machine the tracker may get no second of CPU time in one second: until a profile has our functions.
+    let reply = try await eventually("a profile shows the event loop", within: 120, evidence: child.log) {
+      try await self.profiled(site, child)
+    }
     // The innermost frames of all samples, by the daemon itself.
     let words = reply.body.withUnsafeBytes { bytes in
       (0..<bytes.count / 8).map { bytes.loadUnaligned(fromByteOffset: $0 * 8, as: UInt64.self) }
@@ -49,8 +38,37 @@ struct ProfileTests {
     }
     #expect(words[at..<(at + 3)] == [0, 1, 0])
     let query = addresses.prefix(60).map { "0x" + String($0, radix: 16) }.joined(separator: "+")
-    #expect(try Site.get(port: metrics, "/debug/pprof/symbol?\(query)").text.contains("\t$s"))
+    #expect(try Site.get(port: site.metricsPort, "/debug/pprof/symbol?\(query)").text.contains("\t$s"))
     #expect(try await child.terminate() == .code(0))
+  }
+
+  /// A second's profile of a tracker that works; nil when google-pprof does not find the event loop in it.
+  private func profiled(_ site: Site, _ child: ChildProcess) async throws -> HTTPReply? {
+    let (metrics, http) = (site.metricsPort, site.endpoints.httpPort)
+    let ended = child.log.split(separator: "\n").count { $0.contains("CPU profile ends") }
+    let taken = Task.detached { try Site.get(port: metrics, "/debug/pprof/profile?seconds=1") }
+    while child.log.split(separator: "\n").count(where: { $0.contains("CPU profile ends") }) == ended {
+      for _ in 0..<100 { _ = Site.status(port: http, "/announce?info_hash=x") }
+    }
+    let reply = try await taken.value
+    #expect(reply.status == 200)
+    let path = "\(site.directory.path)/profile"
+    try Data(reply.body).write(to: URL(filePath: path))
+    let text = try await CommandResult.run(["google-pprof", "--text", Binaries.tracker, path])
+    #expect(text.exit == .code(0), "\(text.errors)")
+    return text.output.contains("$s6Shared9EventLoopC3run") ? reply : nil
+  }
+
+  @Test("one profile at a time")
+  func busy() async throws {
+    let site = try Site()
+    let child = try await start(site, ["TRACKER__ENABLE_PPROF": "true"])
+    defer { _ = child.kill9() }
+    let client = try ClientSocket(.v4(site.metricsPort), udp: false)
+    try client.send(Array("GET /debug/pprof/profile?seconds=300 HTTP/1.1\r\nHost: t\r\n\r\n".utf8))
+    try await eventually("it has begun", evidence: child.log) { child.log.contains("CPU profile begins") }
+    let refused = try Site.get(port: site.metricsPort, "/debug/pprof/profile?seconds=1")
+    #expect(refused.status == 503 && refused.text.contains("already"))
   }
 
   @Test("the small pages answer, and what is not offered says so")

@@ -30,7 +30,7 @@ struct ServiceTests {
       manager.lines.contains { $0.hasPrefix("STATUS=not ready: ") }
     }
     #expect(try await child.terminate() == .code(0))
-    #expect(manager.count(of: "STOPPING=1") == 1)
+    try await eventually("STOPPING=1") { manager.count(of: "STOPPING=1") == 1 }
   }
 
   @Test("the consumer says ready when its database is open, whatever Redis does, and a standby does, too")

@@ -45,32 +45,31 @@ public final class ServiceReport {
 
   /// A reload begins.
   public func reloading() {
-    socket.send(["RELOADING=1", "MONOTONIC_USEC=\(Clock.monotonicNanoseconds() / 1000)"])
+    socket.send(["RELOADING=1", "MONOTONIC_USEC=\(Clock.monotonicNanoseconds() / 1000)"], waits: true)
   }
 
   /// A reload has ended, with or without success.
-  public func reloaded() { socket.send(["READY=1"]) }
+  public func reloaded() { socket.send(["READY=1"], waits: true) }
 
   /// The daemon takes itself down.
   public func stopping(_ reason: String) {
     isStoppingSent = true
-    socket.send(["STOPPING=1", "STATUS=\(Self.line(reason))"])
+    socket.send(["STOPPING=1", "STATUS=\(Self.line(reason))"], waits: true)
   }
 
   private func tick() {
     let health = probe()
     var lines: [String] = []
-    if !isReadySent && isStarted() {
-      isReadySent = true
-      lines.append("READY=1")
-    }
+    let saysReady = !isReadySent && isStarted()
+    if saysReady { lines.append("READY=1") }
     if health.isLive && socket.watchdogNanoseconds != nil { lines.append("WATCHDOG=1") }
     let status = Self.status(health)
-    if status != lastStatus && !isStoppingSent {
-      lastStatus = status
-      lines.append("STATUS=\(status)")
-    }
-    if !lines.isEmpty { socket.send(lines) }
+    let saysStatus = status != lastStatus && !isStoppingSent
+    if saysStatus { lines.append("STATUS=\(status)") }
+    // What a busy manager did not take is said again at the next turn.
+    guard !lines.isEmpty, socket.send(lines) else { return }
+    if saysReady { isReadySent = true }
+    if saysStatus { lastStatus = status }
   }
 
   /// `ready: 2 running`, or what keeps it from being so.

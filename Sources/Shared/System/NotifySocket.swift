@@ -26,6 +26,8 @@ public final class NotifySocket {
     let number = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
     guard number >= 0 else { throw SystemError("socket", subject: path) }
     handle = FileDescriptor(owning: number)
+    var patience = timeval(tv_sec: Self.patienceSeconds, tv_usec: 0)
+    setsockopt(number, SOL_SOCKET, SO_SNDTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
     var name = sockaddr_un()
     name.sun_family = sa_family_t(AF_UNIX)
     withUnsafeMutableBytes(of: &name.sun_path) { target in
@@ -45,15 +47,22 @@ public final class NotifySocket {
     return microseconds.multipliedReportingOverflow(by: 1000).overflow ? nil : microseconds * 1000
   }
 
-  /// Sends one message; lines without line feeds inside. A manager that is gone or busy is not waited for.
-  public func send(_ lines: [String]) {
+  /// How long a message that must arrive waits for a busy manager; a manager that is gone is not waited for at all.
+  private static let patienceSeconds = 2
+
+  /// Sends one message; lines without line feeds inside. Returns whether the manager has it: its queue may be full. With
+  /// `waits` there is room made for it, for a while.
+  @discardableResult
+  public func send(_ lines: [String], waits: Bool = false) -> Bool {
     let text = Array(lines.joined(separator: "\n").utf8)
     var name = name
-    withUnsafeBytes(of: &name) { bytes in
+    return withUnsafeBytes(of: &name) { bytes in
       let address = bytes.baseAddress!.assumingMemoryBound(to: sockaddr.self)
-      _ = retryingInterrupts {
-        sendto(handle.number, text, text.count, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT), address, nameBytes)
+      let flags = Int32(MSG_NOSIGNAL) | (waits ? 0 : Int32(MSG_DONTWAIT))
+      let sent = retryingInterrupts {
+        sendto(handle.number, text, text.count, flags, address, nameBytes)
       }
+      return sent == text.count
     }
   }
 }

@@ -64,7 +64,7 @@ struct ServiceReportTests {
       Health(isLive: true, isReady: false, checks: [Health.Check(name: "redis", isOK: false, detail: "gone\nfar")]))
     try await eventually("the new status") { manager.count(of: "STATUS=not ready: redis gone far") == 1 }
     daemon.stop()
-    #expect(manager.lines.suffix(2) == ["STOPPING=1", "STATUS=bye"])
+    try await eventually("the last words") { manager.lines.suffix(2) == ["STOPPING=1", "STATUS=bye"] }
   }
 
   @Test("a daemon whose workers stand still is not fed, though the reporting loop runs")
