@@ -46,7 +46,8 @@ struct ProfileTests {
   private func profiled(_ site: Site, _ child: ChildProcess) async throws -> HTTPReply? {
     let (metrics, http) = (site.metricsPort, site.endpoints.httpPort)
     let ended = child.log.split(separator: "\n").count { $0.contains("CPU profile ends") }
-    let taken = Task.detached { try Site.get(port: metrics, "/debug/pprof/profile?seconds=1") }
+    // Long enough that a loaded machine asks a second time, and works, before it ends.
+    let taken = Task.detached { try Site.get(port: metrics, "/debug/pprof/profile?seconds=5") }
     while child.log.split(separator: "\n").count(where: { $0.contains("CPU profile ends") }) == ended {
       for _ in 0..<100 { _ = Site.status(port: http, "/announce?info_hash=x") }
     }

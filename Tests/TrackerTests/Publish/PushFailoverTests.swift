@@ -68,6 +68,8 @@ import Testing
     }
     let guardFolder = try TemporaryDirectory()
     let port = try FreePort.take()
+    // A Sentinel that sees the replica at the proxy and not at the master for the failover timeout points it at the master
+    // and ends its connections: that must not happen before the test is done.
     let configuration = try guardFolder.write(
       """
       port \(port)
@@ -75,7 +77,7 @@ import Testing
       dir \(guardFolder.path)
       sentinel monitor pt 127.0.0.1 \(master.port) 1
       sentinel down-after-milliseconds pt 4000
-      sentinel failover-timeout pt 3000
+      sentinel failover-timeout pt 60000
 
       """, as: "sentinel.conf")
     let sentinel = try ChildProcess(
