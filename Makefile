@@ -1,7 +1,7 @@
 # What you can do with this checkout; `make` alone lists it. The commands behind it are plain SwiftPM (see README.md).
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint demo fuzz bench-push bench-consume release install install-files test-package clean dependencies
+.PHONY: help build test test-clients lint demo fuzz bench-push bench-consume release install install-files test-package clean dependencies
 
 # Debian's hiredis.pc carries -D_FILE_OFFSET_BITS=64, a flag SwiftPM refuses with a warning (and a 64-bit system does not
 # need). This copy of whatever hiredis.pc is installed leaves -D flags out; everything else in it stays.
@@ -20,6 +20,10 @@ build: dependencies ## release binaries: bin/tracker and bin/traffic-consumer
 test: dependencies ## all tests (debug build), with a redis-server of their own
 	swift build --build-tests
 	swift test --skip-build --disable-xctest
+
+test-clients: dependencies ## real clients from Debian through the tracker, in a network namespace of their own
+	@.ci/install-dependencies clients
+	Tests/ClientTests/run
 
 lint: ## formatting and style, as strict as CI
 	swift format lint --strict -r Package.swift Sources Tests

@@ -50,5 +50,9 @@ let package = Package(
       name: "IntegrationTests", dependencies: ["Tracker", "TrafficConsumer", "Simulation", "Shared"],
       path: "Tests/IntegrationTests", exclude: ["Releases/release_host.py", "Releases/systemctl.sh"],
       swiftSettings: strict),
+    // Real clients; `make test-clients` runs it, elsewhere it is skipped and says so.
+    .testTarget(
+      name: "ClientTests", dependencies: ["Tracker", "TrafficConsumer", "Simulation", "Shared"],
+      path: "Tests/ClientTests", exclude: ["run"], swiftSettings: strict),
   ]
 )

@@ -64,8 +64,24 @@ public struct HTTPAnnounceClient: ~Copyable {
     return try exchange(request)
   }
 
+  /// One request with a body on a connection of its own: the RPC interfaces of real clients.
+  public static func request(
+    _ method: String, _ target: String, at endpoint: LoopbackEndpoint, headers: [String: String], body: [UInt8]
+  ) throws(HarnessError) -> HTTPReply {
+    var client = HTTPAnnounceClient(endpoint)
+    var head = "\(method) \(target) HTTP/1.1\r\nHost: \(endpoint.authority)\r\nConnection: close\r\n"
+    head += "Content-Length: \(body.count)\r\n"
+    for (name, value) in headers { head += "\(name): \(value)\r\n" }
+    client.socket = try ClientSocket(endpoint, udp: false)
+    return try client.exchange(Array((head + "\r\n").utf8) + body)
+  }
+
   private mutating func exchange(_ request: String) throws(HarnessError) -> HTTPReply {
-    try socket!.send(Array(request.utf8))
+    try exchange(Array(request.utf8))
+  }
+
+  private mutating func exchange(_ request: [UInt8]) throws(HarnessError) -> HTTPReply {
+    try socket!.send(request)
     let head = try receive { bytes in Self.end(ofHeadIn: bytes) }
     let lines = String(decoding: head, as: UTF8.self).split(separator: "\r\n")
     let words = lines.first?.split(separator: " ", maxSplits: 2) ?? []

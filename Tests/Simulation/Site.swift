@@ -23,6 +23,8 @@ public struct SiteSettings: Sendable {
   public var window = "1h"
   /// More options of the `traffic push` hook, one `key: value` each.
   public var trafficPush: [String] = []
+  /// Whether only approved passkeys may announce; without, the tracker is an open one.
+  public var approvesPasskeys = true
   /// More options of the `passkey approval` hook.
   public var passkeyApproval: [String] = []
   public init() {}
@@ -54,7 +56,16 @@ public final class Site {
     metricsPort = try FreePort.take()
     adminPort = try FreePort.take()
     databasePath = "\(folder.path)/traffic.db"
-    let more = { (options: [String]) in options.map { "\n        \($0)" }.joined() }
+    let more = { (options: [String]) in options.map { "\n      \($0)" }.joined() }
+    let approval = """
+        prehooks:
+        - name: passkey approval
+          options:
+            redis_broker: "\(redis.url)"
+            negative_cache_ttl: 1s\(more(settings.passkeyApproval))
+
+      """
+    let prehooks = settings.approvesPasskeys ? approval : ""
     trackerConfig = try folder.write(
       """
       chihaya:
@@ -70,12 +81,7 @@ public final class Site {
           addr: ":\(udp)"
         storage:
           name: memory
-        prehooks:
-        - name: passkey approval
-          options:
-            redis_broker: "\(redis.url)"
-            negative_cache_ttl: 1s\(more(settings.passkeyApproval))
-        posthooks:
+      \(prehooks)  posthooks:
         - name: traffic push
           options:
             redis_broker: "\(redis.url)"
