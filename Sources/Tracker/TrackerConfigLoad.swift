@@ -139,7 +139,11 @@ extension TrackerHTTPConfig {
     guard route.hasPrefix("/"), route.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: "?") }) else {
       throw ConfigComplaint("expected a path that begins with /, such as /announce/:passkey, found \(route)")
     }
+    var names: Set<Substring> = []
     for segment in route.dropFirst().split(separator: "/", omittingEmptySubsequences: false) {
+      if segment.hasPrefix(":") && !names.insert(segment).inserted {
+        throw ConfigComplaint("\(segment) is there twice in \(route); each parameter has one place")
+      }
       if segment == ":" { throw ConfigComplaint("a parameter needs a name, such as :passkey, in \(route)") }
       if segment.hasPrefix("*") {
         throw ConfigComplaint("catch-all parameters are not supported; write the routes out: \(route)")

@@ -48,6 +48,7 @@ struct TrackerReload {
     ["announce_interval"], ["min_announce_interval"], ["log_level"],
     ["storage", "config", "exclude_own_peers"], ["storage", "config", "max_peers_per_user"],
     ["storage", "config", "peer_lifetime"],
+    ["http", "read_timeout"], ["http", "write_timeout"], ["http", "idle_timeout"], ["http", "enable_keepalive"],
     ["http", "announce_routes"], ["http", "scrape_routes"], ["http", "allow_ip_spoofing"],
     ["http", "real_ip_header"], ["http", "trusted_proxies"], ["http", "max_numwant"], ["http", "default_numwant"],
     ["http", "max_scrape_infohashes"], ["udp", "allow_ip_spoofing"], ["udp", "max_numwant"],
@@ -88,6 +89,10 @@ struct TrackerReload {
 
 extension TrackerHTTPConfig {
   fileprivate mutating func takeLive(_ new: TrackerHTTPConfig) {
+    readTimeout = new.readTimeout
+    writeTimeout = new.writeTimeout
+    idleTimeout = new.idleTimeout
+    enableKeepalive = new.enableKeepalive
     announceRoutes = new.announceRoutes
     scrapeRoutes = new.scrapeRoutes
     allowIPSpoofing = new.allowIPSpoofing

@@ -49,6 +49,22 @@ struct TrackerReloadTests {
     #expect(reload.needRestart.isEmpty)
   }
 
+  @Test("timeouts and keep-alive change at once")
+  func timeouts() throws {
+    let reload = try Self.reload {
+      $0 = $0.replacing(
+        "max_numwant: 100",
+        with: "read_timeout: 3s, write_timeout: 4s, idle_timeout: 5s, enable_keepalive: true")
+    }
+    let http = try #require(reload.merged.http)
+    #expect(http.readTimeout == .seconds(3) && http.writeTimeout == .seconds(4) && http.idleTimeout == .seconds(5))
+    #expect(http.enableKeepalive)
+    #expect(
+      Set(reload.applied).isSuperset(
+        of: ["http.read_timeout", "http.write_timeout", "http.idle_timeout", "http.enable_keepalive"]))
+    #expect(reload.needRestart.isEmpty)
+  }
+
   @Test("addresses and connections wait for a restart and are named")
   func restart() throws {
     let reload = try Self.reload {

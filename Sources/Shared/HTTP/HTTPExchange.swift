@@ -99,6 +99,7 @@ extension HTTPServer {
         index: index, generation: connection.pointee.generation, sequence: connection.pointee.sequence &+ 1))
     writer.isHead = parser.isHead
     writer.persistence = persistence
+    writer.dateLine = date.line(nowNanoseconds: loop.nowNanoseconds)
     switch handler.respond(to: request, writer: &writer) {
     case .answered:
       writer.finish()
@@ -123,6 +124,7 @@ extension HTTPServer {
     connections[index].pointee.lingers = true
     writer.isHead = false
     writer.persistence = .close
+    writer.dateLine = date.line(nowNanoseconds: loop.nowNanoseconds)
     writer.begin(failure.status, contentType: "text/plain")
     writer.append(failure.text)
     writer.append("\n")

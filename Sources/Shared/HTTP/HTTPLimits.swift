@@ -1,4 +1,4 @@
-// HTTPLimits: what one HTTP listener allows its clients. A plain value, fixed when the server is made.
+// HTTPLimits: what one HTTP listener allows its clients. A plain value.
 
 /// The limits of an HTTPServer that an operator may set. The sizes of requests are constants of HTTPRequestParser.
 public struct HTTPLimits: Sendable {

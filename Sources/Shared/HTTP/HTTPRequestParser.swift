@@ -135,16 +135,17 @@ public struct HTTPRequestParser: Sendable {
     else { throw .malformed }
     guard line[targetEnd + 6] == UInt8(ascii: "1") else { throw .versionNotSupported }
     isVersion10 = line[targetEnd + 8] == UInt8(ascii: "0")
-    try parseTarget(line, methodEnd + 1..<targetEnd)
-    if methodEnd == 3 && Self.equals(line, at: 0, "GET") { return }
-    guard methodEnd == 4 && Self.equals(line, at: 0, "HEAD") else { throw .methodNotAllowed }
-    isHead = true
+    let target = methodEnd + 1..<targetEnd
+    if Self.hasControlOrSpace(line, target) { throw .malformed }
+    // Before the target: those of OPTIONS and CONNECT have forms of their own (RFC 9112 section 3.2).
+    isHead = methodEnd == 4 && Self.equals(line, at: 0, "HEAD")
+    guard isHead || methodEnd == 3 && Self.equals(line, at: 0, "GET") else { throw .methodNotAllowed }
+    try parseTarget(line, target)
   }
 
   /// Origin form, or absolute form, which a server must accept (RFC 9112 section 3.2). Bytes above 0x7f pass: some
   /// clients send parts of an info_hash unescaped.
   private mutating func parseTarget(_ line: UnsafeRawBufferPointer, _ target: Range<Int>) throws(Failure) {
-    if Self.hasControlOrSpace(line, target) { throw .malformed }
     var start = target.lowerBound
     if line[start] != UInt8(ascii: "/") {
       guard target.count > 7, Self.equalsFolded(line, start..<start + 7, "http://") else { throw .malformed }

@@ -54,6 +54,8 @@ public struct HTTPResponseWriter: ~Copyable {
   /// How the current response is framed; set by the server before the handler runs.
   var isHead = false
   var persistence = HTTPPersistence.implied
+  /// The `Date` line, owned by the server; empty for a response that nobody gets.
+  var dateLine = UnsafeRawBufferPointer(start: nil, count: 0)
 
   /// A begun response has this many digits' room for its length and is moved when it needs another number: three
   /// digits are an announce reply's usual length.
@@ -70,6 +72,7 @@ public struct HTTPResponseWriter: ~Copyable {
   public mutating func begin(_ status: HTTPStatus, contentType: StaticString) {
     precondition(bodyStart == nil, "a response was begun twice")
     append(status.line)
+    append(dateLine)
     append("Content-Type: ")
     append(contentType)
     switch persistence {

@@ -14,13 +14,14 @@ public final class HTTPServer {
   static let logPauseNanoseconds: UInt64 = 60_000_000_000
 
   let loop: EventLoop
-  let limits: HTTPLimits
+  private(set) var limits: HTTPLimits
   let metrics: HTTPServerMetrics
   let handler: any HTTPHandler
   let connections = HTTPConnectionTable()
   let receiveBuffer = UnsafeMutableRawPointer.allocate(byteCount: receiveBytes, alignment: 64)
   var pool = HTTPBufferPool()
   var writer = HTTPResponseWriter(capacity: 2 * HTTPLimits.pipelinedOutputBytes)
+  var date = HTTPDate()
   private var listeners: [Listener]
   private var acceptors: [HTTPAcceptor] = []
   var table: EventLoop.TableNumber?
@@ -53,6 +54,12 @@ public final class HTTPServer {
     for acceptor in acceptors { try acceptor.start() }
   }
 
+  /// Takes new limits: what waits keeps the time it was given. Connections above a lower number end with their next reply.
+  public func update(_ new: HTTPLimits) {
+    precondition(new.maximumConnections < EventLoop.maximumTableEntries, "more connections than table entries")
+    limits = new
+  }
+
   /// Connections open now.
   public var connectionCount: Int { connections.count }
 
@@ -72,6 +79,7 @@ public final class HTTPServer {
     else { return false }
     writer.isHead = connection.pointee.parkedIsHead
     writer.persistence = drained == nil ? connection.pointee.parkedPersistence : .close
+    writer.dateLine = date.line(nowNanoseconds: loop.nowNanoseconds)
     guard case .answered = body(&writer) else { return true }
     writer.finish()
     if writer.persistence == .close { connection.pointee.closesAfterOutput = true }

@@ -88,6 +88,7 @@ struct HTTPServerTests {
     "what is refused gets its status and the connection ends",
     arguments: [
       ("\u{16}\u{3}\u{1}", 400), ("GET /\r\n\r\n", 400), ("POST / HTTP/1.1\r\nHost: h\r\n\r\n", 405),
+      ("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", 405), ("CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\n", 405),
       ("GET /" + String(repeating: "a", count: 9000), 414),
       ("GET / HTTP/1.1\r\nX: " + String(repeating: "a", count: 17000), 431),
       ("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 20000\r\n\r\n", 413),
@@ -184,6 +185,37 @@ struct HTTPServerTests {
     _ = try client.response()
     #expect(try client.rest().isEmpty)
     #expect(server.metric("test_timeouts_total{kind=\"idle\"}") == 1)
+  }
+
+  @Test("new limits count from the next wait on: what waits keeps its time, keep-alive ends with the next reply")
+  func newLimits() throws {
+    let server = try TestServer()
+    defer { server.stop() }
+    let clients = try TestConnections(count: 2, server.address)
+    #expect(try clients.get(0, "/echo").has("Connection: close") == false)
+    #expect(try clients.get(1, "/echo").has("Connection: close") == false)
+    server.onLoop { server, _ in server.update(.patient(idle: 50)) }
+    // The first connection waits again, with the new time; the second waits with the old one.
+    #expect(try clients.get(0, "/echo").has("Connection: close") == false)
+    #expect(try clients.rest(0).isEmpty)
+    #expect(server.metric("test_timeouts_total{kind=\"idle\"}") == 1)
+    server.onLoop { server, _ in server.update(.patient(keepsAlive: false)) }
+    #expect(try clients.get(1, "/echo").has("Connection: close"))
+    #expect(server.metric("test_timeouts_total{kind=\"idle\"}") == 1)
+  }
+
+  @Test("every reply has the date, a refusal, too, and one to a parked request")
+  func date() async throws {
+    let server = try TestServer()
+    defer { server.stop() }
+    var client = try TestConnection(server.address)
+    try client.send("GET /echo HTTP/1.1\r\nHost: h\r\n\r\nGET /park HTTP/1.1\r\nHost: h\r\n\r\nnonsense\r\n")
+    let first = try client.response()
+    try await eventually("it is parked") { server.onLoop { _, handler in handler.parked.count } == 1 }
+    server.resumeParked("later")
+    for response in [first, try client.response(), try client.response()] {
+      #expect(response.head.contains(/\r\nDate: \w{3}, \d\d \w{3} 20\d\d \d\d:\d\d:\d\d GMT\r\n/), "\(response.head)")
+    }
   }
 
   @Test("a client that reads a byte now and then is cut off by the write timeout")

@@ -174,5 +174,8 @@ final class TestConnections {
     return try boxes[number].connection.response()
   }
 
+  /// What comes until the end of the stream.
+  func rest(_ number: Int) throws -> [UInt8] { try boxes[number].connection.rest() }
+
   func closeAll() { boxes = [] }
 }

@@ -275,6 +275,7 @@ private let small = """
       ("announce_routes: [a]", "http.announce_routes[0]: expected a path that begins with /"),
       ("announce_routes: [\"/a\", \"/*b\"]", "http.announce_routes[1]: catch-all parameters are not supported"),
       ("announce_routes: [\"/:\"]", "http.announce_routes[0]: a parameter needs a name"),
+      ("scrape_routes: [\"/:passkey/:passkey\"]", "http.scrape_routes[0]: :passkey is there twice"),
       ("scrape_routes: [[a]]", "http.scrape_routes[0]: expected a text, found a list"),
       ("trusted_proxies: [\"10.0.0.1/8\"]", "http.trusted_proxies[0]: expected an address or prefix"),
       ("real_ip_header: \"a b\"", "http.real_ip_header: expected the name of an HTTP header"),
