@@ -31,6 +31,11 @@ struct TrackerConfig: Sendable, Equatable {
   /// What the operator should know and may want; for the log and `--check-config`.
   var warnings: [ConfigProblem] = []
 
+  /// Whether only approved passkeys may announce.
+  var approvesPasskeys: Bool {
+    (prehooks + posthooks).contains { if case .passkeyApproval = $0 { true } else { false } }
+  }
+
   /// The default place of the file.
   static let defaultPath = "/etc/pt-tracker/tracker.yaml"
 

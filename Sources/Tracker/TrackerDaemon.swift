@@ -123,7 +123,11 @@ final class TrackerDaemon {
 
   private var udpRules: UDPRules? {
     guard let udp = config.udp, let connectionID else { return nil }
-    return UDPRules(udp, connectionID: connectionID, routes: config.http)
+    var rules = UDPRules(udp, connectionID: connectionID, routes: config.http)
+    let scrapeRoutes = config.http?.scrapeRoutes ?? []
+    rules.refusesScrapes =
+      config.approvesPasskeys && !scrapeRoutes.isEmpty && RouteTable.scrapeNeedsPasskey(scrapeRoutes)
+    return rules
   }
   private var httpRules: HTTPRules? { config.http.map { HTTPRules($0, workers: workerCount, trackerID: trackerID) } }
 

@@ -30,13 +30,13 @@ public func fuzzHTTPAnnounce(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt
       precondition(error.text.utf8CodeUnitCount > 0)
     }
     do throws(Refusal) {
-      let count = try parser.parseScrape(query: query, into: room)
+      let count = try parser.parseScrape(query: query, passkeySegment: segment, into: room).count
       precondition((1...8).contains(count))
       for index in 1..<count {
         precondition(memcmp(room + (index - 1) * 20, room + index * 20, 20) < 0, "scrape keys are not sorted")
       }
     } catch {
-      precondition(error == .invalidInfoHash)
+      precondition(error == .invalidInfoHash || error == .invalidPasskey)
     }
   }
   return 0

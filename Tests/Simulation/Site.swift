@@ -21,6 +21,7 @@ public struct SiteSettings: Sendable {
   public var announceInterval = 60
   public var minAnnounceInterval = 1
   public var window = "1h"
+  public var scrapeRoutes = ["/scrape", "/scrape/:passkey"]
   /// More options of the `traffic push` hook, one `key: value` each.
   public var trafficPush: [String] = []
   /// Whether only approved passkeys may announce; without, the tracker is an open one.
@@ -76,7 +77,7 @@ public final class Site {
           addr: ":\(http)"
           enable_keepalive: true
           announce_routes: [ "/announce", "/announce/:passkey" ]
-          scrape_routes: [ "/scrape", "/scrape/:passkey" ]
+          scrape_routes: [ \(settings.scrapeRoutes.map { "\"\($0)\"" }.joined(separator: ", ")) ]
         udp:
           addr: ":\(udp)"
         storage:

@@ -28,4 +28,10 @@ enum HookVerdict {
 /// A rule of the config.
 protocol AnnounceHook: AnyObject, Sendable {
   func check(_ request: borrowing AnnounceRequest, _ context: inout AnnounceContext) -> HookVerdict
+  /// Whether `check` is asked about scrapes, too. Of their request only `passkey` has a meaning.
+  var guardsScrapes: Bool { get }
+}
+
+extension AnnounceHook {
+  var guardsScrapes: Bool { false }
 }

@@ -9,6 +9,8 @@ final class PasskeyApproval: AnnounceHook {
 
   init(resolver: MembershipResolver) { self.resolver = resolver }
 
+  var guardsScrapes: Bool { true }
+
   func check(_ request: borrowing AnnounceRequest, _ context: inout AnnounceContext) -> HookVerdict {
     guard let user = context.user, let passkey = request.passkey else { return .refuse(.missingPasskey) }
     switch resolver.cache.knowledge(of: user, nowSeconds: context.time.monotonicSeconds) {

@@ -23,6 +23,12 @@ struct HTTPRules: Sendable {
 
 /// Answers announces and scrapes over HTTP.
 final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
+  /// What a scrape asks for, at most a request line's worth, and the address family of its connection.
+  private struct ParkedScrape {
+    let infoHashes: [InfoHash]
+    let family: IPAddress.Family
+  }
+
   /// How long a stopping worker waits for replies in flight.
   private static let drainNanoseconds: UInt64 = 3_000_000_000
 
@@ -31,6 +37,8 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
   private let loop: EventLoop
   private var writer: HTTPWriter
   private var infoHashes: UnsafeMutableRawPointer
+  /// By their tickets: at most one per connection.
+  private var parkedScrapes: [UInt64: ParkedScrape] = [:]
   private var metrics: ResponseMetrics
   private var time = BatchTime.now()
   private var server: HTTPServer?
@@ -57,9 +65,10 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
 
   deinit { infoHashes.deallocate() }
 
-  /// Takes the rules of a reload; timeouts and keep-alive stay the server's.
+  /// Takes the rules of a reload.
   func update(_ new: HTTPRules) {
     rules = new
+    server?.update(new.limits)
     writer = HTTPWriter(maxNumwant: new.maxNumwant, trackerID: new.trackerID)
     infoHashes.deallocate()
     infoHashes = .allocate(byteCount: new.parser.maxScrapeInfoHashes * InfoHash.byteCount, alignment: 8)
@@ -85,9 +94,7 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
     }
     switch match.action {
     case .announce: return announce(request, match, into: &response)
-    case .scrape:
-      scrape(request, into: &response)
-      return .answered
+    case .scrape: return scrape(request, match, into: &response)
     }
   }
 
@@ -98,18 +105,21 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
       refuse(.invalidAddress, .announce, .v4, into: &response)
       return .answered
     }
-    let segment = match.passkey.map { UnsafeRawBufferPointer(rebasing: request.path[$0]) }
     let announce: AnnounceRequest
     let form: ReplyForm
     do throws(Refusal) {
       (announce, form) = try rules.parser.parseAnnounce(
-        query: request.query, passkeySegment: segment, from: address)
+        query: request.query, passkeySegment: passkeySegment(request, match), from: address)
     } catch {
       refuse(error, .announce, address.family, into: &response)
       return .answered
     }
     let origin = RequestOrigin.http(listener: 0, ticket: request.ticket.rawValue, form: form.rawValue)
     return put(announce, form: form, origin: origin, into: &response)
+  }
+
+  private func passkeySegment(_ request: borrowing HTTPRequest, _ match: RouteTable.Match) -> UnsafeRawBufferPointer? {
+    match.passkey.map { UnsafeRawBufferPointer(rebasing: request.path[$0]) }
   }
 
   /// Puts an announce through the pipeline and writes its reply, if it was not parked.
@@ -139,14 +149,36 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
     metrics.count(action, family, refusal)
   }
 
-  private func scrape(_ request: borrowing HTTPRequest, into response: inout HTTPResponseWriter) {
+  /// A scrape tells nothing about users, and a route without `:passkey` is everybody's. But a passkey that comes along
+  /// must be an approved one.
+  private func scrape(
+    _ request: borrowing HTTPRequest, _ match: RouteTable.Match, into response: inout HTTPResponseWriter
+  ) -> HTTPHandling {
     let family = request.peer?.address.family ?? .v4
-    let count: Int
     do throws(Refusal) {
-      count = try rules.parser.parseScrape(query: request.query, into: infoHashes)
+      let (count, passkey) = try rules.parser.parseScrape(
+        query: request.query, passkeySegment: passkeySegment(request, match), into: infoHashes)
+      guard let passkey else {
+        writeScrape(count, family, into: &response)
+        return .answered
+      }
+      let ticket = request.ticket.rawValue
+      switch pipeline.admitScrape(passkey: passkey, lookedUp: 0, origin: .httpScrape(ticket: ticket), time: time) {
+      case .accepted: writeScrape(count, family, into: &response)
+      case .refused(let refusal): throw refusal
+      case .parked:
+        parkedScrapes[ticket] = ParkedScrape(
+          infoHashes: (0..<count).map { InfoHash(infoHashes + $0 * InfoHash.byteCount) }, family: family)
+        return .parked
+      }
     } catch {
-      return refuse(error, .scrape, family, into: &response)
+      refuse(error, .scrape, family, into: &response)
     }
+    return .answered
+  }
+
+  /// The counts of the first `count` of `infoHashes`.
+  private func writeScrape(_ count: Int, _ family: IPAddress.Family, into response: inout HTTPResponseWriter) {
     writer.beginScrape(into: &response)
     for index in 0..<count {
       let infoHash = InfoHash(infoHashes + index * InfoHash.byteCount)
@@ -157,10 +189,34 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
   }
 
   func resume(_ request: AnnounceRequest, origin: RequestOrigin) {
-    guard case .http(_, let ticket, let form) = origin, let server else { return }
     time = BatchTime(monotonicNanoseconds: loop.nowNanoseconds, unixSeconds: Clock.unixSeconds())
-    server.resume(HTTPTicket(rawValue: ticket)) { response in
-      put(request, form: ReplyForm(rawValue: form), origin: origin, into: &response)
+    switch origin {
+    case .http(_, let ticket, let form):
+      server?.resume(HTTPTicket(rawValue: ticket)) { response in
+        put(request, form: ReplyForm(rawValue: form), origin: origin, into: &response)
+      }
+    case .httpScrape(let ticket): resumeScrape(request, ticket)
+    case .udp: break
+    }
+  }
+
+  private func resumeScrape(_ request: AnnounceRequest, _ ticket: UInt64) {
+    guard let parked = parkedScrapes.removeValue(forKey: ticket) else { return }
+    server?.resume(HTTPTicket(rawValue: ticket)) { response in
+      switch pipeline.admitScrape(
+        passkey: request.passkey, lookedUp: request.lookedUp, origin: .httpScrape(ticket: ticket), time: time)
+      {
+      case .accepted:
+        // A reload may have lowered the limit meanwhile.
+        let count = min(parked.infoHashes.count, rules.parser.maxScrapeInfoHashes)
+        for index in 0..<count { parked.infoHashes[index].store(to: infoHashes + index * InfoHash.byteCount) }
+        writeScrape(count, parked.family, into: &response)
+      case .refused(let refusal): refuse(refusal, .scrape, parked.family, into: &response)
+      case .parked:
+        parkedScrapes[ticket] = parked
+        return .parked
+      }
+      return .answered
     }
   }
 }

@@ -40,12 +40,17 @@ struct HTTPParser: Sendable {
   }
 
   /// Parses a scrape into `infoHashes`, which has room for `maxScrapeInfoHashes`; returns how many there are, sorted and
-  /// without repetitions. Like Chihaya, a scrape for too many is answered for the first so many.
-  func parseScrape(query: UnsafeRawBufferPointer, into infoHashes: UnsafeMutableRawPointer) throws(Refusal) -> Int {
+  /// without repetitions, and the passkey, found as for an announce. Like Chihaya, a scrape for too many is answered for
+  /// the first so many.
+  func parseScrape(
+    query: UnsafeRawBufferPointer, passkeySegment: UnsafeRawBufferPointer?, into infoHashes: UnsafeMutableRawPointer
+  ) throws(Refusal) -> (count: Int, passkey: Passkey?) {
     var count = 0
+    var passkeyText: UnsafeRawBufferPointer?
     var parameters = QueryParameters(query)
-    while count < maxScrapeInfoHashes, let parameter = parameters.next() {
-      guard parameter.hasName("info_hash") else { continue }
+    while let parameter = parameters.next() {
+      if parameter.hasName("passkey") { passkeyText = parameter.value }
+      guard count < maxScrapeInfoHashes, parameter.hasName("info_hash") else { continue }
       let target = infoHashes + count * InfoHash.byteCount
       guard PercentEncoding.decode(parameter.value, exactly: InfoHash.byteCount, to: target) else {
         throw .invalidInfoHash
@@ -53,7 +58,8 @@ struct HTTPParser: Sendable {
       if Self.insertSorted(infoHashes, count) { count += 1 }
     }
     guard count > 0 else { throw .invalidInfoHash }
-    return count
+    guard let text = passkeySegment ?? passkeyText else { return (count, nil) }
+    return (count, try Self.passkey(text))
   }
 
   /// Moves entry `count` to its place among the sorted ones before it; false when it is there already. Bencoding wants

@@ -75,25 +75,50 @@ final class AnnouncePipeline {
   func announce(
     _ request: borrowing AnnounceRequest, origin: RequestOrigin, time: BatchTime, reply: inout AnnounceReply
   ) -> AnnounceOutcome {
-    let user = request.passkey.map { store.hasher.userKey($0) }
-    var context = AnnounceContext(
-      time: time, user: user, hasher: store.hasher, intervalSeconds: rules.intervalSeconds,
-      minIntervalSeconds: rules.minIntervalSeconds)
+    var context = context(of: request, time)
     for number in rules.hooks.indices {
-      switch rules.hooks[number].check(request, &context) {
-      case .proceed: continue
-      case .refuse(let refusal): return .refused(refusal)
-      case .lookUp(let question, let otherwise):
-        // Each hook may have one look-up per request; what is not decided then is decided with what there is.
-        if request.lookedUp & 1 << UInt32(number) == 0 { return park(request, question, hook: number, origin) }
-        if let otherwise { return .refused(otherwise) }
-      }
+      if let outcome = ask(hook: number, request, &context, origin) { return outcome }
     }
     context.intervalSeconds &+= spread.addition(
       nowSeconds: time.monotonicSeconds, intervalSeconds: context.intervalSeconds, lottery: &lottery)
     reply.intervalSeconds = context.intervalSeconds
     reply.minIntervalSeconds = context.minIntervalSeconds
     return apply(request, context, reply: &reply)
+  }
+
+  /// Whether a scrape may be answered: the hooks that guard scrapes decide, by its passkey. It may be parked like an
+  /// announce.
+  func admitScrape(passkey: Passkey?, lookedUp: UInt32, origin: RequestOrigin, time: BatchTime) -> AnnounceOutcome {
+    var request = AnnounceRequest()
+    request.passkey = passkey
+    request.lookedUp = lookedUp
+    var context = context(of: request, time)
+    for number in rules.hooks.indices where rules.hooks[number].guardsScrapes {
+      if let outcome = ask(hook: number, request, &context, origin) { return outcome }
+    }
+    return .accepted
+  }
+
+  @inline(__always)
+  private func context(of request: borrowing AnnounceRequest, _ time: BatchTime) -> AnnounceContext {
+    AnnounceContext(
+      time: time, user: request.passkey.map { store.hasher.userKey($0) }, hasher: store.hasher,
+      intervalSeconds: rules.intervalSeconds, minIntervalSeconds: rules.minIntervalSeconds)
+  }
+
+  /// What a hook makes of a request; nil: the next one decides.
+  @inline(__always)
+  private func ask(
+    hook number: Int, _ request: borrowing AnnounceRequest, _ context: inout AnnounceContext, _ origin: RequestOrigin
+  ) -> AnnounceOutcome? {
+    switch rules.hooks[number].check(request, &context) {
+    case .proceed: return nil
+    case .refuse(let refusal): return .refused(refusal)
+    case .lookUp(let question, let otherwise):
+      // Each hook may have one look-up per request; what is not decided then is decided with what there is.
+      if request.lookedUp & 1 << UInt32(number) == 0 { return park(request, question, hook: number, origin) }
+      return otherwise.map { .refused($0) }
+    }
   }
 
   private func apply(
@@ -172,7 +197,7 @@ final class AnnouncePipeline {
       for parked in parking.removeAll(of: key) {
         switch parked.origin {
         case .udp: udpReceiver?.resume(parked.request, origin: parked.origin)
-        case .http: httpReceiver?.resume(parked.request, origin: parked.origin)
+        case .http, .httpScrape: httpReceiver?.resume(parked.request, origin: parked.origin)
         }
       }
     }

@@ -8,4 +8,6 @@ enum RequestOrigin {
   /// The index of the worker's HTTP listener, the connection and request (HTTPServer's park ticket), and what the
   /// writer must know of the request: HEAD or GET is in the ticket, the form of the peer list is here.
   case http(listener: Int, ticket: UInt64, form: UInt8)
+  /// The same for a scrape; the frontend keeps what it asks for.
+  case httpScrape(ticket: UInt64)
 }

@@ -39,6 +39,11 @@ struct RouteTable: Sendable {
     }
   }
 
+  /// Whether no scrape route is without `:passkey`: then strangers have no counts.
+  static func scrapeNeedsPasskey(_ scrapeRoutes: [String]) -> Bool {
+    scrapeRoutes.allSatisfy { segments(of: $0).contains(.parameter(isPasskey: true)) }
+  }
+
   /// The route of a path (without its query), or nil.
   func match(_ path: UnsafeRawBufferPointer) -> Match? {
     guard let first = path.first, first == UInt8(ascii: "/") else { return nil }

@@ -12,6 +12,9 @@ struct UDPRules: Sendable {
   /// Peers in a reply when the client does not say, and at most.
   var defaultNumwant: Int
   var maxNumwant: Int
+  /// Whether scrapes are refused: BEP 41 extends announces only, so nobody can say in a scrape who he is, and this
+  /// tracker answers no strangers.
+  var refusesScrapes = false
 
   func limit(_ request: AnnounceRequest) -> Int {
     guard let numwant = request.numwant else { return min(defaultNumwant, maxNumwant) }
@@ -114,6 +117,7 @@ final class UDPFrontend: ParkedRequestReceiver {
   private func scrape(
     _ infoHashes: UnsafeRawBufferPointer, _ message: Int, _ head: UDPRequestHead, _ sender: Endpoint
   ) {
+    if rules.refusesScrapes { return refuse(.missingPasskey, message, head, sender, .scrape) }
     var length = UDPWriter.scrapeHead(transactionID: head.transactionID, to: batch.replyBuffer)
     for offset in stride(from: 0, to: infoHashes.count, by: InfoHash.byteCount) {
       let counts = pipeline.scrape(InfoHash(infoHashes.baseAddress! + offset))

@@ -45,7 +45,7 @@ private final class TestWorker {
 
   func bencoded(_ target: String, _ headers: [String] = []) throws -> Bencode {
     let (head, body) = try exchange(target, headers)
-    #expect(head.hasPrefix("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"))
+    #expect(head.hasPrefix("HTTP/1.1 200 OK\r\nDate: ") && head.contains("\r\nContent-Type: text/plain\r\n"))
     return try Bencode.decode(body)
   }
 }

@@ -185,20 +185,29 @@ struct HTTPParserTests {
   }
 
   /// Scrapes with room for three.
-  private func scrape(_ query: String) throws(Refusal) -> [[UInt8]] {
+  private func scrape(_ query: String) throws(Refusal) -> [[UInt8]] { try parseScrape(query).infoHashes }
+
+  private func parseScrape(
+    _ query: String, passkey: String? = nil
+  ) throws(Refusal) -> (infoHashes: [[UInt8]], passkey: Passkey?) {
     let parser = HTTPParser(
       routes: RouteTable(announceRoutes: [], scrapeRoutes: []), maxScrapeInfoHashes: 3, allowIPSpoofing: false)
     var room = [UInt8](repeating: 0, count: 3 * InfoHash.byteCount)
-    let result: Result<Int, Refusal> = Array(query.utf8).withUnsafeBytes { query in
-      room.withUnsafeMutableBytes { room in
-        do throws(Refusal) {
-          return .success(try parser.parseScrape(query: query, into: room.baseAddress!))
-        } catch {
-          return .failure(error)
+    let result: Result<(count: Int, passkey: Passkey?), Refusal> = Array(query.utf8).withUnsafeBytes { query in
+      Array((passkey ?? "").utf8).withUnsafeBytes { segment in
+        room.withUnsafeMutableBytes { room in
+          do throws(Refusal) {
+            return .success(
+              try parser.parseScrape(
+                query: query, passkeySegment: passkey == nil ? nil : segment, into: room.baseAddress!))
+          } catch {
+            return .failure(error)
+          }
         }
       }
     }
-    return (0..<(try result.get())).map { Array(room[($0 * 20)..<($0 * 20 + 20)]) }
+    let (count, passkey) = try result.get()
+    return ((0..<count).map { Array(room[($0 * 20)..<($0 * 20 + 20)]) }, passkey)
   }
 
   private func hash(_ character: Character) -> String { String(repeating: character, count: 20) }
@@ -219,6 +228,16 @@ struct HTTPParserTests {
     for broken in ["", "x=1", "info_hash=short", "info_hash=\(hash("a"))&info_hash=%"] {
       #expect(throws: Refusal.invalidInfoHash) { try scrape(broken) }
     }
+  }
+
+  @Test("a scrape's passkey comes from the route, else from the query, also behind the last info hash that counts")
+  func scrapePasskey() throws {
+    let query = "dcba".map { "info_hash=\(hash($0))" }.joined(separator: "&")
+    #expect(try parseScrape(query).passkey == nil)
+    #expect(try parseScrape(query + "&passkey=%61b").passkey == Passkey("ab"))
+    #expect(try parseScrape("passkey=ab&" + query, passkey: "cd").passkey == Passkey("cd"))
+    #expect(try parseScrape(query + "&passkey=").passkey == nil)
+    #expect(throws: Refusal.invalidPasskey) { try parseScrape(query, passkey: "a%00") }
   }
 
   @Test("any bytes give a request or a refusal", arguments: [UInt64(7), 8, 9])
