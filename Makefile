@@ -1,7 +1,7 @@
 # What you can do with this checkout; `make` alone lists it. The commands behind it are plain SwiftPM (see README.md).
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-clients lint demo fuzz bench-push bench-consume release install install-files test-package clean dependencies
+.PHONY: help build test test-clients lint demo fuzz bench bench-long bench-push bench-consume release install install-files test-package clean dependencies
 
 # Debian's hiredis.pc carries -D_FILE_OFFSET_BITS=64, a flag SwiftPM refuses with a warning (and a 64-bit system does not
 # need). This copy of whatever hiredis.pc is installed leaves -D flags out; everything else in it stays.
@@ -26,11 +26,21 @@ test-clients: dependencies ## real clients from Debian through the tracker, in a
 	Tests/ClientTests/run
 
 lint: ## formatting and style, as strict as CI
-	swift format lint --strict -r Package.swift Sources Tests
+	swift format lint --strict -r Package.swift Sources Tests Benchmarks
 
 demo: build ## the whole path on simulated users, in about a minute; KEEP=1 leaves it running
 	swift build -c release --product Demo
 	.build/release/Demo $(if $(KEEP),--keep)
+
+bench: build ## speed beside the other trackers that are installed, in about ten minutes; ROWS="udp-plain http-close" ROUNDS=3
+	@.ci/install-dependencies bench
+	swift build -c release --product LoadGenerator
+	Benchmarks/bench --rounds $(or $(ROUNDS),3) $(ROWS)
+
+bench-long: build ## sweeps over connections, swarm sizes, peers wanted, IPv4 and IPv6, one and two cores
+	@.ci/install-dependencies bench
+	swift build -c release --product LoadGenerator
+	Benchmarks/bench --long $(ROWS)
 
 bench-consume: build ## stream to committed, beside draining without work (shared/tools/streambench)
 	Benchmarks/bench-consume

@@ -37,6 +37,9 @@ let package = Package(
     .target(name: "Simulation", dependencies: ["Shared", "CLinux"], path: "Tests/Simulation", swiftSettings: strict),
     .executableTarget(
       name: "Demo", dependencies: ["Simulation", "Shared"], path: "Tests/Demo", swiftSettings: strict),
+    // `make bench`: what loads the trackers under test (Benchmarks/README.md).
+    .executableTarget(
+      name: "LoadGenerator", dependencies: ["CLinux"], path: "Benchmarks/LoadGenerator", swiftSettings: strict),
     .testTarget(
       name: "SharedTests", dependencies: ["Shared", "Simulation"], path: "Tests/SharedTests", exclude: ["Fixtures"],
       swiftSettings: strict),
