@@ -75,7 +75,8 @@ public struct TrafficEvent: Hashable, Sendable {
     self.announces = announces
   }
 
-  /// The value of one field as the stream has it; nil for the last five when there are no counters.
+  /// The value of one field as the stream has it; nil for the last five when there are no counters, but for an `n` that
+  /// says something.
   public func value(of field: TrafficField) -> String? {
     switch field {
     case .passkey: passkey.text
@@ -96,11 +97,12 @@ public struct TrafficEvent: Hashable, Sendable {
     case .generation: counters?.generation.text
     case .creditedUpload: counters.map { String($0.creditedUpload) }
     case .creditedDownload: counters.map { String($0.creditedDownload) }
-    case .announces: counters.map { _ in String(announces) }
+    case .announces: counters == nil && announces == 1 ? nil : String(announces)
     }
   }
 
-  /// Names and values in turn, in the contract's order: 38 strings, or 28 without counters.
+  /// Names and values in turn, in the contract's order: 38 strings, or 28 without counters (30 when it stands for several
+  /// announces).
   public func encode() -> [String] {
     var fields: [String] = []
     for field in TrafficField.streamOrder {

@@ -58,6 +58,9 @@ private func refusal(of fields: [String]) -> TrafficDecodeError? {
     let event = try TrafficEvent.decode(Array(fullEntry.prefix(28)))
     #expect(event.counters == nil && event.announces == 1)
     #expect(event.encode() == Array(fullEntry.prefix(28)))
+    // Found by the fuzzer: fourteen fields and `n`.
+    let several = Array(fullEntry.prefix(28)) + ["n", "2"]
+    #expect(try TrafficEvent.decode(several).encode() == several)
   }
 
   @Test("fields may come in any order and unknown ones are passed over")
