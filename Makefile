@@ -21,7 +21,7 @@ test: dependencies ## all tests (debug build), with a redis-server of their own
 	swift build --build-tests
 	swift test --skip-build --disable-xctest
 
-test-clients: dependencies ## real clients from Debian through the tracker, in a network namespace of their own
+test-clients: dependencies ## real clients from Debian, and nginx, with the tracker, in a network namespace of their own
 	@.ci/install-dependencies clients
 	Tests/ClientTests/run
 

@@ -21,6 +21,10 @@ public struct SiteSettings: Sendable {
   public var announceInterval = 60
   public var minAnnounceInterval = 1
   public var window = "1h"
+  /// Where HTTP is served instead of a port of its own: `unix:/path`.
+  public var httpAddress: String?
+  /// More settings of `http`, one `key: value` each.
+  public var http: [String] = []
   public var scrapeRoutes = ["/scrape", "/scrape/:passkey"]
   /// More options of the `traffic push` hook, one `key: value` each.
   public var trafficPush: [String] = []
@@ -28,6 +32,10 @@ public struct SiteSettings: Sendable {
   public var approvesPasskeys = true
   /// More options of the `passkey approval` hook.
   public var passkeyApproval: [String] = []
+  /// More hooks behind it, a list as the file has it, indented by two; `REDIS` is the URL of this site's Redis.
+  public var moreHooks = ""
+  /// 0: one per core.
+  public var workers = 0
   public init() {}
 }
 
@@ -58,6 +66,7 @@ public final class Site {
     adminPort = try FreePort.take()
     databasePath = "\(folder.path)/traffic.db"
     let more = { (options: [String]) in options.map { "\n      \($0)" }.joined() }
+    let moreHTTP = settings.http.map { "\n    \($0)" }.joined()
     let approval = """
         prehooks:
         - name: passkey approval
@@ -66,16 +75,18 @@ public final class Site {
             negative_cache_ttl: 1s\(more(settings.passkeyApproval))
 
       """
-    let prehooks = settings.approvesPasskeys ? approval : ""
+    let moreHooks = settings.moreHooks.replacing("REDIS", with: redis.url)
+    let prehooks = settings.approvesPasskeys ? approval + moreHooks : ""
     trackerConfig = try folder.write(
       """
       chihaya:
         announce_interval: \(settings.announceInterval)s
         min_announce_interval: \(settings.minAnnounceInterval)s
         metrics_addr: "127.0.0.1:\(metricsPort)"
+        workers: \(settings.workers)
         http:
-          addr: ":\(http)"
-          enable_keepalive: true
+          addr: "\(settings.httpAddress ?? ":\(http)")"
+          enable_keepalive: true\(moreHTTP)
           announce_routes: [ "/announce", "/announce/:passkey" ]
           scrape_routes: [ \(settings.scrapeRoutes.map { "\"\($0)\"" }.joined(separator: ", ")) ]
         udp:
