@@ -14,7 +14,7 @@ struct MembershipResolverTests {
     let hasher = KeyedHash(seed: 7)
     let worker: EventLoopMailbox
 
-    init(startRedis: Bool = true, patienceSeconds: UInt64 = 1) async throws {
+    init(startRedis: Bool = true, patienceSeconds: UInt64 = 1, origin: OriginCheck? = nil) async throws {
       directory = try TemporaryDirectory()
       redis = try RedisServer(in: directory)
       if startRedis { try await redis.start() }
@@ -22,7 +22,7 @@ struct MembershipResolverTests {
       resolver = try MembershipResolver(
         rules: MembershipRules(
           endpoint: try RedisEndpoint(url: redis.url), timeouts: RedisTimeouts(), setKey: "pt:passkeys",
-          name: "passkey", origin: nil, missingSetPatienceNanoseconds: patienceSeconds * 1_000_000_000),
+          name: "passkey", origin: origin, missingSetPatienceNanoseconds: patienceSeconds * 1_000_000_000),
         cache: ApprovalCache(approvedSeconds: 300, refusedSeconds: 300),
         metrics: MetricRegistry())
       try resolver.start()

@@ -10,7 +10,10 @@ private final class TestWorker {
   let endpoint: LoopbackEndpoint
   private let worker: WorkerThread
 
-  init(host: String = "127.0.0.1", _ change: (inout TrackerHTTPConfig) -> Void = { _ in }) throws {
+  init(
+    host: String = "127.0.0.1", pipeline: PipelineRules = PipelineRules(),
+    _ change: (inout TrackerHTTPConfig) -> Void = { _ in }
+  ) throws {
     var config = TrackerHTTPConfig(address: "")
     config.enableKeepalive = true
     config.readTimeout = .seconds(120)
@@ -23,7 +26,7 @@ private final class TestWorker {
       WorkerPlan(
         number: 0, mailbox: try EventLoopMailbox(), udpSockets: [], udpRules: nil, httpListeners: listeners,
         httpRules: rules, store: SwarmStore(shardCount: 4, snatches: try SnatchLedger(path: nil)), push: nil,
-        rules: PipelineRules(), metrics: registry,
+        rules: pipeline, metrics: registry,
         heartbeat: Heartbeat())
     ) { error in Issue.record(error) }
   }
@@ -160,6 +163,49 @@ struct HTTPFrontendTests {
     _ = try worker.bencoded(target(1, left: 0))
     let reply = try worker.bencoded(target(2))
     #expect(reply["peers"]?.bytes == [] && reply["peers6"]?.bytes?.count == 18)
+  }
+
+  @Test("an announce before its time counts and is warned; started, completed and stopped are always welcome")
+  func minimumInterval() throws {
+    let worker = try TestWorker()
+    let warning = "announced before the minimum interval has passed"
+    #expect(try worker.bencoded(target(1, "&event=started"))["warning message"] == nil)
+    let early = try worker.bencoded(target(1))
+    #expect(early["warning message"]?.text == warning && early["incomplete"]?.integer == 1)
+    let completed = try worker.bencoded(target(1, left: 0, "&event=completed"))
+    #expect(completed["warning message"] == nil && completed["downloaded"]?.integer == 1)
+    #expect(completed["complete"]?.integer == 1 && completed["incomplete"]?.integer == 0)
+    let stopped = try worker.bencoded(target(1, left: 0, "&event=stopped"))
+    #expect(stopped["warning message"] == nil && stopped["complete"]?.integer == 0)
+    #expect(try worker.bencoded(target(1, left: 0, "&event=started"))["warning message"] == nil)
+  }
+
+  @Test("a user has as many sessions on a torrent as the rules say; one that ends makes room")
+  func sessionsOfUser() throws {
+    var rules = PipelineRules()
+    rules.swarmPolicy.maxPeersPerUser = 2
+    let worker = try TestWorker(pipeline: rules)
+    for peer in 1...2 { #expect(try worker.bencoded(target(peer, "&passkey=me"))["failure reason"] == nil) }
+    let third = try worker.bencoded(target(3, "&passkey=me"))
+    #expect(third["failure reason"]?.text == "too many clients of yours on this torrent")
+    #expect(try worker.bencoded(target(3, "&passkey=you"))["incomplete"]?.integer == 3)
+    _ = try worker.bencoded(target(1, "&passkey=me&event=stopped"))
+    #expect(try worker.bencoded(target(4, "&passkey=me"))["failure reason"] == nil)
+  }
+
+  @Test("hooks decide in the order of the config")
+  func hookOrder() throws {
+    let clients = ClientApproval(ClientApprovalOptions(blacklist: ["XX"]))
+    let ports = PortApproval(PortApprovalOptions(blacklist: [1001...1001]))
+    for (hooks, reason) in [([clients, ports], "unapproved client"), ([ports, clients], "unapproved port")]
+      as [([any AnnounceHook], String)]
+    {
+      var rules = PipelineRules()
+      rules.hooks = hooks
+      let worker = try TestWorker(pipeline: rules)
+      #expect(try worker.bencoded(target(1))["failure reason"]?.text == reason)
+      #expect(try worker.bencoded(target(2))["failure reason"]?.text == "unapproved client")
+    }
   }
 
   @Test("replies are counted by action, family and reason under Chihaya's name")

@@ -1,0 +1,149 @@
+import Foundation
+import Shared
+import Simulation
+import Synchronization
+import Testing
+
+@testable import Tracker
+
+@Suite("asking the origin")
+struct OriginCheckTests {
+  /// A site's check on a loopback port: `/verify` approves passkeys that begin with `good`, `/slow` takes a minute.
+  private final class Origin: Sendable {
+    struct Seen {
+      var queries: [String] = []
+      var keys: [String] = []
+      var running = 0
+      var mostRunning = 0
+    }
+    let seen = Mutex(Seen())
+    private let server = Mutex<AdminServer?>(nil)
+    let port: UInt16
+
+    /// `delayNanoseconds`: how long each answer takes.
+    init(delayNanoseconds: UInt64 = 0) throws {
+      port = try FreePort.take()
+      let queries = Mutex<[String]>([])
+      let routes = [
+        AdminServer.Route(
+          path: "/verify",
+          begin: { [unowned self] request in
+            let query = String(decoding: request.query, as: UTF8.self)
+            var keys: [String] = []
+            Array("x-api-key".utf8).withUnsafeBytes { name in
+              request.forEachValue(ofHeader: name) { keys.append(String(decoding: $0, as: UTF8.self)) }
+            }
+            queries.withLock { $0.append(query) }
+            seen.withLock { seen in
+              seen.queries.append(query)
+              seen.keys += keys
+              seen.running += 1
+              seen.mostRunning = max(seen.mostRunning, seen.running)
+            }
+            return delayNanoseconds
+          }, refuse: { _, _ in },
+          finish: { [unowned self] writer in
+            seen.withLock { $0.running -= 1 }
+            // All take equally long: they end in the order in which they began.
+            let isGood = queries.withLock { $0.removeFirst() }.contains("passkey=good")
+            writer.begin(.ok, contentType: "application/json")
+            writer.append("{\"valid\": \(isGood)}")
+          }),
+        AdminServer.Route(path: "/slow", begin: { _ in 60_000_000_000 }, refuse: { _, _ in }, finish: { _ in }),
+      ]
+      let server = try AdminServer(
+        address: .host(.loopbackV4, port: port), registry: MetricRegistry(), metricPrefix: "origin", routes: routes,
+        probe: { Health(isLive: true, isReady: true) })
+      self.server.withLock { $0 = server }
+    }
+
+    deinit { server.withLock { $0?.shutdown() } }
+
+    func check(_ path: String, timeoutSeconds: Double = 60) -> OriginCheck {
+      OriginCheck(
+        url: "http://127.0.0.1:\(port)\(path)", apiKeyHeader: "X-API-Key", apiKey: "s3cret",
+        timeoutSeconds: timeoutSeconds)!
+    }
+  }
+
+  /// The answers that have come in.
+  private final class Answers: Sendable {
+    let list = Mutex<[ApprovalCache.Verdict?]>([])
+    func take(_ verdict: ApprovalCache.Verdict?) { list.withLock { $0.append(verdict) } }
+    var all: [ApprovalCache.Verdict?] { list.withLock { $0 } }
+  }
+
+  private let hasher = KeyedHash(seed: 3)
+
+  private func ask(_ check: OriginCheck, _ passkey: String, _ answers: Answers) {
+    let passkey = Passkey(passkey)!
+    check.ask(passkey, key: hasher.userKey(passkey)) { answers.take($0) }
+  }
+
+  @Test("the passkey is appended to the URL's own query, with the key in its header, and the answer decides")
+  func question() async throws {
+    let origin = try Origin()
+    let answers = Answers()
+    let check = origin.check("/verify?site=a&passkey=")
+    ask(check, "good1", answers)
+    try await eventually("approved") { answers.all == [.approved] }
+    ask(check, "bad1", answers)
+    try await eventually("refused") { answers.all == [.approved, .refused] }
+    let (queries, keys) = origin.seen.withLock { ($0.queries, $0.keys) }
+    #expect(queries == ["site=a&passkey=good1", "site=a&passkey=bad1"])
+    #expect(keys == ["s3cret", "s3cret"])
+  }
+
+  @Test("who asks about a passkey that is being asked about shares the answer: one call at a time for each")
+  func shared() async throws {
+    let origin = try Origin(delayNanoseconds: 300_000_000)
+    let answers = Answers()
+    let check = origin.check("/verify")
+    for _ in 0..<50 { ask(check, "good1", answers) }
+    try await eventually("all have it") { answers.all.count == 50 }
+    #expect(answers.all.allSatisfy { $0 == .approved })
+    #expect(origin.seen.withLock { $0.queries.count } == 1)
+  }
+
+  @Test("at most eight calls run at once, and everybody is answered")
+  func bounded() async throws {
+    let origin = try Origin(delayNanoseconds: 20_000_000)
+    let answers = Answers()
+    let check = origin.check("/verify")
+    for number in 0..<60 { ask(check, number % 2 == 0 ? "good\(number)" : "bad\(number)", answers) }
+    try await eventually("all are answered") { answers.all.count == 60 }
+    #expect(answers.all.count { $0 == .approved } == 30)
+    #expect(answers.all.count { $0 == .refused } == 30)
+    #expect((1...8).contains(origin.seen.withLock { $0.mostRunning }))
+  }
+
+  @Test("no answer in time, and nobody there, are no decision")
+  func noAnswer() async throws {
+    let answers = Answers()
+    do {
+      let origin = try Origin()
+      ask(origin.check("/slow", timeoutSeconds: 0.2), "good1", answers)
+      try await eventually("given up") { answers.all == [nil] }
+    }
+    let nobody = OriginCheck(
+      url: "http://127.0.0.1:\(try FreePort.take())/verify", apiKeyHeader: "X-API-Key", apiKey: nil, timeoutSeconds: 60)!
+    ask(nobody, "good1", answers)
+    try await eventually("nobody there") { answers.all == [nil, nil] }
+  }
+
+  @Test("the set decides first; what it does not have, the origin does, and no answer lets nobody in")
+  func withResolver() async throws {
+    let origin = try Origin()
+    let bench = try await MembershipResolverTests.Bench(origin: origin.check("/verify"))
+    try bench.command("SADD", "pt:passkeys", "alice")
+    try await bench.expect("alice", .fresh(.approved))
+    #expect(origin.seen.withLock { $0.queries.count } == 0)
+    try await bench.expect("good1", .fresh(.approved))
+    try await bench.expect("mallory", .fresh(.refused))
+    #expect(bench.resolver.metrics.originCalls.current == 2)
+    let silent = try await MembershipResolverTests.Bench(origin: origin.check("/slow", timeoutSeconds: 0.1))
+    #expect(silent.ask("good1"))
+    try await eventually("the origin gave no answer") { silent.resolver.metrics.originFailures.current == 1 }
+    #expect(silent.knowledge("good1") == .nothing)
+  }
+}
