@@ -17,7 +17,7 @@ build: dependencies ## release binaries: bin/tracker and bin/traffic-consumer
 	swift build -c release --product traffic-consumer
 	@mkdir -p bin && install -m 0755 .build/release/tracker .build/release/traffic-consumer bin/ && ls -l bin
 
-test: dependencies ## all tests (debug build), with a redis-server of their own
+test: build ## all tests (debug build; one counts what the release build allocates), with a redis-server of their own
 	swift build --build-tests
 	swift test --skip-build --disable-xctest
 

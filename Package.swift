@@ -51,7 +51,10 @@ let package = Package(
       path: "Tests/TrafficConsumerTests", exclude: ["Faults"], swiftSettings: strict),
     .testTarget(
       name: "IntegrationTests", dependencies: ["Tracker", "TrafficConsumer", "Simulation", "Shared"],
-      path: "Tests/IntegrationTests", exclude: ["Releases/release_host.py", "Releases/systemctl.sh"],
+      path: "Tests/IntegrationTests",
+      exclude: [
+        "Allocations/count_allocations.c", "Releases/release_host.py", "Releases/systemctl.sh",
+      ],
       swiftSettings: strict),
     // Real clients; `make test-clients` runs it, elsewhere it is skipped and says so.
     .testTarget(

@@ -254,7 +254,7 @@ def redis_bottleneck(bench):
         with Redis(bench.folder) as redis, systems.ours(bench.folder, push=redis.url, metrics=True) as ours:
             # Push has its connection and its script before Redis stops.
             load.run("udp", ours, "--seconds", 0.3, "--rate", 1000, "--torrents", 1, "--peers", 16, "--numwant", 0,
-                     "--path", "/announce/f", "--passkeys", 1)
+                     "--path", "/announce/f", "--passkeys", 16)
             machine.wait_until(lambda: redis.stream()["entries"] > 0, "the first entries are in the stream", 10, 0.05)
             machine.wait_until(lambda: metric(ours, "tracker_push_queue_depth") == 0, "the queue drains", 10)
             redis.clear_stream()
