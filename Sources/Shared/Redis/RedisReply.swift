@@ -148,6 +148,11 @@ public struct RedisReply: ~Copyable {
   /// element is looked at.
   public var view: RedisReplyView { RedisReplyView(storage: storage, index: 0) }
 
+  /// The memory it holds.
+  public var byteCount: Int {
+    storage.pointee.byteCapacity + storage.pointee.nodeCapacity * MemoryLayout<RedisReplyNode>.stride
+  }
+
   public var kind: RedisReplyView.Kind { view.kind }
   public var isNil: Bool { kind == .nil }
   public var integer: Int64? { view.integer }

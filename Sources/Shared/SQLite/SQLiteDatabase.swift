@@ -48,6 +48,10 @@ public struct SQLiteDatabase: ~Copyable {
 
   deinit { sqlite3_close_v2(handle) }
 
+  /// What all connections of this process together should stay below: near it a page cache takes its next page from itself,
+  /// whatever its own limit is, and changed pages go to the log early (https://sqlite.org/c3ref/hard_heap_limit64.html).
+  public static func limitMemory(toBytes bytes: Int) { sqlite3_soft_heap_limit64(Int64(bytes)) }
+
   /// Runs one or more statements that take no values; rows are passed over.
   public func execute(_ sql: String) throws(SQLiteError) {
     let code = sqlite3_exec(handle, sql, nil, nil, nil)

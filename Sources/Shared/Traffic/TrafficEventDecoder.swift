@@ -6,6 +6,8 @@ public struct TrafficEventDecoder {
   private var seen: UInt32 = 0
   /// The position the next field has when the producer keeps the contract's order.
   private var expected = 0
+  /// The names so far were the contract's first ones, in its order, and nothing else.
+  public private(set) var isInOrder = true
 
   private var passkey: Passkey?
   private var infoHash: InfoHash?
@@ -97,9 +99,13 @@ public struct TrafficEventDecoder {
 
   /// Finds the field and leaves `expected` one behind its position: with the contract's order one comparison each.
   private mutating func field(named name: UnsafeRawBufferPointer) -> TrafficField? {
-    guard let packed = TrafficField.PackedName(name) else { return nil }
+    guard let packed = TrafficField.PackedName(name) else {
+      isInOrder = false
+      return nil
+    }
     let names = TrafficField.packedNames
     if expected >= names.count || names[expected] != packed {
+      isInOrder = false
       guard let found = names.firstIndex(of: packed) else { return nil }
       expected = found
     }

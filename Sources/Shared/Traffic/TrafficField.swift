@@ -42,9 +42,10 @@ public enum TrafficField: String, CaseIterable, Sendable {
     var low: UInt64
     var high: UInt64
 
-    /// Nil when the name is longer than any of ours can be, or empty.
+    /// Nil when the name is none of ours: longer than any can be, or empty, or ending with what shorter ones are padded
+    /// with.
     init?(_ bytes: UnsafeRawBufferPointer) {
-      guard bytes.count >= 1, bytes.count <= 16 else { return nil }
+      guard bytes.count >= 1, bytes.count <= 16, bytes[bytes.count - 1] != 0 else { return nil }
       var words: (UInt64, UInt64) = (0, 0)
       withUnsafeMutableBytes(of: &words) { $0.copyMemory(from: bytes) }
       (low, high) = words

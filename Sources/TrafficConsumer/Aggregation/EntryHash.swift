@@ -26,10 +26,9 @@ struct EntryHash: Sendable {
   }
 
   /// The hash of an entry as received: every name and value with its length.
-  func raw(of fields: RedisReplyView) -> UInt64 {
+  func raw(of fields: DeadLetterFields) -> UInt64 {
     var state = SipState(key)
-    for index in 0..<fields.count {
-      guard let bytes = fields[index].bytes else { continue }
+    for bytes in fields.items {
       state.absorb(UInt64(bytes.count))
       var rest = bytes[...]
       while !rest.isEmpty {
@@ -39,7 +38,7 @@ struct EntryHash: Sendable {
         rest = rest.dropFirst(8)
       }
     }
-    return state.finish(byteCount: UInt64(fields.count))
+    return state.finish(byteCount: UInt64(fields.items.count))
   }
 }
 

@@ -51,9 +51,11 @@ struct SessionLedger: Equatable, Sendable {
         ? known.arrivedMilliseconds - new.arrivedMilliseconds : new.arrivedMilliseconds - known.arrivedMilliseconds
       if apart <= Self.fingerprintMilliseconds { return true }
     }
-    let newest = max(fingerprints.map(\.arrivedMilliseconds).max() ?? 0, new.arrivedMilliseconds)
+    let newest = fingerprints.reduce(new.arrivedMilliseconds) { max($0, $1.arrivedMilliseconds) }
     let horizon = newest < Self.fingerprintMilliseconds ? 0 : newest - Self.fingerprintMilliseconds
-    fingerprints.removeAll { $0.arrivedMilliseconds < horizon }
+    if fingerprints.contains(where: { $0.arrivedMilliseconds < horizon }) {
+      fingerprints.removeAll { $0.arrivedMilliseconds < horizon }
+    }
     if new.arrivedMilliseconds >= horizon { fingerprints.append(new) }
     return false
   }

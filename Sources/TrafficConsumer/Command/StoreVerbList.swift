@@ -53,7 +53,7 @@ enum StoreVerbList {
   private static let check = Verb(
     words: ["check"], arguments: "", summary: "whether the database is whole and its sums add up",
     details: """
-      SQLite's own integrity check; windows add up to days, days to sessions, sessions to users and torrents; every
+      SQLite's own integrity check; windows and days add up to sessions, sessions to users and torrents; every
       entry ever added to the stream, as Redis counts them, is applied, a duplicate, a dead letter, pending or
       undelivered. One line per check; exit code 74 when one fails.
       """,

@@ -40,14 +40,13 @@ enum TrafficQuery {
   static func rows(
     of subject: Subject, by grain: QueryGrain, in range: QueryRange, from database: borrowing SQLiteDatabase
   ) throws(StoreError) -> [QueryRow] {
-    let floor = try Meta.integer("windows_floor", in: database) ?? 0
-    return try store { () throws(SQLiteError) in
+    try store { () throws(SQLiteError) in
       guard let id = try id(of: subject, in: database) else { return [] }
       if grain == .total && range.isOpen { return [try grandTotal(subject, id, in: database)] }
       if range.isOpen && (grain == .torrent || grain == .user || grain == .peer) {
-        return try read(wholeSessions(subject, grain), subject, grain, id, range, floor, database)
+        return try read(wholeSessions(subject, grain), subject, grain, id, range, database)
       }
-      return try read(ranged(subject, grain), subject, grain, id, range, floor, database)
+      return try read(ranged(subject, grain), subject, grain, id, range, database)
     }
   }
 
@@ -116,32 +115,25 @@ enum TrafficQuery {
     """
     SELECT \(columns(grain)) FROM (SELECT *, id AS session_id FROM sessions) r
       JOIN sessions s ON s.id = r.session_id JOIN torrents t ON t.id = s.torrent_id JOIN users u ON u.id = s.user_id
-    WHERE \(owner(subject)) = ?1 AND ?2 <= ?3 AND ?4 IS NOT NULL \(grouping(grain))
+    WHERE \(owner(subject)) = ?1 AND ?2 <= ?3 \(grouping(grain))
     """
   }
 
-  /// Windows, and days where retention has taken the windows. The key begins with the time, so that each window there is
+  /// Windows, and the days that retention has made of them. The key begins with the time, so that each window there is
   /// is looked up once per session, rather than all sessions' rows being read.
   private static func ranged(_ subject: Subject, _ grain: QueryGrain) -> String {
-    func source(_ table: String, from: String, to: String) -> String {
+    func source(_ table: String) -> String {
       """
       SELECT s.id AS session, w.* FROM (
         WITH RECURSIVE starts(at) AS (
-          SELECT min(start) FROM \(table) WHERE start >= \(from)
-          UNION ALL SELECT (SELECT min(start) FROM \(table) WHERE start > at) FROM starts WHERE at < \(to))
-        SELECT at FROM starts WHERE at < \(to)) starts
+          SELECT min(start) FROM \(table) WHERE start >= ?2
+          UNION ALL SELECT (SELECT min(start) FROM \(table) WHERE start > at) FROM starts WHERE at < ?3)
+        SELECT at FROM starts WHERE at < ?3) starts
       CROSS JOIN sessions s CROSS JOIN \(table) w ON w.start = starts.at AND w.session_id = s.id
       WHERE \(owner(subject)) = ?1
       """
     }
-    let windows = source("windows", from: "max(?2, ?4)", to: "?3")
-    let days = source("days", from: "?2", to: "min(?3, ?4)")
-    let rows: String
-    switch grain {
-    case .window: rows = windows
-    case .day: rows = source("days", from: "?2 + 0 * ?4", to: "?3")
-    default: rows = "\(windows) UNION ALL \(days)"
-    }
+    let rows = grain == .window ? source("windows") : "\(source("windows")) UNION ALL \(source("days"))"
     return """
       SELECT \(columns(grain)) FROM (\(rows)) r JOIN sessions s ON s.id = r.session
         JOIN torrents t ON t.id = s.torrent_id JOIN users u ON u.id = s.user_id \(grouping(grain))
@@ -149,14 +141,13 @@ enum TrafficQuery {
   }
 
   private static func read(
-    _ sql: String, _ subject: Subject, _ grain: QueryGrain, _ id: Int64, _ range: QueryRange, _ floor: Int64,
+    _ sql: String, _ subject: Subject, _ grain: QueryGrain, _ id: Int64, _ range: QueryRange,
     _ database: borrowing SQLiteDatabase
   ) throws(SQLiteError) -> [QueryRow] {
     let select = try database.prepare(sql)
     try select.bind(id, at: 1)
     try select.bind(range.from ?? 0, at: 2)
     try select.bind(range.to ?? Int64.max, at: 3)
-    try select.bind(floor, at: 4)
     var rows: [QueryRow] = []
     while try select.step() {
       var row = row(subject, grain, sums: select.sums(from: 2))
@@ -188,14 +179,12 @@ enum TrafficQuery {
   static func top(
     _ metric: TopMetric, limit: Int64, in range: QueryRange, from database: borrowing SQLiteDatabase
   ) throws(StoreError) -> [QueryRow] {
-    let floor = try Meta.integer("windows_floor", in: database) ?? 0
-    return try store { () throws(SQLiteError) in
+    try store { () throws(SQLiteError) in
       let select = try database.prepare(range.isOpen ? topOfAll(metric) : topOfRange(metric))
       try select.bind(limit, at: 1)
       if !range.isOpen {
         try select.bind(range.from ?? 0, at: 2)
         try select.bind(range.to ?? Int64.max, at: 3)
-        try select.bind(floor, at: 4)
       }
       var rows: [QueryRow] = []
       while try select.step() { rows.append(QueryRow(passkey: select.text(0), sums: select.sums(from: 1))) }
@@ -225,8 +214,8 @@ enum TrafficQuery {
   private static func topOfRange(_ metric: TopMetric) -> String {
     """
     WITH r AS (
-      SELECT session_id, \(StoreSchema.sumColumns) FROM windows WHERE start >= max(?2, ?4) AND start < ?3
-      UNION ALL SELECT session_id, \(StoreSchema.sumColumns) FROM days WHERE start >= ?2 AND start < min(?3, ?4)),
+      SELECT session_id, \(StoreSchema.sumColumns) FROM windows WHERE start >= ?2 AND start < ?3
+      UNION ALL SELECT session_id, \(StoreSchema.sumColumns) FROM days WHERE start >= ?2 AND start < ?3),
     sums AS (
       SELECT s.user_id AS user_id, sum(r.uploaded) AS uploaded, sum(r.downloaded) AS downloaded,
         sum(r.seed_seconds) AS seed_seconds, sum(r.leech_seconds) AS leech_seconds,

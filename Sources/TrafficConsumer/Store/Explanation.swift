@@ -18,14 +18,9 @@ struct Explanation: Equatable, Sendable {
   var seedSeconds: Int64
   var leechSeconds: Int64
 
-  /// Appends the entry: eleven numbers, seven bits a byte, low ones first, the high bit set on all but the last (LEB128).
+  /// Appends the entry: twelve numbers, seven bits a byte, low ones first, the high bit set on all but the last (LEB128).
   func append(to bytes: inout [UInt8]) {
-    let numbers = [
-      UInt64(session), entryID.milliseconds, entryID.sequence, UInt64(timestamp), UInt64(rule.rawValue), reportedUpload,
-      reportedDownload, UInt64(elapsedSeconds), UInt64(creditedUpload), UInt64(creditedDownload), UInt64(seedSeconds),
-      UInt64(leechSeconds),
-    ]
-    for number in numbers {
+    func put(_ number: UInt64) {
       var rest = number
       while rest >= 0x80 {
         bytes.append(UInt8(truncatingIfNeeded: rest) | 0x80)
@@ -33,6 +28,18 @@ struct Explanation: Equatable, Sendable {
       }
       bytes.append(UInt8(rest))
     }
+    put(UInt64(session))
+    put(entryID.milliseconds)
+    put(entryID.sequence)
+    put(UInt64(timestamp))
+    put(UInt64(rule.rawValue))
+    put(reportedUpload)
+    put(reportedDownload)
+    put(UInt64(elapsedSeconds))
+    put(UInt64(creditedUpload))
+    put(UInt64(creditedDownload))
+    put(UInt64(seedSeconds))
+    put(UInt64(leechSeconds))
   }
 
   /// The entries of a blob whose session is wanted; nil when it is not one.

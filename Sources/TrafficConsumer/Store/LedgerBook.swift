@@ -24,8 +24,8 @@ final class LedgerBook {
     let peerID: PeerID
   }
 
-  /// Sessions kept in memory between batches: about 400 bytes each, so 16 MB of the daemon's 64.
-  static let maximumSessions = 40_000
+  /// Sessions kept in memory between batches: about 500 bytes each, so 12 MB of the daemon's 64.
+  static let maximumSessions = 24_000
 
   private(set) var users: [Holder] = []
   private(set) var torrents: [Holder] = []

@@ -1,5 +1,5 @@
-// Retention: windows that are old enough go, days that are old enough are folded into `folded`, explanations go: sums stay
-// as they are. Writer thread.
+// Retention: windows that are old enough become days, days that are old enough are folded into `folded`, explanations
+// go: sums stay as they are. Writer thread.
 
 import Shared
 
@@ -14,11 +14,14 @@ extension StoreWriter {
   /// Rows moved or deleted by one call: a fraction of a second, so that batches do not wait.
   static let retentionRows = 20_000
 
-  /// The time retention counts from: the end of the newest day, or now if that is earlier; nil without any data. A site
+  /// The time retention counts from: the end of the newest window's day, or now if that is earlier; nil without any data. A site
   /// that stood still, or a test with old data, keeps its history; a client with a wrong clock cannot make others' go.
   func newestTime(now: Int64) throws(StoreError) -> Int64? {
-    let newest = try store { () throws(SQLiteError) in try database.integer("SELECT max(start) FROM days") }
-    return newest.map { min(now, $0 + WindowAggregator.daySeconds) }
+    let newest = try store { () throws(SQLiteError) in
+      try database.integer(
+        "SELECT max(start) FROM (SELECT max(start) AS start FROM windows UNION ALL SELECT max(start) FROM days)")
+    }
+    return newest.map { min(now, WindowAggregator.dayStart(of: $0) + WindowAggregator.daySeconds) }
   }
 
   /// Takes one step. Returns whether there is more to do.
@@ -28,17 +31,15 @@ extension StoreWriter {
     let windowFloor = try raise("windows_floor", to: aggregator.windowStart(of: max(0, newest - times.windows)))
     let dayFloor = try raise("days_floor", to: WindowAggregator.dayStart(of: max(0, newest - times.days)))
     let windows = try transaction { () throws(SQLiteError) in
-      let delete = try database.prepare(
-        """
-        DELETE FROM windows WHERE (start, session_id) IN
-          (SELECT start, session_id FROM windows WHERE start < ?1 ORDER BY start, session_id LIMIT ?2)
-        """)
-      try delete.bind(windowFloor, at: 1)
-      try delete.bind(Self.retentionRows, at: 2)
-      try delete.run()
-      return database.changes
+      try move(
+        from: "windows", before: windowFloor, to: "days", keys: "start, session_id",
+        values: "start / \(WindowAggregator.daySeconds) * \(WindowAggregator.daySeconds) AS day, session_id",
+        groups: "day, session_id")
     }
-    let days = try transaction { () throws(SQLiteError) in try foldDays(before: dayFloor) }
+    let days = try transaction { () throws(SQLiteError) in
+      try move(
+        from: "days", before: dayFloor, to: "folded", keys: "session_id", values: "session_id", groups: "session_id")
+    }
     let explanations = try transaction { () throws(SQLiteError) in
       try explanationTable.delete(before: newest - times.explanations, limit: Self.retentionRows)
     }
@@ -59,22 +60,23 @@ extension StoreWriter {
     return max(value, before)
   }
 
-  private func foldDays(before floor: Int64) throws(SQLiteError) -> Int {
-    let oldest = """
-      SELECT start, session_id FROM days WHERE start < ?1 ORDER BY start, session_id LIMIT ?2
+  /// Adds the oldest rows of one table to another and deletes them; returns how many.
+  private func move(
+    from source: String, before floor: Int64, to target: String, keys: String, values: String, groups: String
+  ) throws(SQLiteError) -> Int {
+    let oldest = "SELECT start, session_id FROM \(source) WHERE start < ?1 ORDER BY start, session_id LIMIT ?2"
+    let add = try database.prepare(
       """
-    let fold = try database.prepare(
-      """
-      INSERT INTO folded(session_id, \(StoreSchema.sumColumns))
-      SELECT session_id, sum(uploaded), sum(downloaded), sum(seed_seconds), sum(leech_seconds), sum(elapsed_seconds),
+      INSERT INTO \(target)(\(keys), \(StoreSchema.sumColumns))
+      SELECT \(values), sum(uploaded), sum(downloaded), sum(seed_seconds), sum(leech_seconds), sum(elapsed_seconds),
         sum(events), sum(completed), min(first_seen), max(last_seen)
-      FROM days WHERE (start, session_id) IN (\(oldest)) GROUP BY session_id
-      ON CONFLICT(session_id) DO UPDATE SET \(WindowRows.sumUpdates)
+      FROM \(source) WHERE (start, session_id) IN (\(oldest)) GROUP BY \(groups)
+      ON CONFLICT DO UPDATE SET \(WindowRows.sumUpdates)
       """)
-    try fold.bind(floor, at: 1)
-    try fold.bind(Self.retentionRows, at: 2)
-    try fold.run()
-    let delete = try database.prepare("DELETE FROM days WHERE (start, session_id) IN (\(oldest))")
+    try add.bind(floor, at: 1)
+    try add.bind(Self.retentionRows, at: 2)
+    try add.run()
+    let delete = try database.prepare("DELETE FROM \(source) WHERE (start, session_id) IN (\(oldest))")
     try delete.bind(floor, at: 1)
     try delete.bind(Self.retentionRows, at: 2)
     try delete.run()

@@ -18,11 +18,9 @@ enum StoreCheck {
     try store { () throws(SQLiteError) in
       try database.transaction(.deferred) { () throws(SQLiteError) in
         var results = [try integrity(database), try foreignKeys(database)]
-        results.append(
-          try compare("windows = days", "days", "start, session_id", windowsByDay, database))
-        results.append(try compare("days = sessions", "sessions", "id", daysBySession, database))
-        results.append(try compare("sessions = users", "users", "id", by("user_id"), database))
-        results.append(try compare("sessions = torrents", "torrents", "id", by("torrent_id"), database))
+        results.append(try compare("windows and days = sessions", "sessions", rowsBySession, database))
+        results.append(try compare("sessions = users", "users", by("user_id"), database))
+        results.append(try compare("sessions = torrents", "torrents", by("torrent_id"), database))
         results.append(try snatches(database))
         results.append(try entries(database))
         return results
@@ -43,22 +41,10 @@ enum StoreCheck {
 
   private static var sums: String { summed.map { "sum(\($0)) AS \($0)" }.joined(separator: ", ") }
 
-  /// Windows that retention has taken are not compared: days from the first whole day that still has all of its windows.
-  private static var windowsByDay: String {
-    """
-    SELECT start / 86400 * 86400 AS start, session_id, \(sums) FROM windows
-    WHERE start >= \(windowsFloor) GROUP BY start / 86400, session_id
-    """
-  }
-  private static let windowsFloor = """
-    (SELECT (coalesce(max(value), 0) + 86399) / 86400 * 86400 FROM meta WHERE name = 'windows_floor')
-    """
-
-  private static var daysBySession: String {
-    """
-    SELECT session_id AS id, \(sums) FROM (SELECT session_id, \(summed.joined(separator: ", ")) FROM days
-      UNION ALL SELECT session_id, \(summed.joined(separator: ", ")) FROM folded) GROUP BY session_id
-    """
+  /// Every entry is in one of these, wherever retention has brought it.
+  private static var rowsBySession: String {
+    let tables = ["windows", "days", "folded"].map { "SELECT session_id, \(summed.joined(separator: ", ")) FROM \($0)" }
+    return "SELECT session_id AS id, \(sums) FROM (\(tables.joined(separator: " UNION ALL "))) GROUP BY session_id"
   }
 
   private static func by(_ column: String) -> String {
@@ -67,13 +53,12 @@ enum StoreCheck {
 
   /// Compares rows added up from below with the rows above, in both directions.
   private static func compare(
-    _ name: String, _ table: String, _ keys: String, _ parts: String, _ database: borrowing SQLiteDatabase
+    _ name: String, _ table: String, _ parts: String, _ database: borrowing SQLiteDatabase
   ) throws(SQLiteError) -> Result {
     let numbers = summed.joined(separator: ", ")
     let isNothing = summed.map { "\($0) = 0" }.joined(separator: " AND ")
-    let condition = table == "days" ? "WHERE start >= \(windowsFloor)" : ""
-    let whole = "SELECT \(keys), \(numbers) FROM \(table) \(condition)"
-    let added = "SELECT \(keys), \(numbers) FROM (\(parts))"
+    let whole = "SELECT id, \(numbers) FROM \(table)"
+    let added = "SELECT id, \(numbers) FROM (\(parts))"
     let difference = try database.prepare(
       """
       WITH whole AS (\(whole)), added AS (\(added))

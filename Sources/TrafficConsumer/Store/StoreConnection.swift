@@ -19,6 +19,7 @@ enum StoreConnection {
     let database = try store { () throws(SQLiteError) in
       try SQLiteDatabase(path: path, access: .readWriteCreate, busyTimeoutMilliseconds: busyTimeoutMilliseconds)
     }
+    try refuseForeign(database)
     try store { () throws(SQLiteError) in
       // FULL: a commit is on the disk before its entries are acknowledged to Redis. The writer runs checkpoints itself.
       try database.execute(
@@ -33,6 +34,18 @@ enum StoreConnection {
     return database
   }
 
+  /// Refuses a file of another program before anything is written to it.
+  private static func refuseForeign(_ database: borrowing SQLiteDatabase) throws(StoreError) {
+    let isForeign = try store { () throws(SQLiteError) in
+      try database.integer(
+        """
+        SELECT count(*) > 0 AND NOT (coalesce(sum(name = 'meta'), 0) AND coalesce(sum(name = 'applied_ranges'), 0))
+        FROM sqlite_schema
+        """) == 1
+    }
+    if isForeign { throw .empty }
+  }
+
   /// For the verbs that read, beside a running writer or without one.
   static func openForReading(path: String) throws(StoreError) -> SQLiteDatabase {
     let database = try store { () throws(SQLiteError) in
@@ -41,6 +54,7 @@ enum StoreConnection {
       try database.execute("PRAGMA query_only = ON; PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY")
       return database
     }
+    try refuseForeign(database)
     try StoreSchema.requireCurrent(database)
     return database
   }

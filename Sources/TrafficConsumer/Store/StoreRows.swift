@@ -44,24 +44,36 @@ extension SessionLedger {
     try statement.bind(coveredTo, at: parameter + 1)
     try statement.bind(isStopped ? 1 : 0, at: parameter + 2)
     if let generation {
-      try statement.bind(generation.text, at: parameter + 3)
+      let bound: Result<Void, SQLiteError> = generation.withBytes { bytes in
+        Result { () throws(SQLiteError) in try statement.bindText(bytes, at: parameter + 3) }
+      }
+      try bound.get()
     } else {
       try statement.bindNull(at: parameter + 3)
     }
     try statement.bind(Int64(credited.uploaded), at: parameter + 4)
     try statement.bind(Int64(credited.downloaded), at: parameter + 5)
-    try Self.bind(gaps.map { (UInt64($0.from), UInt64($0.to)) }, to: statement, at: parameter + 6)
-    try Self.bind(fingerprints.map { ($0.arrivedMilliseconds, $0.hash) }, to: statement, at: parameter + 7)
+    try Self.bind(gaps, to: statement, at: parameter + 6) { (UInt64($0.from), UInt64($0.to)) }
+    try Self.bind(fingerprints, to: statement, at: parameter + 7) { ($0.arrivedMilliseconds, $0.hash) }
   }
 
   /// Pairs of 64-bit words, little-endian, side by side; none is NULL.
-  private static func bind(_ pairs: [(UInt64, UInt64)], to statement: borrowing SQLiteStatement, at parameter: Int32)
-    throws(SQLiteError)
-  {
-    guard !pairs.isEmpty else { return try statement.bindNull(at: parameter) }
-    var words: [UInt64] = []
-    for pair in pairs { words += [pair.0.littleEndian, pair.1.littleEndian] }
-    try statement.bind(words.withUnsafeBytes { Array($0) }, at: parameter)
+  private static func bind<Element>(
+    _ elements: [Element], to statement: borrowing SQLiteStatement, at parameter: Int32,
+    _ pair: (Element) -> (UInt64, UInt64)
+  ) throws(SQLiteError) {
+    guard !elements.isEmpty else { return try statement.bindNull(at: parameter) }
+    let bound: Result<Void, SQLiteError> = withUnsafeTemporaryAllocation(of: UInt64.self, capacity: 2 * elements.count)
+    {
+      words in
+      for (index, element) in elements.enumerated() {
+        let (first, second) = pair(element)
+        words[2 * index] = first.littleEndian
+        words[2 * index + 1] = second.littleEndian
+      }
+      return Result { () throws(SQLiteError) in try statement.bind(UnsafeRawBufferPointer(words), at: parameter) }
+    }
+    try bound.get()
   }
 
   private static func pairs(_ bytes: UnsafeRawBufferPointer) -> [(UInt64, UInt64)] {

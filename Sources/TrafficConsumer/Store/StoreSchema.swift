@@ -19,6 +19,10 @@ enum StoreSchema {
   static let sumColumns =
     "uploaded, downloaded, seed_seconds, leech_seconds, elapsed_seconds, events, completed, first_seen, last_seen"
 
+  /// For step 3: where the first day begins that has all of its windows.
+  private static let firstWholeDay =
+    "(SELECT coalesce(max(value), 0) + 86399 FROM meta WHERE name = 'windows_floor') / 86400 * 86400"
+
   /// Step i brings version i to i + 1. A published step is never changed; a change is a new step.
   private static let steps: [String] = [
     """
@@ -109,6 +113,13 @@ enum StoreSchema {
       started_at INTEGER NOT NULL, finished_at INTEGER NOT NULL, status TEXT NOT NULL, exit_code INTEGER NOT NULL,
       binary_path TEXT NOT NULL, release_tag TEXT, stderr_tail TEXT NOT NULL, runner_host TEXT NOT NULL,
       runner_pid INTEGER NOT NULL, imported_at INTEGER NOT NULL) STRICT;
+    """,
+    """
+    -- Until now every entry was added to its day as well as to its window. From here on every entry is in one place:
+    -- its window, then (retention) its day, then `folded`. The day in which the windows began is whole in `days`.
+    DELETE FROM windows WHERE start < \(firstWholeDay);
+    DELETE FROM days WHERE start >= \(firstWholeDay);
+    UPDATE meta SET value = \(firstWholeDay) WHERE name = 'windows_floor';
     """,
   ]
 

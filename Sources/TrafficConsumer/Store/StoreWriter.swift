@@ -106,8 +106,7 @@ final class StoreWriter {
     for delivery in deliveries {
       delivery.settled.removeAll()
       for index in 0..<delivery.count {
-        guard let id = delivery.id(at: index) else { continue }
-        items.append(Item(delivery: delivery, index: index, id: id))
+        items.append(Item(delivery: delivery, index: index, id: delivery.entries[index].id))
       }
     }
     try applyIsolating(items[...])
@@ -217,20 +216,26 @@ final class StoreWriter {
     }
     if let open = run { stream.applied.insert(open.range) }
     // Whatever way it came: without a witness for the newest entry the stream would be taken for another one.
-    let witness = items.last { item in item.delivery.fields(at: item.index) != nil }
+    let witness = items.last { item in
+      if case .deleted = item.delivery.entries[item.index].content { false } else { true }
+    }
     if let item = witness, item.id > last, let fields = item.delivery.fields(at: item.index) {
       stream.addAnchor(StreamState.Anchor(id: item.id, hash: hash.raw(of: fields)))
     }
   }
 
   private func addNew(_ item: Item, to stream: inout StreamState) throws(SQLiteError) {
-    guard let fields = item.delivery.fields(at: item.index) else {
+    let result: Result<Credit, EntryFault>
+    switch item.delivery.entries[item.index].content {
+    case .deleted:
       stream.counters.vanished += 1
       stream.counters.handled += 1
       outcome.vanished += 1
       return
+    case .fault(let place): result = .failure(item.delivery.faults[Int(place)])
+    case .event(let event): result = try credit(event, id: item.id)
     }
-    switch try result(of: fields, id: item.id) {
+    switch result {
     case .success(let credit):
       if credit.rule == .duplicate {
         stream.counters.duplicates += 1
@@ -243,12 +248,6 @@ final class StoreWriter {
     case .failure(let fault):
       try bury(item, fault, deliveries: 1, in: &stream)
     }
-  }
-
-  private func result(of fields: RedisReplyView, id: EntryID) throws(SQLiteError) -> Result<Credit, EntryFault> {
-    let event: TrafficEvent
-    do throws(EntryFault) { event = try StreamDelivery.event(of: fields) } catch { return .failure(error) }
-    return try credit(event, id: id)
   }
 
   /// Applies one event to the rows in memory. The inner result is the entry's own fault.
@@ -289,7 +288,7 @@ final class StoreWriter {
     try insertDeadLetter.bind(fault.detail, at: 5)
     try insertDeadLetter.bind(deliveries, at: 6)
     try insertDeadLetter.bind(Clock.unixSeconds(), at: 7)
-    let fields = item.delivery.fields(at: item.index).map { DeadLetterFields($0) } ?? DeadLetterFields(items: [])
+    let fields = item.delivery.fields(at: item.index) ?? DeadLetterFields(items: [])
     try insertDeadLetter.bind(fields.stored, at: 8)
     try insertDeadLetter.run()
     stream.counters.dead += 1

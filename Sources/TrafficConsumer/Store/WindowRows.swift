@@ -1,4 +1,4 @@
-// WindowRows: what a batch adds to windows and days, gathered in memory and written in key order at its end. Belongs to
+// WindowRows: what a batch adds to windows, gathered in memory and written in key order at its end. Belongs to
 // the writer thread.
 
 import Shared
@@ -17,19 +17,14 @@ final class WindowRows {
   private var rows: [Row] = []
   private var index: [Key: Int] = [:]
   private let addWindow: SQLiteStatement
-  private let addDay: SQLiteStatement
 
   init(_ database: borrowing SQLiteDatabase) throws(SQLiteError) {
-    addWindow = try database.prepare(Self.upsert("windows"))
-    addDay = try database.prepare(Self.upsert("days"))
-  }
-
-  private static func upsert(_ table: String) -> String {
-    """
-    INSERT INTO \(table)(start, session_id, \(StoreSchema.sumColumns))
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-    ON CONFLICT DO UPDATE SET \(sumUpdates)
-    """
+    addWindow = try database.prepare(
+      """
+      INSERT INTO windows(start, session_id, \(StoreSchema.sumColumns))
+      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+      ON CONFLICT DO UPDATE SET \(Self.sumUpdates)
+      """)
   }
 
   /// How a row of sums takes in another, inside an upsert.
@@ -63,19 +58,12 @@ final class WindowRows {
     guard !rows.isEmpty else { return }
     var resolved = rows.map { (start: $0.start, session: book.sessions[$0.session].id, sums: $0.sums) }
     resolved.sort { ($0.start, $0.session) < ($1.start, $1.session) }
-    for row in resolved { try write(row.start, row.session, row.sums, with: addWindow) }
-    var days = resolved.map { (start: WindowAggregator.dayStart(of: $0.start), session: $0.session, sums: $0.sums) }
-    days.sort { ($0.start, $0.session) < ($1.start, $1.session) }
-    for row in days { try write(row.start, row.session, row.sums, with: addDay) }
+    for row in resolved {
+      try addWindow.bind(row.start, at: 1)
+      try addWindow.bind(row.session, at: 2)
+      try addWindow.bind(row.sums, from: 3)
+      try addWindow.run()
+    }
     forget()
-  }
-
-  private func write(
-    _ start: Int64, _ session: Int64, _ sums: TrafficSums, with statement: borrowing SQLiteStatement
-  ) throws(SQLiteError) {
-    try statement.bind(start, at: 1)
-    try statement.bind(session, at: 2)
-    try statement.bind(sums, from: 3)
-    try statement.run()
   }
 }

@@ -17,6 +17,13 @@ struct WriterLoop: Sendable {
   /// The write-ahead log is moved into the database when it has grown to this: a second's worth of heavy writing.
   static let checkpointBytes = 16 << 20
 
+  /// SQLite's share of the 64 MB a daemon may take. The page cache would grow to 64 MB alone; what does not fit is in the
+  /// kernel's cache.
+  static let databaseBytes = 16 << 20
+  /// Blocks of memory from this size on go back to the kernel when they are freed: above what a delivery takes, which would
+  /// come back at once, and below what a batch of many sessions leaves behind.
+  private static let returnedBlockBytes: Int32 = 512 << 10
+
   let store: StoreWriter.Settings
   let streams: StreamSettings
   let queue: DeliveryQueue
@@ -25,6 +32,10 @@ struct WriterLoop: Sendable {
 
   /// Runs until the daemon stops. What ends it early is left in `engine.fatal`.
   func run() {
+    SQLiteDatabase.limitMemory(toBytes: Self.databaseBytes)
+    // Set once, they stay: by default a large block that is freed teaches malloc to keep the next ones (mallopt(3)).
+    mallopt(M_MMAP_THRESHOLD, Self.returnedBlockBytes)
+    mallopt(M_TRIM_THRESHOLD, Self.returnedBlockBytes)
     do {
       guard let lock = try takeLock() else { return }
       guard let writer = openStore() else { return }

@@ -7,16 +7,19 @@ final class DeliveryQueue: Sendable {
   /// Work for the writer thread other than deliveries. Runs between batches.
   typealias Job = @Sendable (StoreWriter) -> Void
 
-  /// Entries that may be on their way at once. A batch of this size takes the writer a fraction of a second, and its
-  /// entries some ten megabytes.
-  static let capacityEntries = 16_000
+  /// What may be on its way at once: some 13,000 entries, twice what the writer commits in a tenth of a second, in an
+  /// eighth of the daemon's 64 MB.
+  static let capacityBytes = 8 << 20
+  /// The writer need not wait for more than this: the rest of the room is for what comes while it commits.
+  private static let batchBytes = capacityBytes / 2
 
   private struct State {
     var waiting: [StreamDelivery] = []
     var waitingEntries = 0
+    var waitingBytes = 0
     /// Submitted and not yet taken back by their reader, by stream.
     var outstanding: [Int]
-    var outstandingEntries = 0
+    var outstandingBytes = 0
     var done: [[StreamDelivery]]
     var jobs: [Job] = []
     /// Monotonic nanoseconds at which the oldest waiting delivery came.
@@ -41,20 +44,38 @@ final class DeliveryQueue: Sendable {
       if state.waiting.isEmpty { state.waitingSince = Clock.monotonicNanoseconds() }
       state.waiting.append(delivery)
       state.waitingEntries += delivery.count
+      state.waitingBytes += delivery.byteCount
       state.outstanding[delivery.streamIndex] += 1
-      state.outstandingEntries += delivery.count
+      state.outstandingBytes += delivery.byteCount
     }
   }
 
   /// Waits until there is room for more; false when the time is up first or the daemon stops.
   func waitForRoom(milliseconds: Int) -> Bool {
     state.wait(milliseconds: milliseconds) { state in
-      state.isStopping ? false : state.outstandingEntries < Self.capacityEntries ? true : nil
+      state.isStopping ? false : state.outstandingBytes < Self.capacityBytes ? true : nil
     } ?? false
   }
 
-  /// Takes back what the writer is done with.
-  func takeDone(stream: Int) -> [StreamDelivery] { state.withLock { Self.takeDone(stream, &$0) } }
+  /// What a reader can do next.
+  struct Turn {
+    /// To be acknowledged.
+    var done: [StreamDelivery] = []
+    /// There is room for another delivery.
+    var hasRoom = false
+    /// Deliveries of this stream are with the writer.
+    var isBusy = false
+  }
+
+  /// Waits until there is something to acknowledge, or room for more, or the daemon stops; at most so long.
+  func nextTurn(stream: Int, milliseconds: Int) -> Turn {
+    state.wait(milliseconds: milliseconds) { state in
+      let done = Self.takeDone(stream, &state)
+      let hasRoom = !state.isStopping && state.outstandingBytes < Self.capacityBytes
+      guard hasRoom || !done.isEmpty || state.isStopping else { return nil }
+      return Turn(done: done, hasRoom: hasRoom, isBusy: state.outstanding[stream] > 0)
+    } ?? Turn()
+  }
 
   /// Waits for something to be done, at most so long; empty when the time is up or nothing is outstanding.
   func waitForDone(stream: Int, milliseconds: Int) -> [StreamDelivery] {
@@ -67,7 +88,7 @@ final class DeliveryQueue: Sendable {
     let done = state.done[stream]
     state.done[stream] = []
     state.outstanding[stream] -= done.count
-    for delivery in done { state.outstandingEntries -= delivery.count }
+    for delivery in done { state.outstandingBytes -= delivery.byteCount }
     return done
   }
 
@@ -102,13 +123,15 @@ final class DeliveryQueue: Sendable {
         }
         guard !state.waiting.isEmpty else { return state.readersRunning == 0 ? .ended : now >= end ? .nothing : nil }
         let due = state.waitingSince &+ UInt64(batchMilliseconds) &* 1_000_000
-        guard state.waitingEntries >= batchEntries || now >= due || state.isStopping || state.readersRunning == 0 else {
+        let isBatch = state.waitingEntries >= batchEntries || state.waitingBytes >= Self.batchBytes
+        guard isBatch || now >= due || state.isStopping || state.readersRunning == 0 else {
           wakeAt = due
           return nil
         }
         defer {
           state.waiting = []
           state.waitingEntries = 0
+          state.waitingBytes = 0
         }
         return .deliveries(state.waiting)
       }
@@ -118,8 +141,8 @@ final class DeliveryQueue: Sendable {
       // Until the deadline, or until something arrives that changes it.
       _ = state.wait(milliseconds: pause) { state -> Bool? in
         let isNew = !state.jobs.isEmpty || (!hadWaiting && !state.waiting.isEmpty)
-        return isNew || state.waitingEntries >= batchEntries || state.isStopping && !state.waiting.isEmpty
-          || state.readersRunning == 0 ? true : nil
+        let isBatch = state.waitingEntries >= batchEntries || state.waitingBytes >= Self.batchBytes
+        return isNew || isBatch || state.isStopping && !state.waiting.isEmpty || state.readersRunning == 0 ? true : nil
       }
     }
   }

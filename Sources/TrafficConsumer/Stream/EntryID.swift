@@ -63,7 +63,30 @@ struct EntryID: Hashable, Comparable, Sendable, CustomStringConvertible {
     return milliseconds > 0 ? EntryID(milliseconds: milliseconds - 1, sequence: .max) : .zero
   }
 
-  var description: String { "\(milliseconds)-\(sequence)" }
+  var description: String { withText { String(decoding: $0, as: UTF8.self) } }
+
+  /// Calls `body` with the text; it is not valid after it.
+  func withText<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
+    withUnsafeTemporaryAllocation(byteCount: Self.longestText, alignment: 1) { text in
+      var at = text.count
+      func put(_ value: UInt64) {
+        var rest = value
+        repeat {
+          at -= 1
+          text[at] = UInt8(truncatingIfNeeded: rest % 10) + 0x30
+          rest /= 10
+        } while rest > 0
+      }
+      put(sequence)
+      at -= 1
+      text[at] = UInt8(ascii: "-")
+      put(milliseconds)
+      return body(UnsafeRawBufferPointer(rebasing: text[at...]))
+    }
+  }
+
+  /// Twice the digits of 2^64 - 1, and the dash.
+  private static let longestText = 41
 
   static func < (left: EntryID, right: EntryID) -> Bool {
     left.milliseconds != right.milliseconds

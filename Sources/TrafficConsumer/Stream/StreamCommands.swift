@@ -25,6 +25,7 @@ struct StreamCommands: ~Copyable {
   let group: String
   let consumer: String
   private var connection: RedisConnection
+  private var acknowledgements = RedisCommandBuffer()
 
   init(stream: String, group: String, consumer: String, endpoint: RedisEndpoint, timeouts: RedisTimeouts)
     throws(RedisError)
@@ -57,13 +58,17 @@ struct StreamCommands: ~Copyable {
     return try connection.command(["GET", key]).string ?? ""
   }
 
-  /// Entries nobody has had; waits for some up to `milliseconds`. The reply is nil, or [[stream, [entry...]]].
-  mutating func readNew(count: Int, blockMilliseconds: Int) throws(RedisError) -> RedisReply {
+  /// Entries nobody has had; waits for some up to `milliseconds`. The reply is nil, or [[stream, [entry...]]]. What is to
+  /// be acknowledged goes along, ahead of it.
+  mutating func readNew(count: Int, blockMilliseconds: Int, into reply: inout RedisReply) throws(RedisError) {
+    let owed = sendAcknowledgements()
     connection.append([
       "XREADGROUP", "GROUP", group, consumer, "COUNT", String(count), "BLOCK", String(max(1, blockMilliseconds)),
       "STREAMS", stream, ">",
     ])
-    return try reply(waitMilliseconds: blockMilliseconds)
+    try takeAcknowledgements(owed)
+    try connection.nextReply(reusing: &reply, waitMilliseconds: blockMilliseconds)
+    if let error = reply.error { throw .server(error) }
   }
 
   /// Entries this consumer was given and has not acknowledged, after an id.
@@ -103,15 +108,36 @@ struct StreamCommands: ~Copyable {
     try connection.command(["XRANGE", stream, id.description, id.description])
   }
 
-  /// Acknowledges entries, whoever they are pending for.
-  mutating func acknowledge(_ ids: [EntryID]) throws(RedisError) {
-    var commands = 0
+  /// Acknowledges entries, whoever they are pending for: with the next `readNew` or `acknowledge`.
+  mutating func acknowledgeLater(_ ids: [EntryID]) {
     for start in stride(from: 0, to: ids.count, by: Self.idsPerCommand) {
       let part = ids[start..<min(start + Self.idsPerCommand, ids.count)]
-      connection.append(["XACK", stream, group] + part.map(\.description))
-      commands += 1
+      acknowledgements.begin(argumentCount: 3 + part.count)
+      acknowledgements.append("XACK")
+      acknowledgements.append(stream)
+      acknowledgements.append(group)
+      for id in part { id.withText { acknowledgements.append($0) } }
     }
-    for _ in 0..<commands { _ = try reply() }
+  }
+
+  /// Acknowledges entries, and those of `acknowledgeLater`.
+  mutating func acknowledge(_ ids: [EntryID] = []) throws(RedisError) {
+    acknowledgeLater(ids)
+    try takeAcknowledgements(sendAcknowledgements())
+  }
+
+  private mutating func sendAcknowledgements() -> Int {
+    let owed = acknowledgements.commandCount
+    guard owed > 0 else { return 0 }
+    CrashPoint.reach(.beforeAck)
+    connection.append(acknowledgements)
+    acknowledgements.removeAll()
+    return owed
+  }
+
+  private mutating func takeAcknowledgements(_ owed: Int) throws(RedisError) {
+    for _ in 0..<owed { _ = try reply() }
+    if owed > 0 { CrashPoint.reach(.afterAck) }
   }
 
   private static let idsPerCommand = 1000

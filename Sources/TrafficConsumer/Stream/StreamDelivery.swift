@@ -1,5 +1,5 @@
-// StreamDelivery: entries of one reply on their way from a reader thread to the writer thread, still in the reply's own
-// memory. Made by the reader; from `submit` to `settled` the writer has it, then the reader again.
+// StreamDelivery: entries of one reply on their way from a reader thread to the writer thread, decoded. Made by the
+// reader; from `submit` to `settled` the writer has it, then the reader again.
 
 import Shared
 
@@ -15,29 +15,88 @@ final class StreamDelivery: @unchecked Sendable {
 
   let streamIndex: Int
   let source: Source
-  private var reply: RedisReply
-  /// Where in the reply the list of entries is.
-  private let path: [Int]
+  private(set) var entries: [StreamEntry] = []
+  private(set) var faults: [EntryFault] = []
+  /// What was received, for dead letters and anchors: see StreamEntry.Form.
+  private var received: [UInt8] = []
   /// Entries of the reply that are dealt with and may be acknowledged: the writer's answer.
   var settled: [EntryID] = []
 
-  init(streamIndex: Int, source: Source, reply: consuming RedisReply, path: [Int]) {
+  /// Takes what it needs out of a list of entries, each [id, [name, value, ...]] or [id, nil] for a pending entry that
+  /// was deleted.
+  init(streamIndex: Int, source: Source, entries list: RedisReplyView) {
     self.streamIndex = streamIndex
     self.source = source
-    self.reply = reply
-    self.path = path
+    entries.reserveCapacity(list.count)
+    received.reserveCapacity(list.count * Self.usualBytes)
+    for index in 0..<list.count {
+      guard let id = list[index][0].bytes.flatMap({ EntryID($0) }) else { continue }
+      add(id, list[index][1])
+    }
   }
 
-  /// The list of entries: each [id, [name, value, ...]] or [id, nil] for a pending entry that was deleted.
-  var entries: RedisReplyView { path.reduce(reply.view) { $0[$1] } }
+  /// Values of an entry with counters, a byte for the length of each: 260 to 290.
+  private static let usualBytes = 288
+
+  private func add(_ id: EntryID, _ fields: RedisReplyView) {
+    let offset = UInt32(clamping: received.count)
+    guard fields.kind == .array else {
+      entries.append(StreamEntry(id: id, content: .deleted, form: .values, offset: offset))
+      return
+    }
+    do throws(EntryFault) {
+      let decoded = try StreamEntry.decode(fields)
+      let form: StreamEntry.Form = decoded.isInOrder ? .values : .whole
+      keep(fields, form)
+      entries.append(StreamEntry(id: id, content: .event(decoded.event), form: form, offset: offset))
+    } catch {
+      keep(fields, .whole)
+      faults.append(error)
+      let place = Int32(faults.count - 1)
+      entries.append(StreamEntry(id: id, content: .fault(place), form: .whole, offset: offset))
+    }
+  }
+
+  private func keep(_ fields: RedisReplyView, _ form: StreamEntry.Form) {
+    switch form {
+    case .whole: received += DeadLetterFields(fields).stored
+    case .values:
+      for index in stride(from: 1, to: fields.count, by: 2) {
+        let value = fields[index].bytes!
+        received.append(UInt8(value.count))
+        received.append(contentsOf: value)
+      }
+    }
+  }
+
   var count: Int { entries.count }
 
-  /// The id of an entry, or nil when the reply is not one.
-  func id(at index: Int) -> EntryID? { entries[index][0].bytes.flatMap { EntryID($0) } }
+  /// Roughly what it takes in memory.
+  var byteCount: Int { entries.count * MemoryLayout<StreamEntry>.stride + received.count }
 
-  /// The names and values of an entry, or nil when it was deleted from the stream.
-  func fields(at index: Int) -> RedisReplyView? {
-    let fields = entries[index][1]
-    return fields.kind == .array ? fields : nil
+  /// The names and values of an entry as received; nil when it was deleted from the stream.
+  func fields(at index: Int) -> DeadLetterFields? {
+    let entry = entries[index]
+    if case .deleted = entry.content { return nil }
+    let end = index + 1 < entries.count ? Int(entries[index + 1].offset) : received.count
+    return received[Int(entry.offset)..<end].withUnsafeBytes { bytes in
+      switch entry.form {
+      case .whole: DeadLetterFields(stored: bytes)
+      case .values: Self.named(bytes)
+      }
+    }
+  }
+
+  /// Values behind their lengths, with the contract's names.
+  private static func named(_ bytes: UnsafeRawBufferPointer) -> DeadLetterFields {
+    var fields = DeadLetterFields(items: [])
+    var at = 0
+    for field in TrafficField.streamOrder where at < bytes.count {
+      let end = at + 1 + Int(bytes[at])
+      fields.items.append(Array(field.name.utf8))
+      fields.items.append(Array(bytes[(at + 1)..<end]))
+      at = end
+    }
+    return fields
   }
 }

@@ -25,8 +25,8 @@ enum StreamHealer {
       while true {
         let reply = try commands.range(after: after, through: end, isClosed: true, count: readCount)
         guard reply.count > 0 else { break }
-        let delivery = StreamDelivery(streamIndex: index, source: .consecutive, reply: reply, path: [])
-        guard let last = delivery.id(at: delivery.count - 1) else { break }
+        let delivery = StreamDelivery(streamIndex: index, source: .consecutive, entries: reply.view)
+        guard let last = delivery.entries.last?.id else { break }
         _ = try writer.apply([delivery])
         try commands.acknowledge(delivery.settled)
         after = last

@@ -7,8 +7,12 @@
 import Shared
 
 struct StreamReader: ~Copyable {
-  /// Entries asked for at once: a reply of about half a megabyte.
-  private static let readCount = 1000
+  /// Entries asked for at once: a reply of about half a megabyte ...
+  private static let maximumReadCount = 1000
+  /// ... unless they turn out to be large: what a reply should not exceed.
+  private static let replyBytes = 4 << 20
+  /// The first time nothing is known of them.
+  private static let firstReadCount = 100
   /// How long XREADGROUP waits for entries; a stop is noticed within it. Shorter while acknowledgements are due.
   private static let blockMilliseconds = 200
   private static let blockWhileOutstandingMilliseconds = 10
@@ -23,6 +27,9 @@ struct StreamReader: ~Copyable {
   private let engine: EngineState
   private let instance: String
   private var commands: StreamCommands
+  /// Used again for every reply with new entries.
+  private var reply = RedisReply()
+  private var readCount = StreamReader.firstReadCount
   private var claimCursor = EntryID.zero
   private var lastUpkeep: UInt64 = 0
   private var lastCount: UInt64 = 0
@@ -120,7 +127,7 @@ struct StreamReader: ~Copyable {
     for anchor in known.anchors {
       let reply = try commands.entry(anchor.id)
       guard reply.count == 1 else { continue }
-      if hash.raw(of: reply.view[0][1]) == anchor.hash { present += 1 } else { changed += 1 }
+      if hash.raw(of: DeadLetterFields(reply.view[0][1])) == anchor.hash { present += 1 } else { changed += 1 }
     }
     let verdict = StreamRecognition.judge(
       lastApplied: last, lastGenerated: census.lastGeneratedID, first: census.firstEntryID,
@@ -148,10 +155,10 @@ struct StreamReader: ~Copyable {
   private mutating func readOwnPending() throws(RedisError) {
     var after = EntryID.zero
     while !queue.isStopping {
-      let reply = try commands.readOwnPending(after: after, count: Self.readCount)
+      let reply = try commands.readOwnPending(after: after, count: readCount)
       guard reply.count == 1, reply.view[0][1].count > 0 else { return }
-      let delivery = StreamDelivery(streamIndex: index, source: .scattered, reply: reply, path: [0, 1])
-      guard let last = delivery.id(at: delivery.count - 1) else { return }
+      let delivery = delivery(of: reply.view[0][1], .scattered)
+      guard let last = delivery.entries.last?.id else { return }
       Log.info("pending entries delivered again", ["stream": commands.stream, "entries": delivery.count])
       try settle(delivery)
       after = last
@@ -174,16 +181,24 @@ struct StreamReader: ~Copyable {
     var after = after
     var count = 0
     while !queue.isStopping {
-      let reply = try commands.range(after: after, through: through, isClosed: isClosed, count: Self.readCount)
+      let reply = try commands.range(after: after, through: through, isClosed: isClosed, count: readCount)
       guard reply.count > 0 else { break }
-      let delivery = StreamDelivery(streamIndex: index, source: .consecutive, reply: reply, path: [])
-      guard let last = delivery.id(at: delivery.count - 1) else { break }
+      let delivery = delivery(of: reply.view, .consecutive)
+      guard let last = delivery.entries.last?.id else { break }
       count += delivery.count
       try settle(delivery)
       after = last
     }
     if count > 0 { Log.info("read the past again", ["stream": commands.stream, "entries": count]) }
     return count
+  }
+
+  /// Decodes a list of entries, and learns from it how many to ask for.
+  private mutating func delivery(of list: RedisReplyView, _ source: StreamDelivery.Source) -> StreamDelivery {
+    let delivery = StreamDelivery(streamIndex: index, source: source, entries: list)
+    let average = max(1, delivery.byteCount / max(1, delivery.count))
+    readCount = max(1, min(Self.maximumReadCount, Self.replyBytes / average, readCount * 4))
+    return delivery
   }
 
   /// Hands a delivery over, waits until it is durable, and acknowledges it.
@@ -220,17 +235,21 @@ struct StreamReader: ~Copyable {
 
   private mutating func readUntilStopped() throws(RedisError) {
     while !queue.isStopping {
-      try acknowledge(queue.takeDone(stream: index))
-      guard queue.waitForRoom(milliseconds: Self.blockMilliseconds) else { continue }
-      let isBusy = queue.outstanding(stream: index) > 0
-      let reply = try commands.readNew(
-        count: Self.readCount,
-        blockMilliseconds: isBusy ? Self.blockWhileOutstandingMilliseconds : Self.blockMilliseconds)
+      let turn = queue.nextTurn(stream: index, milliseconds: Self.blockMilliseconds)
+      for delivery in turn.done { commands.acknowledgeLater(delivery.settled) }
+      guard turn.hasRoom else {
+        try commands.acknowledge()
+        continue
+      }
+      try commands.readNew(
+        count: readCount,
+        blockMilliseconds: turn.isBusy ? Self.blockWhileOutstandingMilliseconds : Self.blockMilliseconds, into: &reply)
       let isIdle = reply.count == 0
       if !isIdle {
         CrashPoint.reach(.entriesRead)
-        queue.submit(StreamDelivery(streamIndex: index, source: .consecutive, reply: reply, path: [0, 1]))
+        queue.submit(delivery(of: reply.view[0][1], .consecutive))
       }
+      if reply.byteCount > Self.keptReplyBytes { reply = RedisReply() }
       try upkeep(isIdle: isIdle)
     }
     // Finish what is in flight.
@@ -241,12 +260,11 @@ struct StreamReader: ~Copyable {
     }
   }
 
+  /// A reply that took more than this gives its memory back.
+  private static let keptReplyBytes = 2 * replyBytes
+
   private mutating func acknowledge(_ deliveries: [StreamDelivery]) throws(RedisError) {
-    for delivery in deliveries where !delivery.settled.isEmpty {
-      CrashPoint.reach(.beforeAck)
-      try commands.acknowledge(delivery.settled)
-      CrashPoint.reach(.afterAck)
-    }
+    for delivery in deliveries { try commands.acknowledge(delivery.settled) }
   }
 
   private mutating func upkeep(isIdle: Bool) throws(RedisError) {
@@ -275,7 +293,7 @@ struct StreamReader: ~Copyable {
   /// beginning each time would never reach the later ones.
   private mutating func claimStragglers() throws(RedisError) {
     let reply = try commands.claim(
-      idleMilliseconds: settings.claimIdleMilliseconds, cursor: claimCursor, count: Self.readCount)
+      idleMilliseconds: settings.claimIdleMilliseconds, cursor: claimCursor, count: readCount)
     guard reply.count >= 2 else { return }
     claimCursor = reply.view[0].bytes.flatMap { EntryID($0) } ?? .zero
     if reply.count > 2, reply.view[2].count > 0 {
@@ -286,7 +304,7 @@ struct StreamReader: ~Copyable {
     }
     guard reply.view[1].count > 0 else { return }
     Log.info("claimed entries of other consumers", ["stream": commands.stream, "entries": reply.view[1].count])
-    queue.submit(StreamDelivery(streamIndex: index, source: .scattered, reply: reply, path: [1]))
+    queue.submit(delivery(of: reply.view[1], .scattered))
   }
 
   /// Joins applied ranges between which Redis has no entry.

@@ -1,6 +1,7 @@
 // TaskImport: takes the reports of self-update runs into the database, each once. Writer thread, between batches.
 
-import Foundation
+import CLinux
+import Glibc
 import Shared
 
 extension StoreWriter {
@@ -12,7 +13,7 @@ extension StoreWriter {
   /// is not there holds none. Returns how many were imported.
   @discardableResult
   func importTaskReports(from folder: String, now: Int64) throws(StoreError) -> Int {
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+    let names = Self.names(in: folder)
     let reports = names.filter { $0.hasSuffix(".json") && !$0.hasPrefix(".") }.sorted().prefix(Self.taskReportsPerTurn)
     var imported = 0
     for name in reports {
@@ -41,10 +42,26 @@ extension StoreWriter {
   }
 
   /// At most one byte more than a report may have.
-  private static func bytes(_ path: String) -> Data? {
-    guard let file = FileHandle(forReadingAtPath: path) else { return nil }
-    defer { try? file.close() }
-    return try? file.read(upToCount: TaskReport.maximumBytes + 1)
+  private static func bytes(_ path: String) -> [UInt8]? {
+    guard let file = fopen(path, "re") else { return nil }
+    defer { fclose(file) }
+    let bytes = [UInt8](unsafeUninitializedCapacity: TaskReport.maximumBytes + 1) { buffer, count in
+      count = fread(buffer.baseAddress, 1, buffer.count, file)
+    }
+    return ferror(file) == 0 ? bytes : nil
+  }
+
+  private static func names(in folder: String) -> [String] {
+    guard let directory = opendir(folder) else { return [] }
+    defer { closedir(directory) }
+    var names: [String] = []
+    while let entry = readdir(directory) {
+      names.append(
+        withUnsafePointer(to: &entry.pointee.d_name) { name in
+          name.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+        })
+    }
+    return names
   }
 
   /// A rename that fails is tried again at the next turn, with the file.

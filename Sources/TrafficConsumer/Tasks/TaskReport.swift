@@ -1,9 +1,9 @@
 // TaskReport: what a run of dist/self-update-runner.sh left behind: a JSON file in a directory. Pure, but for `read`.
 
-import Foundation
+import Shared
 
 /// One run of a task, with the names of the file's fields.
-struct TaskReport: Equatable, Sendable, Decodable {
+struct TaskReport: Equatable, Sendable {
   /// `self-update-run`.
   var type: String
   /// Missing in old reports: false.
@@ -22,19 +22,6 @@ struct TaskReport: Equatable, Sendable, Decodable {
   var runnerHost: String
   var runnerPID: Int64
 
-  enum CodingKeys: String, CodingKey {
-    case type, status
-    case isDryRun = "dry_run"
-    case startedAt = "started_at"
-    case finishedAt = "finished_at"
-    case exitCode = "exit_code"
-    case binaryPath = "binary_path"
-    case releaseTag = "release_tag"
-    case stderrTail = "stderr_tail"
-    case runnerHost = "runner_host"
-    case runnerPID = "runner_pid"
-  }
-
   /// Four kilobytes of standard error, each byte escaped to six, and the rest: more is no report of ours.
   static let maximumBytes = 64 << 10
 
@@ -51,32 +38,79 @@ struct TaskReport: Equatable, Sendable, Decodable {
     }
   }
 
-  init(from decoder: any Decoder) throws {
-    let values = try decoder.container(keyedBy: CodingKeys.self)
-    type = try values.decode(String.self, forKey: .type)
-    isDryRun = try values.decodeIfPresent(Bool.self, forKey: .isDryRun) ?? false
-    startedAt = try values.decode(Int64.self, forKey: .startedAt)
-    finishedAt = try values.decode(Int64.self, forKey: .finishedAt)
-    status = try values.decode(String.self, forKey: .status)
-    exitCode = try values.decode(Int64.self, forKey: .exitCode)
-    binaryPath = try values.decode(String.self, forKey: .binaryPath)
-    releaseTag = try values.decodeIfPresent(String.self, forKey: .releaseTag)
-    stderrTail = try values.decode(String.self, forKey: .stderrTail)
-    runnerHost = try values.decode(String.self, forKey: .runnerHost)
-    runnerPID = try values.decode(Int64.self, forKey: .runnerPID)
+  /// Decodes a file's bytes.
+  static func decode(_ bytes: some Collection<UInt8>) throws(Fault) -> TaskReport {
+    guard bytes.count <= maximumBytes else { throw .tooLarge(bytes.count) }
+    guard let text = String(validating: bytes, as: UTF8.self) else { throw .malformed("not JSON") }
+    let report: Result<TaskReport, Fault>
+    do throws(SQLiteError) { report = try ReportFields.read(text, decode) } catch { throw .malformed("not JSON") }
+    return try report.get()
   }
 
-  /// Decodes a file's bytes.
-  static func decode(_ bytes: Data) throws(Fault) -> TaskReport {
-    guard bytes.count <= maximumBytes else { throw .tooLarge(bytes.count) }
-    do {
-      return try JSONDecoder().decode(TaskReport.self, from: bytes)
-    } catch DecodingError.keyNotFound(let key, _) {
-      throw .malformed("\(key.stringValue) is missing")
-    } catch DecodingError.typeMismatch(_, let context), DecodingError.valueNotFound(_, let context) {
-      throw .malformed("\(context.codingPath.map(\.stringValue).joined(separator: ".")) has the wrong type")
+  private static func decode(_ field: borrowing ReportFields) throws(Fault) -> TaskReport {
+    TaskReport(
+      type: try field.text("type"), isDryRun: try field.flag("dry_run") ?? false,
+      startedAt: try field.number("started_at"), finishedAt: try field.number("finished_at"),
+      status: try field.text("status"), exitCode: try field.number("exit_code"),
+      binaryPath: try field.text("binary_path"), releaseTag: try field.textIfAny("release_tag"),
+      stderrTail: try field.text("stderr_tail"), runnerHost: try field.text("runner_host"),
+      runnerPID: try field.number("runner_pid"))
+  }
+}
+
+/// The fields of a JSON object, by SQLite's JSON functions (https://sqlite.org/json1.html): the rest of this program needs
+/// no JSON reader, and Foundation's would be most of its memory.
+private struct ReportFields: ~Copyable {
+  private let select: SQLiteStatement
+
+  private init(_ select: consuming SQLiteStatement) { self.select = select }
+
+  /// Calls `body` with the fields of a text; throws when it is not JSON.
+  static func read<Value>(
+    _ text: String, _ body: (borrowing ReportFields) throws(TaskReport.Fault) -> Value
+  ) throws(SQLiteError) -> Result<Value, TaskReport.Fault> {
+    let database = try SQLiteDatabase(path: ":memory:", access: .readWriteCreate)
+    let check = try database.prepare("SELECT json_type(?1)")
+    try check.bind(text, at: 1)
+    guard try check.step(), check.text(0) == "object" else {
+      return .failure(.malformed("a report is an object"))
+    }
+    let fields = ReportFields(try database.prepare("SELECT json_type(?1, '$.' || ?2), json_extract(?1, '$.' || ?2)"))
+    try fields.select.bind(text, at: 1)
+    return Result { () throws(TaskReport.Fault) in try body(fields) }
+  }
+
+  func text(_ name: String) throws(TaskReport.Fault) -> String {
+    guard let text = try textIfAny(name) else { throw .malformed("\(name) is missing") }
+    return text
+  }
+
+  /// nil when it is missing or null.
+  func textIfAny(_ name: String) throws(TaskReport.Fault) -> String? {
+    try value(name, ["text"]) { $0.text(1) }
+  }
+
+  func number(_ name: String) throws(TaskReport.Fault) -> Int64 {
+    guard let number = try value(name, ["integer"], { $0.integer(1) }) else { throw .malformed("\(name) is missing") }
+    return number
+  }
+
+  func flag(_ name: String) throws(TaskReport.Fault) -> Bool? {
+    try value(name, ["true", "false"]) { $0.integer(1) != 0 }
+  }
+
+  private func value<Value>(
+    _ name: String, _ types: [String], _ read: (borrowing SQLiteStatement) -> Value
+  ) throws(TaskReport.Fault) -> Value? {
+    defer { select.reset() }
+    do throws(SQLiteError) {
+      try select.bind(name, at: 2)
+      _ = try select.step()
     } catch {
       throw .malformed("not JSON")
     }
+    if select.isNull(0) || select.text(0) == "null" { return nil }
+    guard types.contains(select.text(0)) else { throw .malformed("\(name) has the wrong type") }
+    return read(select)
   }
 }

@@ -63,22 +63,3 @@ enum TaskTable {
     }
   }
 }
-
-extension TaskReport {
-  init(
-    type: String, isDryRun: Bool, startedAt: Int64, finishedAt: Int64, status: String, exitCode: Int64,
-    binaryPath: String, releaseTag: String?, stderrTail: String, runnerHost: String, runnerPID: Int64
-  ) {
-    self.type = type
-    self.isDryRun = isDryRun
-    self.startedAt = startedAt
-    self.finishedAt = finishedAt
-    self.status = status
-    self.exitCode = exitCode
-    self.binaryPath = binaryPath
-    self.releaseTag = releaseTag
-    self.stderrTail = stderrTail
-    self.runnerHost = runnerHost
-    self.runnerPID = runnerPID
-  }
-}

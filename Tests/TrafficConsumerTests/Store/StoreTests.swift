@@ -195,4 +195,60 @@ import Testing
     #expect(try bench.faults() == [])
     withExtendedLifetime(server) {}
   }
+
+  @Test("a database of schema 2, whose days held everything, becomes one whose sums and days are the same")
+  func migrationOfDays() async throws {
+    let (server, bench) = try await bench()
+    let day: Int64 = 86_400
+    let first: Int64 = 1_699_920_000
+    for index in 0..<40 {
+      try bench.add(EventMaker().event(du: UInt64(index), ts: first + Int64(index) * day / 8, dt: 5))
+    }
+    try bench.apply(0..<40)
+    let passkey = EventMaker().passkey.text
+    func days() throws -> [QueryRow] {
+      try TrafficQuery.rows(of: .user(passkey), by: .day, in: QueryRange(), from: bench.reader())
+    }
+    let before = try days()
+    #expect(before.count == 5)
+    // As version 2 left it: days of everything, windows from the middle of the second day on, one not deleted yet.
+    let floor = first + day + day / 2
+    do {
+      let database = try SQLiteDatabase(path: bench.databasePath, access: .readWrite)
+      try database.execute(
+        """
+        INSERT INTO days SELECT start / 86400 * 86400, session_id, sum(uploaded), sum(downloaded), sum(seed_seconds),
+          sum(leech_seconds), sum(elapsed_seconds), sum(events), sum(completed), min(first_seen), max(last_seen)
+          FROM windows GROUP BY start / 86400, session_id;
+        DELETE FROM windows WHERE start < \(floor - day / 8);
+        INSERT INTO meta(name, value) VALUES ('windows_floor', \(floor));
+        PRAGMA user_version = 2
+        """)
+    }
+    try bench.restart()
+    #expect(try bench.faults() == [])
+    #expect(try days() == before)
+    #expect(try bench.reader().integer("SELECT min(start) FROM windows") == first + 2 * day)
+    #expect(try bench.reader().integer("SELECT count(*) FROM days") == 2)
+    withExtendedLifetime(server) {}
+  }
+
+  @Test("a database of another program is refused, and stays as it is to the byte")
+  func foreign() async throws {
+    let bench = try await ConsumerBench()
+    do {
+      let database = try SQLiteDatabase(path: bench.databasePath, access: .readWriteCreate)
+      try database.execute(
+        "CREATE TABLE customers(name TEXT); INSERT INTO customers VALUES ('a'); PRAGMA user_version = 3")
+    }
+    let before = try Data(contentsOf: URL(fileURLWithPath: bench.databasePath))
+    let child = try bench.start()
+    let exit = try await child.waitForExit()
+    #expect(exit == .code(78))
+    #expect(bench.log.contains("no traffic tables: is this the right file?"), "\(bench.log)")
+    for verb in [["query", "top"], ["check"], ["status"]] {
+      #expect(try await bench.verb(verb).exit == .code(74), "\(verb)")
+    }
+    #expect(try Data(contentsOf: URL(fileURLWithPath: bench.databasePath)) == before)
+  }
 }

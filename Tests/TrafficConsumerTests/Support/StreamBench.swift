@@ -45,14 +45,14 @@ final class StreamBench {
     let reply = try connection.command([
       "XRANGE", Self.stream, ids[range.lowerBound].description, ids[range.upperBound - 1].description,
     ])
-    return StreamDelivery(streamIndex: 0, source: .consecutive, reply: reply, path: [])
+    return StreamDelivery(streamIndex: 0, source: .consecutive, entries: reply.view)
   }
 
   /// Entries one by one, as pending ones come.
   func apply(scattered indices: [Int]) throws {
     for index in indices {
       let reply = try connection.command(["XRANGE", Self.stream, ids[index].description, ids[index].description])
-      _ = try writer.apply([StreamDelivery(streamIndex: 0, source: .scattered, reply: reply, path: [])])
+      _ = try writer.apply([StreamDelivery(streamIndex: 0, source: .scattered, entries: reply.view)])
     }
   }
 

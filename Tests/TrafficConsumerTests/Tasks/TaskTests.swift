@@ -32,7 +32,7 @@ struct TaskTests {
   @Test(
     "what is no report says why",
     arguments: [
-      ("", TaskReport.Fault.malformed("not JSON")), ("[]", .malformed(" has the wrong type")),
+      ("", TaskReport.Fault.malformed("not JSON")), ("[]", .malformed("a report is an object")),
       ("{\"type\":\"x\"}", .malformed("started_at is missing")),
       ("{\"type\":1}", .malformed("type has the wrong type")),
     ])

@@ -2,6 +2,7 @@
 // affinity and names, and the variadic ones. _GNU_SOURCE is defined in CLinux.c only: here it would change declarations
 // that Swift's Glibc module has already seen.
 #pragma once
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stddef.h>
