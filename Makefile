@@ -48,9 +48,8 @@ bench-consume: build ## stream to committed, beside draining without work (share
 fuzz: ## libFuzzer on the parsers, SECONDS=600 for each harness
 	Tests/Fuzz/run $(or $(SECONDS),600)
 
-bench-push: dependencies ## traffic push beside Redis' own pipelined XADD, in a release build; EVENTS=300000
-	PUSH_BENCH=$(or $(EVENTS),300000) swift test -c release -Xswiftc -enable-testing --scratch-path .build/bench \
-	  --disable-xctest --filter PushBenchmark 2>&1 | grep -E 'bench-push|error|✘'
+bench-push: dependencies ## traffic push beside what Redis itself can do (shared/tools/streambench); EVENTS=300000
+	Benchmarks/bench-push
 
 release: dependencies ## release/: self-contained binaries, checksums, a Debian package
 	dist/release.sh all

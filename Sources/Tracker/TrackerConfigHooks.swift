@@ -59,6 +59,8 @@ struct TrafficPushOptions: Sendable, Equatable {
   var spoolPath: String?
   /// Whether the counters of a session's first announce are credited as reported.
   var creditFirstAnnounce = false
+  /// Bytes in one direction that no client moves in a second: an announce that reports more is refused; 0: no limit.
+  var maxBytesPerSecond = 0
 }
 
 /// `client approval`: by the beginning of the peer id. A prefix without a dash also counts behind the peer id's leading

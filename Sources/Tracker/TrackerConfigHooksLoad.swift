@@ -131,6 +131,8 @@ extension PasskeyApprovalOptions {
 extension TrafficPushOptions {
   /// Streams of one site; each has a connection and a thread.
   private static let partitionRange = 1...256
+  /// Up to 10 Tbit/s: with an hour of grace the script's product stays exact for centuries.
+  private static let rateRange = 0...1_250_000_000_000
   private static let lastTTLRange: ClosedRange<Duration> = .seconds(1) ... .seconds(365 * 86_400)
 
   fileprivate init(read options: ConfigSection) {
@@ -144,6 +146,7 @@ extension TrafficPushOptions {
     maxStreamLength = options.integer("max_stream_length", default: maxStreamLength, in: 0...1_000_000_000_000)
     partitions = options.integer("partitions", default: partitions, in: Self.partitionRange)
     spoolPath = options.optionalString("spool_path", check: ConfigSection.checkPath)
+    maxBytesPerSecond = options.integer("max_bytes_per_second", default: maxBytesPerSecond, in: Self.rateRange)
     creditFirstAnnounce = options.bool("credit_first_announce", default: creditFirstAnnounce)
     if creditFirstAnnounce {
       options.warn("credit_first_announce", "any valid passkey with a new peer id is credited what it claims")

@@ -40,6 +40,9 @@ public enum RedisErrorCode: Hashable, Sendable {
     "BUSYGROUP": .busyGroup, "UNBLOCKED": .unblocked, "EXECABORT": .execAbort,
   ]
 
+  /// The texts of the codes that are named here.
+  public static var names: [String] { byName.keys.sorted() }
+
   /// The text as Redis writes it.
   public var text: String {
     if case .other(let text) = self { return text }

@@ -1,7 +1,6 @@
 // PushBatch: up to a few hundred announces as one EVALSHA, encoded into a buffer that is used again. Owned by one
 // publisher, on its thread. The same bytes are sent again after a failure: the script recognises what it has applied.
 
-import Glibc
 import Shared
 
 /// One script call.
@@ -13,6 +12,11 @@ final class PushBatch {
   private(set) var first: UInt64 = 0
   private(set) var announces: [QueuedAnnounce] = []
   private var buffer = RedisCommandBuffer(capacity: 64 * 1024)
+  private var records = PushRecords()
+  /// Of the records from `tailsFirst` up to `tailsEnd`: what PushScript told of them.
+  private var tails: [UInt8] = []
+  private var tailsFirst: UInt64 = 0
+  private var tailsEnd: UInt64 = 0
   /// Whether it is on its way: its reply is owed.
   var isSent = false
 
@@ -26,20 +30,43 @@ final class PushBatch {
     announces.removeAll(keepingCapacity: true)
     buffer.removeAll()
     isSent = false
+    tails.removeAll(keepingCapacity: true)
     first = queue.take(Self.maximumRecords, into: &announces, willWait: willWait)
     guard !announces.isEmpty else { return false }
-    encode(call)
+    call.encode(announces, first: first, records: &records, into: &buffer)
     return true
   }
 
-  /// Fills the buffer from the announces.
-  private func encode(_ call: PushCall) {
-    call.begin(first: first, count: announces.count, acceptGap: false, into: &buffer)
-    announces.withUnsafeBufferPointer { announces in
-      for index in announces.indices { call.appendKey(of: announces[index].record, to: &buffer) }
-      call.appendHeader(first: first, acceptGap: false, to: &buffer)
-      for index in announces.indices { call.append(announces[index], to: &buffer) }
+  /// Keeps what the script told of the records it applied, `next` being the number after them.
+  func keepTails(_ bytes: UnsafeRawBufferPointer, of applied: UInt64, next: UInt64) {
+    if tailsEnd != next - applied || tails.isEmpty {
+      tails.removeAll(keepingCapacity: true)
+      tailsFirst = next - applied
     }
+    tails.append(contentsOf: bytes)
+    tailsEnd = next
+  }
+
+  /// The call that gives the applied records back to a Redis that has lost them; nil when nothing is known of them.
+  func encodeRestoration(_ call: PushCall, scriptHash: String, into buffer: inout RedisCommandBuffer) -> Bool {
+    guard !tails.isEmpty else { return false }
+    records.removeAll()
+    for (offset, announce) in announces.enumerated() {
+      records.append(announce, number: first + UInt64(offset), run: call.run)
+    }
+    buffer.begin(argumentCount: 3 + 1 + announces.count + 6)
+    buffer.append("EVALSHA" as StaticString)
+    buffer.append(scriptHash)
+    buffer.append(decimal: UInt64(1 + announces.count))
+    buffer.append(call.partition.streamKey)
+    for index in announces.indices { call.appendKey(of: announces[index].record, to: &buffer) }
+    buffer.append(decimal: UInt64(call.ttlSeconds))
+    buffer.append(decimal: UInt64(call.maximumStreamLength))
+    buffer.append(decimal: UInt64(call.partition.snapshotPrefix.utf8.count))
+    buffer.append(records.bytes)
+    buffer.append(tails)
+    buffer.append(decimal: tailsFirst - first)
+    return true
   }
 
   /// Sends the call; the reply is read by the publisher.
@@ -58,26 +85,37 @@ struct PushCall {
   var ttlSeconds: Int
   var maximumStreamLength: Int
   var creditFirstAnnounce: Bool
+  /// Bytes in one direction that no line carries in a second; 0: no limit.
+  var maximumBytesPerSecond: UInt64 = 0
 
-  /// Command name, keys' count and the two keys that are not snapshots.
-  func begin(first: UInt64, count: Int, acceptGap: Bool, into buffer: inout RedisCommandBuffer) {
-    let keys = 2 + count
-    buffer.begin(
-      argumentCount: 3 + keys + PushScript.headerArguments + count * PushScript.fieldsPerRecord)
+  /// Encodes the call for records that are numbered from `first`; with none it only asks for, or with `acceptGap` sets, the
+  /// place of the run.
+  func encode(
+    _ announces: [QueuedAnnounce], first: UInt64, acceptGap: Bool = false, records: inout PushRecords,
+    into buffer: inout RedisCommandBuffer
+  ) {
+    records.removeAll()
+    let keys = 2 + announces.count
+    buffer.begin(argumentCount: 3 + keys + PushScript.headerArguments)
     buffer.append("EVALSHA" as StaticString)
     buffer.append(scriptHash)
     buffer.append(decimal: UInt64(keys))
     buffer.append(partition.streamKey)
     buffer.append(partition.stateKey(run: run.id))
-  }
-
-  func appendHeader(first: UInt64, acceptGap: Bool, to buffer: inout RedisCommandBuffer) {
+    announces.withUnsafeBufferPointer { announces in
+      for index in announces.indices {
+        appendKey(of: announces[index].record, to: &buffer)
+        records.append(announces[index], number: first + UInt64(index), run: run)
+      }
+    }
     buffer.append(decimal: first)
     buffer.append(decimal: UInt64(ttlSeconds))
     buffer.append(decimal: UInt64(maximumStreamLength))
     buffer.append(creditFirstAnnounce ? "1" : "0" as StaticString)
-    buffer.append(decimal: run.generationBase)
     buffer.append(acceptGap ? "1" : "0" as StaticString)
+    buffer.append(decimal: UInt64(partition.snapshotPrefix.utf8.count))
+    buffer.append(decimal: maximumBytesPerSecond)
+    buffer.append(records.bytes)
   }
 
   /// `<prefix><passkey>:<infohash>:<peer_id>`.
@@ -101,45 +139,6 @@ struct PushCall {
     }
   }
 
-  /// The arguments of one record, in the order of `PushScript.RecordField`.
-  func append(_ announce: borrowing QueuedAnnounce, to buffer: inout RedisCommandBuffer) {
-    let record = announce.record
-    record.passkey.withBytes { buffer.append($0) }
-    buffer.append(byteCount: 40) { Self.writeHex(record.infoHash, to: $0) }
-    buffer.append(byteCount: 40) { Self.writeHex(record.peerID, to: $0) }
-    buffer.append(decimal: UInt64(record.port))
-    Self.append(record.address, to: &buffer)
-    buffer.append(record.address.family == .v4 ? "IPv4" : "IPv6" as StaticString)
-    buffer.append(decimal: record.uploaded)
-    buffer.append(decimal: record.downloaded)
-    buffer.append(decimal: record.left)
-    buffer.append(Self.word(record.event))
-    buffer.append(decimal: UInt64(max(0, record.timestamp)))
-    buffer.append(decimal: UInt64(record.intervalSeconds))
-    buffer.append(decimal: UInt64(record.minIntervalSeconds))
-    buffer.append(decimal: UInt64(announce.announces))
-    buffer.append(decimal: announce.order)
-  }
-
-  private static func word(_ event: AnnounceEvent) -> StaticString {
-    switch event {
-    case .none: "none"
-    case .started: "started"
-    case .completed: "completed"
-    case .stopped: "stopped"
-    }
-  }
-
-  private static func append(_ address: IPAddress, to buffer: inout RedisCommandBuffer) {
-    withUnsafeTemporaryAllocation(byteCount: 16 + Int(INET6_ADDRSTRLEN), alignment: 8) { memory in
-      address.store(to: memory.baseAddress!)
-      let text = (memory.baseAddress! + 16).assumingMemoryBound(to: CChar.self)
-      _ = inet_ntop(
-        address.family == .v4 ? AF_INET : AF_INET6, memory.baseAddress!, text, socklen_t(INET6_ADDRSTRLEN))
-      buffer.append(UnsafeRawBufferPointer(start: text, count: strlen(text)))
-    }
-  }
-
   private static func writeHex(_ value: some Bytes20, to target: UnsafeMutableRawPointer) {
     withUnsafeTemporaryAllocation(byteCount: 24, alignment: 8) { bytes in
       value.store(to: bytes.baseAddress!)
@@ -159,17 +158,36 @@ struct PushCall {
 struct PushRun: Equatable {
   /// Names the run's state in Redis.
   let id: UInt64
-  /// The generation of record n, if it begins one, is this plus n: drawn at random, it does not repeat when clocks jump or
-  /// snapshots are lost. Sixteen digits, and the sum stays exact in the script (below 2^53).
+  /// The generation of record n, if it begins one, is this plus n, modulo 2^48: drawn at random, it does not repeat within a
+  /// session when clocks jump or snapshots are lost.
   let generationBase: UInt64
 
   init() {
     id = UInt64.random(in: 1...UInt64.max)
-    generationBase = UInt64.random(in: 1_000_000_000_000_000..<(1 << 52))
+    generationBase = UInt64.random(in: 0..<(1 << 48))
   }
 
   init(id: UInt64, generationBase: UInt64) {
     self.id = id
     self.generationBase = generationBase
   }
+  /// The name of the generation that record `number` begins, if it begins one: eight characters of base 64 (RFC 4648,
+  /// section 5), the first in the lowest byte.
+  func generationName(_ number: UInt64) -> UInt64 {
+    var rest = generationBase &+ number
+    var name: UInt64 = 0
+    for _ in 0..<8 {
+      name = name << 8 | UInt64(Self.alphabet[Int(rest & 63)])
+      rest >>= 6
+    }
+    return name
+  }
+
+  private static let alphabet: InlineArray<64, UInt8> = {
+    var letters = InlineArray<64, UInt8>(repeating: 0)
+    for (index, letter) in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8.enumerated() {
+      letters[index] = letter
+    }
+    return letters
+  }()
 }

@@ -13,9 +13,12 @@ final class PushMetrics: Sendable {
   let lateAnnounces: Counter
   let duplicateRequests: Counter
   let lostToFailover: Counter
+  let resent: Counter
+  let unannouncedSessions: Counter
   let refusedQueueFull: Counter
   let refusedTooLarge: Counter
   let refusedWrongType: Counter
+  let refusedImplausible: Counter
   let refusedShutdown: Counter
   let spooled: Counter
   let restored: Counter
@@ -42,24 +45,36 @@ final class PushMetrics: Sendable {
     duplicateRequests = counter("duplicate_records_total", "Records sent again that Redis had applied already.")
     lostToFailover = counter(
       "lost_to_failover_total", "Records that a failover took back and that were no longer held for sending again.")
+    resent = counter("resent_total", "Records given back to a Redis that had lost its data or was rolled back.")
+    unannouncedSessions = counter(
+      "unannounced_sessions_total",
+      "Sessions whose first announce said not started: what they moved since an announce that Redis forgot is lost.")
     gaps = counter("gaps_total", "Times that Redis had forgotten records it had applied (failover, data loss).")
     refusedQueueFull = refused("queue full")
     refusedTooLarge = refused("counter above 2^53")
     refusedWrongType = refused("snapshot key of another type")
+    refusedImplausible = refused("more bytes than max_bytes_per_second allows")
     refusedShutdown = refused("shutdown without spool")
     spooled = counter("spooled_total", "Records written to the spool.")
     spoolErrors = counter("spool_errors_total", "Times that the spool could not be written or read.")
     restored = counter("restored_total", "Records read back from the spool.")
+    let named = Self.errorNames.map { ($0, errorCounter($0)) }
+    errors.withLock { $0 = Dictionary(uniqueKeysWithValues: named) }
   }
 
-  /// Errors by name; few enough names to be labels.
+  /// What can be expected to fail: these series are there from the start, so that a first failure is an increase. Another
+  /// code of Redis' counts as `other`.
+  static let errorNames =
+    ["unreachable", "timeout connect", "timeout read", "timeout write", "closed", "protocol", "other"]
+    + RedisErrorCode.names
+
+  private func errorCounter(_ name: String) -> Counter {
+    registry.counter(
+      "tracker_push_errors_total", help: "Failed exchanges with Redis, by what failed.", labels: [("error", name)])
+  }
+
+  /// Counts a failure by one of `errorNames`.
   func countError(_ name: String) {
-    errors.withLock { errors in
-      if errors[name] == nil {
-        errors[name] = registry.counter(
-          "tracker_push_errors_total", help: "Failed exchanges with Redis, by what failed.", labels: [("error", name)])
-      }
-      errors[name]!.add()
-    }
+    errors.withLock { ($0[name] ?? $0["other"])?.add() }
   }
 }

@@ -18,6 +18,8 @@ final class PushSpool {
   static let writeNanoseconds: UInt64 = 1_000_000_000
   /// The journal is written anew when it is longer than this and than twice what is alive.
   static let compactAboveRecords = 16_384
+  /// Pause between two log lines about a spool that cannot be written.
+  private static let logNanoseconds: UInt64 = 60_000_000_000
   /// Records in one write(2).
   private static let recordsPerWrite = 512
 
@@ -33,6 +35,7 @@ final class PushSpool {
   private var buffer: UnsafeMutableRawPointer
   private var buffered = 0
   private var failure: SystemError?
+  private var lastLog: UInt64 = 0
   /// Whether there is a file.
   private(set) var isActive = false
 
@@ -148,21 +151,36 @@ final class PushSpool {
 
   private func note(_ error: SystemError) {
     metrics.spoolErrors.add()
-    if failure == nil { Log.error("the spool cannot be written", ["error": error.description]) }
     failure = error
+    let now = Clock.monotonicNanoseconds()
+    guard lastLog == 0 || now - lastLog >= Self.logNanoseconds else { return }
+    lastLog = now
+    Log.error(
+      "the spool cannot be written",
+      ["partition": partition, "error": error.description, "errors_total": metrics.spoolErrors.current])
   }
 
   // MARK: end
 
   /// Removes the file when everything in it is applied; `next` is the number of the oldest record that is not.
   func removeIfApplied(next: UInt64, queue: EventQueue) {
-    guard isActive, next >= through else { return }
+    if !isActive { return forgetFailure(queue) }
+    guard next >= through else { return }
     queue.forgetChanges()
     file = nil
     isActive = false
     recordsInFile = 0
+    failure = nil
     if unlink(path) != 0 { note(SystemError("unlink", subject: path)) }
     Log.info("the spool is published", ["partition": partition])
+  }
+
+  /// A file that could not be written is not missed once Redis takes the announces.
+  private func forgetFailure(_ queue: EventQueue) {
+    guard failure != nil else { return }
+    failure = nil
+    queue.forgetChanges()
+    unlink(path + ".new")
   }
 
   // MARK: reading

@@ -13,6 +13,7 @@ struct PublisherSettings: Sendable {
   var ttlSeconds: Int
   var maximumStreamLength: Int
   var creditFirstAnnounce: Bool
+  var maximumBytesPerSecond: UInt64
   /// The first wait after a failure; it doubles up to `longestWaitMilliseconds`.
   var retryMilliseconds: Int
   /// Failures in a row after which Redis counts as away.
@@ -27,9 +28,12 @@ struct PublisherSettings: Sendable {
   static let window = 2
   /// After waking up, wait so long for company: one call for many announces instead of one each.
   static let gatherMilliseconds: Int32 = 5
-  /// Applied calls that are held for sending again after a failover, in bytes of requests: a second of the fastest
-  /// publisher, many times the delay of a healthy replica.
-  static let retainedBytes = 8 << 20
+  /// Applied calls that are held for sending again after a failover, in bytes of requests: about 65,000 announces. That is
+  /// half a second of the fastest publisher, many times the delay of a healthy replica, and with 50,000 peers every
+  /// session's last announce.
+  static let retainedBytes = 16 << 20
+  /// The same; tests make it small.
+  var retainedBytes = Self.retainedBytes
   /// A run that was silent for longer begins anew: Redis forgets it after `PushScript.stateSeconds`.
   static let runIdleSeconds: UInt64 = UInt64(PushScript.stateSeconds) / 2
   /// A publisher with nothing to do looks so often whether its connection still lives.
@@ -38,6 +42,8 @@ struct PublisherSettings: Sendable {
   static let spoolSliceMilliseconds = 500
   /// While Redis is away, connecting and loading the script may take this long: the spool is written by this thread too.
   static let awayConnectMilliseconds = 1000
+  /// Seconds between two log lines about refused counters.
+  static let refusalLogSeconds: UInt64 = 60
   /// How long a shutdown waits for Redis to take what is queued.
   static let flushMilliseconds = 5000
 }
@@ -64,6 +70,7 @@ final class StreamPublisher {
     firstMilliseconds: PublisherSettings.fullWaitMilliseconds.lowerBound,
     maximumMilliseconds: PublisherSettings.fullWaitMilliseconds.upperBound)
   private var failures = 0
+  private var redisTrouble: String?
   /// Redis Cluster moves our slot: the node to ask once, and whether the connection is to it.
   private var askError: RedisServerError?
   private var isAsking = false
@@ -71,6 +78,7 @@ final class StreamPublisher {
   private var counted = PushScript.Reply(status: .done, next: 0)
   private var lastReplySeconds = Clock.monotonicNanoseconds() / 1_000_000_000
   private var flushDeadline: UInt64?
+  private var lastRefusalLog: UInt64 = 0
   private let spool: PushSpool?
   /// When Redis last took something, or there was nothing to take.
   private var lastProgress = Clock.monotonicNanoseconds()
@@ -167,6 +175,13 @@ final class StreamPublisher {
     let now = Clock.monotonicNanoseconds()
     guard let spool, now - lastProgress >= PushSpool.awayNanoseconds || spool.isActive else { return }
     spool.update(run: run, unsent: window, queue: queue, now: now)
+    signal.setTrouble(trouble)
+  }
+
+  /// What keeps announces from the stream, and from the disk meanwhile.
+  private var trouble: String? {
+    let all = [redisTrouble, spool?.trouble].compactMap { $0 }
+    return all.isEmpty ? nil : all.joined(separator: "; ")
   }
 
   private func fillWindow() throws(RedisError) {
@@ -214,23 +229,48 @@ final class StreamPublisher {
 
   private func count(_ answer: PushScript.Reply, of batch: PushBatch) {
     metrics.published.add(answer.applied)
+    if answer.applied > 0, let tails = PushScript.Reply.tails(of: reply.view) {
+      batch.keepTails(tails, of: answer.applied, next: answer.next)
+    }
     let before = max(counted.next, batch.first)
     if answer.next > before + answer.applied {
       metrics.duplicateRequests.add(answer.next - before - answer.applied)
     }
-    func add(_ counter: Counter, _ new: UInt64, _ old: UInt64) { if new > old { counter.add(new - old) } }
-    add(metrics.generationResets, answer.resets, counted.resets)
-    add(metrics.lateAnnounces, answer.late, counted.late)
-    add(metrics.refusedTooLarge, answer.tooLarge, counted.tooLarge)
-    add(metrics.refusedWrongType, answer.wrongType, counted.wrongType)
+    func add(_ counter: Counter, _ count: KeyPath<PushScript.Reply.Counts, UInt64>) {
+      let (new, old) = (answer.counts[keyPath: count], counted.counts[keyPath: count])
+      if new > old { counter.add(new - old) }
+    }
+    add(metrics.generationResets, \.resets)
+    add(metrics.lateAnnounces, \.late)
+    add(metrics.refusedTooLarge, \.tooLarge)
+    add(metrics.refusedWrongType, \.wrongType)
+    add(metrics.refusedImplausible, \.implausible)
+    add(metrics.unannouncedSessions, \.unannounced)
+    noteRefusals(answer.counts)
     counted = answer
+  }
+
+  /// Once a minute at most: a client that lies does so at every announce.
+  private func noteRefusals(_ counts: PushScript.Reply.Counts) {
+    let now = Clock.monotonicNanoseconds() / 1_000_000_000
+    let refused = counts.implausible + counts.tooLarge
+    guard refused > counted.counts.implausible + counted.counts.tooLarge,
+      lastRefusalLog == 0 || now - lastRefusalLog >= PublisherSettings.refusalLogSeconds
+    else { return }
+    lastRefusalLog = now
+    Log.warning(
+      "announces with impossible counters are refused",
+      [
+        "partition": partition.index, "implausible_total": metrics.refusedImplausible.current,
+        "too_large_total": metrics.refusedTooLarge.current,
+      ])
   }
 
   private func succeed(_ batch: PushBatch) {
     window.removeFirst()
     retained.append(batch)
     retainedBytes += batch.encodedBytes
-    while retainedBytes > PublisherSettings.retainedBytes {
+    while retainedBytes > settings.retainedBytes {
       let oldest = retained.removeFirst()
       retainedBytes -= oldest.encodedBytes
       pool.append(oldest)
@@ -248,13 +288,15 @@ final class StreamPublisher {
       spool.removeIfApplied(next: window.first?.first ?? batch.end, queue: queue)
       if spool.isActive { spool.update(run: run, unsent: window, queue: queue, now: lastProgress) }
     }
-    signal.setTrouble(spool?.trouble)
+    redisTrouble = nil
+    signal.setTrouble(trouble)
   }
 
   /// The stream is full: what Redis did not take is sent again after a while.
   private func holdBack() throws(RedisError) {
     metrics.full.add()
-    signal.setTrouble("the stream has reached max_stream_length")
+    redisTrouble = "the stream has reached max_stream_length"
+    signal.setTrouble(trouble)
     try discardRepliesOfWindow()
     if signal.isStopping {
       failures += 1
@@ -298,31 +340,46 @@ final class StreamPublisher {
       counted.next = serverNext
       return
     }
-    let next = expected
-    if !isNewToServer {
-      metrics.lostToFailover.add(next - serverNext)
-      Log.error(
-        "redis lost records after a failover that are no longer held",
-        ["partition": partition.index, "records": next - serverNext])
-    } else if counted.next > 0 {
-      Log.error("redis has lost the state of this publisher's run", ["partition": partition.index])
+    let held = retained.first?.first ?? expected
+    if !isNewToServer { metrics.lostToFailover.add(held > serverNext ? held - serverNext : 0) }
+    Log.error(
+      isNewToServer ? "redis has lost its data" : "redis lost records after a failover that are no longer held",
+      ["partition": partition.index, "expected": expected, "found": serverNext, "held_from": held])
+    try restoreRetained()
+    try adopt(expected)
+  }
+
+  /// Gives Redis back what is held: its entries, and the snapshots that are missing or older.
+  private func restoreRetained() throws(RedisError) {
+    guard !retained.isEmpty else { return }
+    guard let hash = try connection!.command(["SCRIPT", "LOAD", PushScript.restoreText]).string else {
+      throw .protocolViolation("SCRIPT LOAD gave no hash")
     }
-    try adopt(next)
+    var added: UInt64 = 0
+    for batch in retained {
+      var buffer = RedisCommandBuffer(capacity: batch.encodedBytes)
+      guard batch.encodeRestoration(call!, scriptHash: hash, into: &buffer) else { continue }
+      try connection!.send(buffer)
+      try connection!.nextReply(reusing: &reply)
+      if let error = reply.error { throw .server(error) }
+      guard let entries = reply.integer else { throw .protocolViolation("the restoring script's reply") }
+      guard entries >= 0 else { throw .server(RedisServerError(line: "FULL the stream has reached max_stream_length")) }
+      added += UInt64(entries)
+    }
+    metrics.resent.add(added)
+    Log.warning("what redis lost was sent again", ["partition": partition.index, "records": added])
   }
 
   /// Has Redis expect record `next`.
   private func adopt(_ next: UInt64) throws(RedisError) {
     var buffer = RedisCommandBuffer()
-    call!.begin(first: next, count: 0, acceptGap: true, into: &buffer)
-    call!.appendHeader(first: next, acceptGap: true, to: &buffer)
+    var noRecords = PushRecords()
+    call!.encode([], first: next, acceptGap: true, records: &noRecords, into: &buffer)
     try connection!.send(buffer)
     try connection!.nextReply(reusing: &reply)
     if let error = reply.error { throw .server(error) }
     counted = PushScript.Reply(reply.view) ?? PushScript.Reply(status: .done, next: next)
     counted.next = next
-    for batch in retained { pool.append(batch) }
-    retained.removeAll()
-    retainedBytes = 0
   }
 
   // MARK: connection
@@ -357,15 +414,18 @@ final class StreamPublisher {
     }
     Log.info(
       "traffic push connected", ["endpoint": settings.endpoint.redacted, "partition": partition.index])
-    if window.isEmpty { signal.setTrouble(nil) }
+    if window.isEmpty {
+      redisTrouble = nil
+      signal.setTrouble(trouble)
+    }
   }
 
   /// Compares the place of the run with what this Redis knows of it: another process may answer than before.
   private func verifyPlace() throws(RedisError) {
     guard let newest = retained.last else { return }
     var buffer = RedisCommandBuffer()
-    call!.begin(first: newest.end, count: 0, acceptGap: false, into: &buffer)
-    call!.appendHeader(first: newest.end, acceptGap: false, to: &buffer)
+    var noRecords = PushRecords()
+    call!.encode([], first: newest.end, records: &noRecords, into: &buffer)
     try connection!.send(buffer)
     try connection!.nextReply(reusing: &reply)
     if let error = reply.error { throw .server(error) }
@@ -380,7 +440,8 @@ final class StreamPublisher {
     guard call == nil else { return }
     call = PushCall(
       partition: partition, run: run, scriptHash: hash, ttlSeconds: settings.ttlSeconds,
-      maximumStreamLength: settings.maximumStreamLength, creditFirstAnnounce: settings.creditFirstAnnounce)
+      maximumStreamLength: settings.maximumStreamLength, creditFirstAnnounce: settings.creditFirstAnnounce,
+      maximumBytesPerSecond: settings.maximumBytesPerSecond)
   }
 
   /// Redis forgets a run that is silent for a day; half a day earlier nothing is in doubt and a new one may begin.
@@ -416,7 +477,8 @@ final class StreamPublisher {
       askError = isAsking ? nil : redirection
     }
     if Self.needsNewConnection(error) || (try? discardRepliesOfWindow()) == nil { connection = nil }
-    signal.setTrouble(error.description)
+    redisTrouble = error.description
+    signal.setTrouble(trouble)
     guard !signal.isStopping else { return }
     pause(milliseconds: backoff.next())
   }

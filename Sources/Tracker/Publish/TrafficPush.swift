@@ -28,8 +28,11 @@ final class TrafficPush: AnnounceRecordSink {
   private let lastFullLog = Atomic<UInt64>(0)
   private let lastRefusal = Atomic<UInt64>(0)
 
-  /// Starts nothing. `limits` is for tests.
-  init(options: TrafficPushOptions, metrics: MetricRegistry, limits: EventQueue.Limits = EventQueue.Limits()) throws {
+  /// Starts nothing. `limits` and `retainedBytes` are for tests.
+  init(
+    options: TrafficPushOptions, metrics: MetricRegistry, limits: EventQueue.Limits = EventQueue.Limits(),
+    retainedBytes: Int = PublisherSettings.retainedBytes
+  ) throws {
     let endpoint = try RedisEndpoint(url: options.redisBroker)
     if case .cluster = endpoint.topology, options.partitions < 2 {
       throw TrafficPushError(
@@ -43,8 +46,11 @@ final class TrafficPush: AnnounceRecordSink {
         readMilliseconds: options.timeouts.read.wholeMilliseconds,
         writeMilliseconds: options.timeouts.write.wholeMilliseconds),
       ttlSeconds: Int(max(1, options.lastTTL.wholeSeconds)), maximumStreamLength: options.maxStreamLength,
-      creditFirstAnnounce: options.creditFirstAnnounce, retryMilliseconds: options.retryInterval.wholeMilliseconds,
-      retryCount: options.retryCount, partitionCount: options.partitions)
+      creditFirstAnnounce: options.creditFirstAnnounce,
+      maximumBytesPerSecond: UInt64(options.maxBytesPerSecond),
+      retryMilliseconds: options.retryInterval.wholeMilliseconds,
+      retryCount: options.retryCount, partitionCount: options.partitions,
+      retainedBytes: retainedBytes)
     spoolPath = options.spoolPath
     var lanes: [Lane] = []
     let partitions = PushPartition.all(

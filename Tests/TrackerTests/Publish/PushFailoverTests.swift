@@ -240,11 +240,11 @@ import Testing
       _ = try from.command(["MIGRATE", "127.0.0.1", "\(target.port)", "", "0", "5000", "KEYS"] + names)
       crowd.announce()
     }
-    // All keys are there and the slot is not yet: whoever comes is told ASK.
-    try await eventually("ASK was answered") {
-      crowd.announce()
-      return metrics.render().contains("tracker_push_errors_total{error=\"ASK\"}")
-        || metrics.render().contains("tracker_push_errors_total{error=\"TRYAGAIN\"}")
+    // All keys are there and the slot is not yet: whoever comes is told ASK, and is served by the target.
+    let published = metrics.value(of: "tracker_push_published_total")
+    let asked = metrics.errors("ASK")
+    try await crowd.announce(until: "ASK was answered and followed") {
+      metrics.errors("ASK") > asked && metrics.value(of: "tracker_push_published_total") > published + 500
     }
     for entry in servers {
       var connection = try RedisConnection(endpoint: RedisEndpoint(url: entry.server.url))

@@ -221,6 +221,14 @@ import Testing
 }
 
 extension MetricRegistry {
+  /// The failed exchanges of one name, or of all.
+  func errors(_ name: String? = nil) -> Double {
+    let series = name.map { "tracker_push_errors_total{error=\"\($0)\"}" } ?? "tracker_push_errors_total{"
+    return render().split(separator: "\n").reduce(0) { sum, line in
+      line.hasPrefix(series) ? sum + (line.split(separator: " ").last.flatMap { Double($0) } ?? 0) : sum
+    }
+  }
+
   /// The value of a series without labels, as a scraper sees it.
   func value(of name: String) -> Double {
     render().split(separator: "\n").first { $0.hasPrefix(name + " ") }.flatMap { Double($0.dropFirst(name.count + 1)) }

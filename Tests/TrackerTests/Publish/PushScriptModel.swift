@@ -22,7 +22,7 @@ struct PushScriptModel {
     var downloaded: UInt64
     var timestamp: Int64
     var order: UInt64
-    var generation: UInt64
+    var generation: TrafficGeneration
     var baseUploaded: UInt64
     var baseDownloaded: UInt64
   }
@@ -34,8 +34,8 @@ struct PushScriptModel {
   var late: UInt64 = 0
   var tooLarge: UInt64 = 0
 
-  /// Applies one record; `number` is its place in the run that has the generation base.
-  mutating func apply(_ queued: QueuedAnnounce, number: UInt64, generationBase: UInt64) {
+  /// Applies one record; `number` is its place in the run that is of the run.
+  mutating func apply(_ queued: QueuedAnnounce, number: UInt64, run: PushRun) {
     let record = queued.record
     guard record.uploaded <= 1 << 53, record.downloaded <= 1 << 53 else {
       tooLarge += 1
@@ -57,14 +57,14 @@ struct PushScriptModel {
         late += 1
       } else {
         resets += 1
-        snapshot.generation = generationBase + number
+        snapshot.generation = run.generation(number)
         snapshot.baseUploaded = record.uploaded
         snapshot.baseDownloaded = record.downloaded
       }
     } else {
       snapshot = Snapshot(
         uploaded: 0, downloaded: 0, timestamp: record.timestamp, order: queued.order,
-        generation: generationBase + number,
+        generation: run.generation(number),
         baseUploaded: creditFirstAnnounce ? 0 : record.uploaded,
         baseDownloaded: creditFirstAnnounce ? 0 : record.downloaded)
       if creditFirstAnnounce { deltas = (record.uploaded, record.downloaded) }
@@ -83,9 +83,18 @@ struct PushScriptModel {
         event: record.event, timestamp: record.timestamp, elapsedSeconds: UInt32(elapsed),
         intervalSeconds: record.intervalSeconds, minIntervalSeconds: record.minIntervalSeconds,
         counters: TrafficEvent.Counters(
-          generation: TrafficGeneration(String(snapshot.generation))!,
+          generation: snapshot.generation,
           creditedUpload: snapshot.uploaded - snapshot.baseUploaded,
           creditedDownload: snapshot.downloaded - snapshot.baseDownloaded),
         announces: queued.announces))
+  }
+}
+
+extension PushRun {
+  /// The generation that record `number` begins: RFC 4648's digits of 48 bits, the lowest bits last.
+  func generation(_ number: UInt64) -> TrafficGeneration {
+    let letters = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+    let value = generationBase &+ number
+    return TrafficGeneration(String((0..<8).map { letters[Int(value >> UInt64(6 * (7 - $0)) & 63)] }))!
   }
 }

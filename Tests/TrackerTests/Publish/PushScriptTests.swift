@@ -24,10 +24,8 @@ struct ScriptCaller: ~Copyable {
 
   mutating func send(_ announces: [QueuedAnnounce], first: UInt64) throws -> PushScript.Reply {
     var buffer = RedisCommandBuffer()
-    call.begin(first: first, count: announces.count, acceptGap: false, into: &buffer)
-    for announce in announces { call.appendKey(of: announce.record, to: &buffer) }
-    call.appendHeader(first: first, acceptGap: false, to: &buffer)
-    for announce in announces { call.append(announce, to: &buffer) }
+    var records = PushRecords()
+    call.encode(announces, first: first, records: &records, into: &buffer)
     try connection.send(buffer)
     let reply = try connection.nextReply()
     if let error = reply.error { throw error }
@@ -65,7 +63,7 @@ struct ScriptCaller: ~Copyable {
             announces: UInt32.random(in: 1...3, using: &random)))
       }
       for (offset, announce) in batch.enumerated() {
-        model.apply(announce, number: next + UInt64(offset), generationBase: run.generationBase)
+        model.apply(announce, number: next + UInt64(offset), run: run)
       }
       // A part of the batch, the whole of it, and the whole of it again, as retries after lost replies do.
       let part = Int.random(in: 0...batch.count, using: &random)
@@ -74,7 +72,9 @@ struct ScriptCaller: ~Copyable {
       #expect(reply.applied == UInt64(batch.count - part) && reply.next == next + UInt64(batch.count))
       if random.chance(oneIn: 2) { #expect(try caller.send(batch, first: next).applied == 0) }
       next += UInt64(batch.count)
-      #expect(reply.resets == model.resets && reply.late == model.late && reply.tooLarge == model.tooLarge)
+      #expect(
+        reply.counts.resets == model.resets && reply.counts.late == model.late
+          && reply.counts.tooLarge == model.tooLarge)
     }
     #expect(try caller.connection.events(of: "tracker:traffic") == model.entries, "seed \(random.seed)")
     for (session, snapshot) in model.snapshots {
@@ -112,7 +112,7 @@ struct ScriptCaller: ~Copyable {
         QueuedAnnounce(record: makeRecord(peer: 3, uploaded: .max)),
         QueuedAnnounce(record: makeRecord(uploaded: edge)),
       ], first: 0)
-    #expect(reply.tooLarge == 2 && reply.next == 4)
+    #expect(reply.counts.tooLarge == 2 && reply.next == 4)
     #expect(try caller.connection.events(of: "tracker:traffic").map(\.uploadedDelta) == [0, edge - 1])
   }
 
@@ -157,7 +157,7 @@ struct ScriptCaller: ~Copyable {
     _ = try caller.connection.command(["SET", "tracker:last:passkey1:\(bad.infoHash.hex):\(bad.peerID.hex)", "x"])
     let reply = try caller.send(
       [makeRecord(uploaded: 1), bad, makeRecord(uploaded: 3)].map { QueuedAnnounce(record: $0) }, first: 0)
-    #expect(reply.wrongType == 1 && reply.next == 3)
+    #expect(reply.counts.wrongType == 1 && reply.next == 3)
     #expect(try caller.connection.events(of: "tracker:traffic").map(\.uploadedDelta) == [0, 2])
   }
 
@@ -174,5 +174,45 @@ struct ScriptCaller: ~Copyable {
     _ = try caller.send([QueuedAnnounce(record: record)], first: 0)
     let event = try caller.connection.events(of: "tracker:traffic")[0]
     #expect(event.uploadedDelta == 50 && event.counters?.creditedUpload == 50 && event.elapsedSeconds == 60)
+  }
+
+  @Test(
+    "more bytes than max_bytes_per_second allows are refused and counted; the next honest announce is credited whole")
+  func implausible() async throws {
+    let directory = try TemporaryDirectory()
+    let redis = try await RedisServer.start(in: directory)
+    var caller = try ScriptCaller(redis)
+    caller.call.maximumBytesPerSecond = 1000
+    let most = UInt64(1000 * (1800 + PushScript.rateGraceSeconds))
+    let start: Int64 = 1_800_000_000
+    let announces = [
+      makeRecord(uploaded: 0, at: start),
+      makeRecord(uploaded: most + 1, at: start + 1800),
+      makeRecord(uploaded: 0, downloaded: 1 << 53, event: .completed, at: start + 1800),
+      makeRecord(uploaded: most, at: start + 1800),
+    ].map { QueuedAnnounce(record: $0) }
+    let reply = try caller.send(announces, first: 0)
+    #expect(reply.counts.implausible == 2 && reply.next == 4)
+    let events = try caller.connection.events(of: "tracker:traffic")
+    #expect(events.map(\.uploadedDelta) == [0, most] && events.map(\.downloadedDelta) == [0, 0])
+  }
+
+  @Test("a snapshot field that is no counter begins a generation, and a damaged `s` is another producer's")
+  func damagedSnapshot() async throws {
+    let directory = try TemporaryDirectory()
+    let redis = try await RedisServer.start(in: directory)
+    var caller = try ScriptCaller(redis)
+    let values = ["nan", "-1", "1e300", "", "0x", "9007199254740994"]
+    for (peer, value) in values.enumerated() {
+      let record = makeRecord(peer: peer, uploaded: 500)
+      let key = "tracker:last:passkey1:\(record.infoHash.hex):\(record.peerID.hex)"
+      _ = try caller.connection.command([
+        "HSET", key, "uploaded", value, "downloaded", "0", "ts", "1e99", "s", String(repeating: "x", count: peer * 13),
+      ])
+      _ = try caller.send([QueuedAnnounce(record: record)], first: UInt64(peer))
+    }
+    // 52 bytes are a snapshot of ours, whatever is in them.
+    let events = try caller.connection.events(of: "tracker:traffic")
+    #expect(events.count == values.count && events.allSatisfy { $0.uploadedDelta == 0 })
   }
 }

@@ -1,3 +1,4 @@
+import Foundation
 import Shared
 import Simulation
 import Testing
@@ -58,5 +59,89 @@ import Testing
     for event in events { uploaded[event.peerID, default: 0] += event.uploadedDelta }
     #expect(uploaded.count == 50 && uploaded.values.allSatisfy { $0 == 3000 })
     #expect(events.count { $0.event == .stopped } == 50)
+  }
+
+  @Test("a disk that Redis cannot write (MISCONF) is named in readiness, loses nothing and ends with its cause")
+  func misconfigured() async throws {
+    let directory = try TemporaryDirectory()
+    let redis = try await RedisServer.start(in: directory)
+    let metrics = MetricRegistry()
+    var options = TrafficPushOptions(redisBroker: redis.url)
+    options.retryInterval = .milliseconds(10)
+    let push = try TrafficPush(options: options, metrics: metrics)
+    try push.start()
+    defer { push.shutdown() }
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    push.enqueue([makeRecord(uploaded: 1000)])
+    try await eventually("the baseline is published") { metrics.value(of: "tracker_push_published_total") == 1 }
+    // A folder in the place of the dump: its rename fails, whoever runs Redis.
+    let setting = try connection.command(["CONFIG", "GET", "dbfilename"])
+    let dump = try #require(setting.view[1].string)
+    let obstacle = "\(directory.path)/\(dump)"
+    try FileManager.default.createDirectory(atPath: "\(obstacle)/full", withIntermediateDirectories: true)
+    _ = try connection.command(["CONFIG", "SET", "stop-writes-on-bgsave-error", "yes", "save", "3600 1000000"])
+    _ = try connection.command(["BGSAVE"])
+    try await eventually("the dump has failed") {
+      try connection.command(["INFO", "persistence"]).string!.contains("rdb_last_bgsave_status:err")
+    }
+    push.enqueue([makeRecord(uploaded: 1500, at: 1_800_001_800)])
+    try await eventually("readiness names MISCONF", evidence: push.troubles.joined()) {
+      push.troubles.contains { $0.contains("MISCONF") }
+    }
+    #expect(metrics.errors("MISCONF") >= 1)
+    push.enqueue([makeRecord(uploaded: 4000, event: .stopped, at: 1_800_003_600)])
+    try FileManager.default.removeItem(atPath: obstacle)
+    _ = try connection.command(["BGSAVE"])
+    try await eventually("everything is published", evidence: push.troubles.joined()) {
+      metrics.value(of: "tracker_push_published_total") == 3 && push.isReady
+    }
+    #expect(try connection.events(of: "tracker:traffic").map(\.uploadedDelta) == [0, 500, 2500])
+  }
+
+  @Test("a Redis that is loading its data is waited for by name, and nothing is lost")
+  func loading() async throws {
+    let directory = try TemporaryDirectory()
+    let redis = try await RedisServer.start(in: directory, extra: ["--appendonly", "no"])
+    let metrics = MetricRegistry()
+    var options = TrafficPushOptions(redisBroker: redis.url)
+    options.retryInterval = .milliseconds(10)
+    let push = try TrafficPush(options: options, metrics: metrics)
+    try push.start()
+    defer { push.shutdown() }
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    push.enqueue((0..<2000).map { makeRecord(peer: $0, uploaded: 1000) })
+    try await eventually("the baselines are published") { metrics.value(of: "tracker_push_published_total") == 2000 }
+    _ = try connection.command(["SAVE"])
+    try await redis.stop()
+    push.enqueue((0..<2000).map { makeRecord(peer: $0, uploaded: 1500, event: .stopped, at: 1_800_001_800) })
+    // The same files and the same socket; 50 ms for each key until somebody has been told LOADING.
+    let slow = try RedisServer(
+      in: directory,
+      extra: ["--appendonly", "no", "--key-load-delay", "50000", "--loading-process-events-interval-bytes", "1024"])
+    async let started: Void = slow.start()
+    try await eventually("the push was told LOADING", within: 60, evidence: metrics.render()) {
+      metrics.errors("LOADING") >= 1
+    }
+    #expect(!push.isReady)
+    try await eventually("the load is quick again", within: 60) {
+      guard var hasty = try? RedisConnection(endpoint: RedisEndpoint(url: slow.url)) else { return false }
+      return (try? hasty.command(["CONFIG", "SET", "key-load-delay", "0"])) != nil
+    }
+    try await started
+    try await eventually("everything is published", within: 60, evidence: push.troubles.joined()) {
+      metrics.value(of: "tracker_push_published_total") == 4000 && push.isReady
+    }
+    connection = try RedisConnection(endpoint: RedisEndpoint(url: slow.url))
+    let events = try connection.events(of: "tracker:traffic")
+    #expect(events.count == 4000 && events.map(\.uploadedDelta).reduce(0, +) == 2000 * 500)
+  }
+
+  @Test("every error has its series from the start, so that a first one is an increase")
+  func registered() throws {
+    let metrics = MetricRegistry()
+    _ = try TrafficPush(options: TrafficPushOptions(redisBroker: "redis://127.0.0.1:1"), metrics: metrics)
+    for name in ["unreachable", "timeout read", "closed", "LOADING", "MISCONF", "NOSCRIPT", "MOVED", "other"] {
+      #expect(metrics.render().contains("tracker_push_errors_total{error=\"\(name)\"} 0\n"))
+    }
   }
 }
