@@ -49,6 +49,7 @@ struct LoadOptions {
       [--path /announce/] [--passkeys 1000] [--rate ANNOUNCES_PER_SECOND] [--rising-counters] [--pid PID]
       udp:  [--sockets 16] [--window 16] [--scrape PERCENT] [--fill] [--unique-ports]
       http: [--connections 64] [--keep-alive] [--pipeline 1]
+    or: LoadGenerator echo-udp|echo-http PORT, a server that does nothing but answer: the limit of the machine
     """
 
   /// Reads the arguments behind the program's name.

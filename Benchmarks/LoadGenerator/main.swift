@@ -1,4 +1,5 @@
-// The load generator of `make bench`: runs one load and prints one line of JSON. See LoadOptions.usage.
+// The load generator of `make bench`: runs one load and prints one line of JSON, or is the server that measures the
+// machine's limit. See LoadOptions.usage and EchoServer.
 
 import Glibc
 
@@ -10,7 +11,12 @@ func fail(_ problem: String, code: Int32) -> Never {
 }
 
 do {
-  let options = try LoadOptions(Array(CommandLine.arguments.dropFirst()))
+  let arguments = Array(CommandLine.arguments.dropFirst())
+  if arguments.count == 2, let port = UInt16(arguments[1]) {
+    if arguments[0] == "echo-udp" { try EchoServer(type: SOCK_DGRAM, port: port).serveUDP() }
+    if arguments[0] == "echo-http" { try EchoServer(type: SOCK_STREAM, port: port).serveHTTP() }
+  }
+  let options = try LoadOptions(arguments)
   switch options.transport {
   case .udp:
     var load = try UDPLoad.connected(options)

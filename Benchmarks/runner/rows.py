@@ -74,6 +74,22 @@ class Bench:
         value = row.figures[ours]["median"] / row.figures["opentracker"]["median"]
         row.judge(value, f"{value:.2f} x", value >= limit if is_at_least else value <= limit)
 
+    def limit(self, row, transport, options, ours, wanted):
+        """What the generator and a server that only makes the system calls reach here. A target above it is out of reach on
+        this machine; then 0.9 of the limit counts (issue 6)."""
+        results = []
+        with systems.echo(self.folder, transport) as echo:
+            for _ in range(self.rounds):
+                results.append(load.run(transport, echo, "--seconds", self.seconds, *options))
+        row.figures["limit"] = summary(results, "replies_per_second")
+        limit = row.figures["limit"]["median"]
+        share = row.figures[ours]["median"] / limit
+        row.notes.append(f"an echo loop with the same system calls gets {limit:,.0f}/s here "
+                         f"(its core busy {row.figures['limit']['cpu_share']:.0%}); ours is at {share:.2f} of it")
+        if row.is_met is False and wanted * row.figures["opentracker"]["median"] > limit and share >= 0.9:
+            row.is_met = True
+            row.measured += f", {share:.2f} of the machine's limit"
+
     def note_capacity(self, row, ours):
         """Where the generator's core and not the tracker's is full, replies per second say little; CPU time does."""
         figures = {name: row.figures[name] for name in (ours, "opentracker") if name in row.figures}
@@ -113,6 +129,7 @@ def udp_plain(bench):
             stop_all(others.values())
     bench.ratio(row, "ours", 2.0, True)
     bench.note_capacity(row, "ours")
+    bench.limit(row, "udp", POPULATION, "ours", 2.0)
     return row
 
 
@@ -187,6 +204,7 @@ def http_close(bench):
             stop_all(others.values())
     bench.ratio(row, "ours", 1.2, True)
     bench.note_capacity(row, "ours")
+    bench.limit(row, "http", POPULATION, "ours", 1.2)
     return row
 
 
@@ -209,6 +227,7 @@ def http_keep_alive(bench):
                 stop_all(others.values())
     bench.ratio(row, "ours", 2.5, True)
     bench.note_capacity(row, "ours")
+    bench.limit(row, "http", POPULATION + ["--keep-alive"], "ours", 2.5)
     return row
 
 

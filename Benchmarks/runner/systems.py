@@ -77,6 +77,17 @@ def ours(folder, *, udp=True, http=False, approval=None, push=None, workers=1, c
     return tracker
 
 
+def echo(folder, transport):
+    """Starts the server that only makes the system calls (LoadGenerator's EchoServer)."""
+    from . import load
+    port = machine.free_port()
+    process = machine.Process([str(load.GENERATOR), f"echo-{transport}", str(port)], machine.TRACKER_CORE,
+                              pathlib.Path(folder) / "echo.log")
+    answers = machine.udp_answers if transport == "udp" else machine.http_answers
+    machine.wait_until(lambda: process.check() or answers(port), "the echo server answers")
+    return Tracker("echo", process, port)
+
+
 def peers():
     """The adapters whose tracker is installed, by name. An adapter is a module with NAME, FEATURES (`udp`, `http`,
     `keep-alive`), available() and start(folder, cores), which returns a Tracker; see opentracker.py."""
