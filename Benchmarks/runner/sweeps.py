@@ -45,7 +45,8 @@ def connections(bench):
 
 def swarm_sizes(bench):
     points = {}
-    for torrents, peers in ((10_000, 10_000), (10_000, 100_000), (1000, 100_000), (100, 100_000), (10, 100_000), (1, 100_000)):
+    # Not below 50: the 16 peers of one number, one for each socket, always share a swarm (PeerPlan).
+    for torrents, peers in ((2000, 100_000), (1000, 100_000), (100, 100_000), (10, 100_000), (1, 100_000)):
         population = ["--torrents", torrents, "--peers", peers, "--unique-ports"]
         points[f"{torrents:,} swarms of {peers // torrents:,}"] = contenders(bench, "udp", "udp", population, population)
     return sweep(bench, "swarm-sizes", "UDP announce by swarm size", "replies/s", points)
