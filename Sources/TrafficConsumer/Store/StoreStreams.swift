@@ -23,10 +23,13 @@ extension StoreWriter {
     }
   }
 
-  /// The stream's end is gone: ids above it will be given to other entries.
+  /// The stream's end is gone: ids above it will be given to other entries. So that an identity stays one entry's, what
+  /// comes now belongs to the next epoch; what is left of the old one is known in both.
   func rollBack(stream index: Int, to end: EntryID) throws(StoreError) {
     try change(stream: index) { state in
+      state.epoch += 1
       state.applied.removeAll(above: end)
+      state.applied.markAllChanged()
       state.anchors.removeAll { $0.id > end }
       state.counters.rollbacks += 1
       state.counters.addedBefore = nil

@@ -44,7 +44,11 @@ struct WriterLoop: Sendable {
       engine.setWriter(open: true, trouble: nil)
       let readers = try startReaders(instance: instance)
       let last = serve(writer, lock)
-      readers.join()
+      if queue.haveReadersEnded {
+        readers.join()
+      } else {
+        Log.warning("redis does not answer, ending without it; what is not acknowledged will be delivered again")
+      }
       finish(last)
     } catch {
       engine.fail(EngineState.Fatal(code: .inputOutput, message: "\(error)"))

@@ -90,6 +90,12 @@ struct AppliedRanges: Sendable {
     return (Array(removedFirsts), written)
   }
 
+  /// Every range is to be written: under another epoch.
+  mutating func markAllChanged() {
+    removedFirsts.removeAll()
+    changedFirsts = Set(ranges.map(\.first))
+  }
+
   private mutating func replace(_ indices: Swift.Range<Int>, with joined: Range) {
     for old in ranges[indices] {
       removedFirsts.insert(old.first)

@@ -25,7 +25,12 @@ final class DeliveryQueue: Sendable {
     /// Monotonic nanoseconds at which the oldest waiting delivery came.
     var waitingSince: UInt64 = 0
     var isStopping = false
+    /// Monotonic nanoseconds at which the readers are not waited for any more; once stopping.
+    var stopDeadline = UInt64.max
     var readersRunning: Int
+
+    /// Nothing more will come.
+    func isDeserted(now: UInt64) -> Bool { readersRunning == 0 || now >= stopDeadline }
   }
   private let state: Monitor<State>
 
@@ -121,7 +126,7 @@ final class DeliveryQueue: Sendable {
           defer { state.jobs = [] }
           return .jobs(state.jobs)
         }
-        guard !state.waiting.isEmpty else { return state.readersRunning == 0 ? .ended : now >= end ? .nothing : nil }
+        guard !state.waiting.isEmpty else { return state.isDeserted(now: now) ? .ended : now >= end ? .nothing : nil }
         let due = state.waitingSince &+ UInt64(batchMilliseconds) &* 1_000_000
         let isBatch = state.waitingEntries >= batchEntries || state.waitingBytes >= Self.batchBytes
         guard isBatch || now >= due || state.isStopping || state.readersRunning == 0 else {
@@ -156,7 +161,20 @@ final class DeliveryQueue: Sendable {
 
   func post(_ job: @escaping Job) { state.withLock { $0.jobs.append(job) } }
 
-  func stop() { state.withLock { $0.isStopping = true } }
+  func stop() {
+    let deadline = Clock.monotonicNanoseconds() &+ UInt64(Self.stopMilliseconds) &* 1_000_000
+    state.withLock { state in
+      state.isStopping = true
+      state.stopDeadline = min(state.stopDeadline, deadline)
+    }
+  }
+
+  /// How long readers may take to acknowledge what is committed. One that is still in a call then waits for a Redis that
+  /// does not answer (its timeouts may be longer); what it has not acknowledged is delivered again and recognised. Far
+  /// below the unit's TimeoutStopSec.
+  private static let stopMilliseconds = 3000
+  /// No reader runs any more.
+  var haveReadersEnded: Bool { state.withLock { $0.readersRunning == 0 } }
   var isStopping: Bool { state.withLock { $0.isStopping } }
 
   /// Waits until the daemon is told to stop; false when the time is up first.

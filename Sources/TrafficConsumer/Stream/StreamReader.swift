@@ -123,20 +123,28 @@ struct StreamReader: ~Copyable {
     let census = try commands.census()
     var present = 0
     var changed = 0
+    // The highest one known again below every changed one; anchors are in order.
+    var common: EntryID?
     let hash = try currentHash()
     for anchor in known.anchors {
       let reply = try commands.entry(anchor.id)
       guard reply.count == 1 else { continue }
-      if hash.raw(of: DeadLetterFields(reply.view[0][1])) == anchor.hash { present += 1 } else { changed += 1 }
+      if hash.raw(of: DeadLetterFields(reply.view[0][1])) == anchor.hash {
+        present += 1
+        if changed == 0 { common = anchor.id }
+      } else {
+        changed += 1
+      }
     }
     let verdict = StreamRecognition.judge(
       lastApplied: last, lastGenerated: census.lastGeneratedID, first: census.firstEntryID,
-      anchorsKnown: known.anchors.count, anchorsPresent: present, anchorsChanged: changed)
+      anchorsKnown: known.anchors.count, anchorsPresent: present, anchorsChanged: changed,
+      isCommonBelowChange: common != nil)
     let (stream, streamName) = (index, commands.stream)
     switch verdict {
     case .same: return
-    case .rolledBack:
-      let end = census.lastGeneratedID
+    case .rolledBack, .forked:
+      let end = verdict == .forked ? common ?? .zero : census.lastGeneratedID
       Log.warning("redis came back with an older state of the stream", ["stream": streamName, "end": "\(end)"])
       try runOnWriter { writer throws(StoreError) in try writer.rollBack(stream: stream, to: end) }
     case .another:

@@ -5,17 +5,19 @@ enum StreamRecognition: Equatable {
   case same
   /// The same stream, but the end of it is gone: a failover, or a restart from an older dump.
   case rolledBack
+  /// The end was gone, and other entries have its ids already: the same stream up to the last entry known again.
+  case forked
   /// Another stream: deleted and made anew, or flushed.
   case another
 
   /// `anchorsKnown`: remembered entries; `anchorsPresent` and `anchorsChanged`: those that are in the stream with the same
-  /// content, and with other content under the same id.
+  /// content, and with other content under the same id. `isCommonBelowChange`: the lowest one known is below all changed.
   static func judge(
     lastApplied: EntryID, lastGenerated: EntryID, first: EntryID?, anchorsKnown: Int, anchorsPresent: Int,
-    anchorsChanged: Int
+    anchorsChanged: Int, isCommonBelowChange: Bool = false
   ) -> StreamRecognition {
     // An id is used once in the life of a stream.
-    if anchorsChanged > 0 { return .another }
+    if anchorsChanged > 0 { return isCommonBelowChange ? .forked : .another }
     if lastGenerated < lastApplied {
       // Without a witness it is taken for another stream: then L2 and L3 decide, and nothing is passed over unread.
       return anchorsPresent > 0 ? .rolledBack : .another

@@ -17,7 +17,11 @@ final class ConsumerBench {
   private var starts = 0
   private var lastTimestamp: Int64 = 1_700_000_000
 
-  init(redisArguments: [String] = [], window: String = "1h", directory: TemporaryDirectory? = nil) async throws {
+  /// `redisSettings`: more lines of the configuration's `redis:`.
+  init(
+    redisArguments: [String] = [], window: String = "1h", redisSettings: [String] = [],
+    directory: TemporaryDirectory? = nil
+  ) async throws {
     let folder = try directory ?? TemporaryDirectory()
     self.directory = folder
     redis = try await RedisServer.start(in: folder, extra: redisArguments)
@@ -28,6 +32,7 @@ final class ConsumerBench {
       consumer:
         redis:
           url: "\(redis.url)"
+      \(redisSettings.map { "    \($0)\n" }.joined())\
         database:
           path: "\(databasePath)"
         window: "\(window)"
