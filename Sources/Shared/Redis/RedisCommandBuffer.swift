@@ -6,7 +6,8 @@ import Glibc
 /// Bytes of zero or more whole commands. `begin(argumentCount:)`, then exactly that many `append`s, for each command.
 public struct RedisCommandBuffer: ~Copyable {
   private var storage: UnsafeMutableRawPointer
-  private var capacity: Int
+  /// The memory it holds, in bytes.
+  public private(set) var capacity: Int
   /// How many bytes are in it.
   public private(set) var count = 0
   /// How many commands are in it.
@@ -27,6 +28,16 @@ public struct RedisCommandBuffer: ~Copyable {
   public mutating func removeAll() {
     count = 0
     commandCount = 0
+  }
+
+  /// Gives back what is much larger than the commands in it, for a buffer that is kept.
+  public mutating func trim() {
+    guard capacity > 2 * count + 64 else { return }
+    let smaller = UnsafeMutableRawPointer.allocate(byteCount: max(64, count), alignment: 16)
+    smaller.copyMemory(from: storage, byteCount: count)
+    storage.deallocate()
+    storage = smaller
+    capacity = max(64, count)
   }
 
   /// Starts a command of so many arguments, its name included.

@@ -24,6 +24,16 @@ final class PushBatch {
   /// The number after the last record.
   var end: UInt64 { first + UInt64(announces.count) }
   var encodedBytes: Int { buffer.count }
+  /// What it occupies.
+  var memoryBytes: Int { buffer.capacity + announces.capacity * MemoryLayout<QueuedAnnounce>.stride }
+
+  /// Gives memory back before the batch is held: a quiet publisher holds thousands of calls of one announce each, and
+  /// each would hold the room of a full one.
+  func trim() {
+    buffer.trim()
+    // Array(announces) would share the memory.
+    if announces.capacity > 2 * announces.count { announces = announces.withUnsafeBufferPointer { Array($0) } }
+  }
 
   /// Takes the oldest announces out of the queue and encodes them; false when there are none.
   func fill(from queue: EventQueue, call: PushCall, willWait: Bool) -> Bool {

@@ -268,6 +268,7 @@ final class StreamPublisher {
 
   private func succeed(_ batch: PushBatch) {
     window.removeFirst()
+    batch.trim()
     retained.append(batch)
     retainedBytes += batch.encodedBytes
     while retainedBytes > settings.retainedBytes {
