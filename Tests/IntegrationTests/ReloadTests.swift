@@ -71,4 +71,29 @@ struct ReloadTests {
     }
     #expect(try await site.tracker?.terminate() == .code(0))
   }
+
+  @Test("a storm of SIGHUPs, good files and broken ones in turn, loses no announce")
+  func storm() async throws {
+    let site = try Site()
+    try await site.redis.start()
+    try site.approve([Self.user])
+    try await site.startTracker()
+    let tracker = try #require(site.tracker)
+    let text = TemporaryDirectory.read(site.trackerConfig)
+    var client = HTTPAnnounceClient(.v4(site.endpoints.httpPort))
+    var udp = try UDPAnnounceClient(.v4(site.endpoints.udpPort))
+    for round in 0..<100 {
+      let file =
+        switch round % 3 {
+        case 0: text
+        case 1: text.replacing("announce_interval: 60s", with: "announce_interval: 61s")
+        default: "chihaya:\n  nonsense: [\n"
+        }
+      try site.directory.write(file, as: "tracker.yaml")
+      tracker.signal(SIGHUP)
+      #expect((60...61).contains(try client.announce(announcement("GOOD")).reply().interval))
+      #expect((60...61).contains(try udp.announce(announcement("BAD")).reply().interval))
+    }
+    #expect(try await tracker.terminate() == .code(0))
+  }
 }

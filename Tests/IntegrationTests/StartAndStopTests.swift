@@ -31,6 +31,22 @@ struct StartAndStopTests {
     try await site.awaitEqual(to: swarm)
   }
 
+  @Test("a second tracker on the same port ends with 74 and says which; one that was killed leaves its port at once")
+  func occupiedPort() async throws {
+    let site = try Site()
+    try await site.redis.start()
+    try await site.startTracker()
+    let second = try await CommandResult.run(
+      [Binaries.tracker, "--config", site.trackerConfig], environment: ["TRACKER__METRICS_ADDR": "127.0.0.1:0"])
+    #expect(second.exit == .code(74))
+    #expect(second.errors.contains("bind") && second.errors.contains("Address already in use"), "\(second.errors)")
+    #expect(Site.status(port: site.metricsPort, "/health/ready") == 200)
+    let open = try ClientSocket(.v4(site.endpoints.httpPort), udp: false)
+    site.tracker?.kill9()
+    try await site.startTracker()
+    withExtendedLifetime(open) {}
+  }
+
   @Test("daemons that start before Redis wait for it, alive and not ready")
   func redisAppears() async throws {
     let site = try Site()
