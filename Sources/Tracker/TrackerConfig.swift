@@ -17,6 +17,8 @@ struct TrackerConfig: Sendable, Equatable {
   var logLevel = LogLevel.info
   /// Worker threads; 0 means one per core.
   var workers = 0
+  /// How long a worker with much to do may wait for more requests before it answers; zero: never (ours).
+  var batchDelay: Duration = .milliseconds(1)
   /// nil: no HTTP listener.
   var http: TrackerHTTPConfig?
   /// nil: no UDP listener.
@@ -35,6 +37,9 @@ struct TrackerConfig: Sendable, Equatable {
   var approvesPasskeys: Bool {
     (prehooks + posthooks).contains { if case .passkeyApproval = $0 { true } else { false } }
   }
+
+  /// `batchDelay` as an event loop takes it; the limits keep it small.
+  var batchDelayNanoseconds: UInt64 { UInt64(batchDelay.wholeNanoseconds) }
 
   /// The default place of the file.
   static let defaultPath = "/etc/pt-tracker/tracker.yaml"

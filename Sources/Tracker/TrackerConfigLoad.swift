@@ -13,6 +13,8 @@ enum TrackerConfigLimits {
   static let peerLifetime: ClosedRange<Duration> = .seconds(1) ... .seconds(14 * 86_400)
   /// More threads than any machine's cores bring nothing.
   static let workers = 0...1024
+  /// Ten milliseconds is what a person may notice in a page that waits for a tracker.
+  static let batchDelay: ClosedRange<Duration> = .zero ... .milliseconds(10)
   /// 18 bytes for each IPv6 peer: a reply stays below 20 KB.
   static let numwant = 1...1000
   /// What fits a UDP request, generously; each costs a lookup.
@@ -47,6 +49,7 @@ extension TrackerConfig {
       })
     logLevel = LogLevel.allCases.first { "\($0)" == level } ?? logLevel
     workers = root.integer("workers", default: workers, in: TrackerConfigLimits.workers)
+    batchDelay = root.duration("batch_delay", default: batchDelay, in: TrackerConfigLimits.batchDelay)
     for key in ["max_numwant", "default_numwant", "max_scrape_infohashes"] {
       root.unsupported(key, "write it below http and udp")
     }

@@ -110,7 +110,8 @@ final class TrackerDaemon {
       let plan = WorkerPlan(
         number: number, mailbox: try EventLoopMailbox(), udpSockets: sockets.udp, udpRules: udpRules,
         httpListeners: sockets.http, httpRules: httpRules, store: store,
-        push: hooks.push, rules: rules, metrics: metrics, heartbeat: heartbeats[number])
+        push: hooks.push, rules: rules,
+        batchDelayNanoseconds: config.batchDelayNanoseconds, metrics: metrics, heartbeat: heartbeats[number])
       let worker = try WorkerThread(plan) { error in
         mailbox.post { loop in (loop.context as? TrackerDaemon)?.fail(error) }
       }
@@ -149,7 +150,9 @@ final class TrackerDaemon {
     hooks.replaceLists(config)
     applyLogLevel()
     let rules = hooks.rules(config)
-    for worker in workers { worker.update(rules, udpRules, httpRules) }
+    for worker in workers {
+      worker.update(rules, udpRules, httpRules, batchDelayNanoseconds: config.batchDelayNanoseconds)
+    }
     expiry?.update(config.storage)
     Log.info("configuration reloaded", ["changed": reload.applied.joined(separator: ", ")])
     if !reload.needRestart.isEmpty {

@@ -16,6 +16,7 @@ struct TrackerReload {
     merged.announceInterval = new.announceInterval
     merged.minAnnounceInterval = new.minAnnounceInterval
     merged.logLevel = new.logLevel
+    merged.batchDelay = new.batchDelay
     merged.storage.excludeOwnPeers = new.storage.excludeOwnPeers
     merged.storage.maxPeersPerUser = new.storage.maxPeersPerUser
     merged.storage.peerLifetime = new.storage.peerLifetime
@@ -45,7 +46,7 @@ struct TrackerReload {
 
   /// Top-level and listener settings that may change at any time.
   private static let livePaths: Set<[String]> = [
-    ["announce_interval"], ["min_announce_interval"], ["log_level"],
+    ["announce_interval"], ["min_announce_interval"], ["log_level"], ["batch_delay"],
     ["storage", "config", "exclude_own_peers"], ["storage", "config", "max_peers_per_user"],
     ["storage", "config", "peer_lifetime"],
     ["http", "read_timeout"], ["http", "write_timeout"], ["http", "idle_timeout"], ["http", "enable_keepalive"],

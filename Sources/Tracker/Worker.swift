@@ -16,6 +16,8 @@ struct WorkerPlan: Sendable {
   var store: SwarmStore
   var push: (any AnnounceRecordSink)?
   var rules: PipelineRules
+  /// See EventLoop.moderateWakes.
+  var batchDelayNanoseconds: UInt64 = 0
   var metrics: MetricRegistry
   var heartbeat: Heartbeat
 }
@@ -43,6 +45,7 @@ final class Worker {
       http = nil
     }
     loop.afterEachBatch { pipeline.flushRecords() }
+    loop.moderateWakes(delayNanoseconds: plan.batchDelayNanoseconds)
     plan.heartbeat.follow(loop)
   }
 

@@ -26,8 +26,13 @@ final class WorkerThread {
   }
 
   /// Hands the rules of a reload to the worker.
-  func update(_ rules: PipelineRules, _ udpRules: UDPRules?, _ httpRules: HTTPRules?) {
-    mailbox.post { loop in (loop.context as? Worker)?.update(rules, udpRules, httpRules) }
+  func update(
+    _ rules: PipelineRules, _ udpRules: UDPRules?, _ httpRules: HTTPRules?, batchDelayNanoseconds: UInt64
+  ) {
+    mailbox.post { loop in
+      (loop.context as? Worker)?.update(rules, udpRules, httpRules)
+      loop.moderateWakes(delayNanoseconds: batchDelayNanoseconds)
+    }
   }
 
   /// Lets the worker finish what is in flight, and joins it.

@@ -51,6 +51,10 @@ public final class EventLoop {
   private var tables: [(any EventTable)?] = []
   private var timers = TimerHeap()
   private var afterBatch: [() -> Void] = []
+  /// Sources that are asked at every turn instead of being watched.
+  private var polled: [Registration] = []
+  private var moderation = WakeModeration(delayNanoseconds: 0)
+  private var requests = 0
   private var isStopping = false
   /// What the loop's owner wants to find again in a letter: its own objects on this thread.
   public var context: AnyObject?
@@ -151,9 +155,40 @@ public final class EventLoop {
     let slot = slots[Int(registration.slot)]
     precondition(slot.id == registration.id, "stale registration")
     _ = clinux_epoll_ctl(epoll.number, EPOLL_CTL_DEL, slot.descriptor, 0, 0)
+    polled.removeAll { $0 == registration }
     slots[Int(registration.slot)] = Slot(handler: nil, id: 0, descriptor: -1)
     freeSlots.append(registration.slot)
   }
+
+  /// Takes the descriptor out of epoll: its handler is called at every turn, with no events, and the loop does not wait.
+  /// For a descriptor that always has something: the kernel then need not report each arrival and departure.
+  public func poll(_ registration: Registration) {
+    let slot = slots[Int(registration.slot)]
+    precondition(slot.id == registration.id && !polled.contains(registration), "stale registration")
+    _ = clinux_epoll_ctl(epoll.number, EPOLL_CTL_DEL, slot.descriptor, 0, 0)
+    polled.append(registration)
+  }
+
+  /// Watches a polled descriptor for input again; false when the kernel has no memory for that: it stays polled.
+  public func unpoll(_ registration: Registration) -> Bool {
+    let slot = slots[Int(registration.slot)]
+    precondition(slot.id == registration.id, "stale registration")
+    let tag = Self.tag(index: registration.slot, generation: registration.id)
+    guard clinux_epoll_ctl(epoll.number, EPOLL_CTL_ADD, slot.descriptor, EPOLLIN.rawValue, tag) == 0 else {
+      return false
+    }
+    polled.removeAll { $0 == registration }
+    return true
+  }
+
+  /// Lets a loop with much to do, but not too much, sleep up to `delayNanoseconds` before it looks for more; 0 for never.
+  public func moderateWakes(delayNanoseconds: UInt64) {
+    guard moderation.delayNanoseconds != delayNanoseconds else { return }
+    moderation = WakeModeration(delayNanoseconds: delayNanoseconds)
+  }
+
+  /// Tells how many requests a handler has served: what moderation goes by.
+  public func noteRequests(_ count: Int) { requests += count }
 
   /// Runs `body` once, `delayNanoseconds` from now, on the loop's thread.
   public func schedule(afterNanoseconds delayNanoseconds: UInt64, _ body: @escaping () -> Void) {
@@ -178,13 +213,41 @@ public final class EventLoop {
   public func run() {
     withUnsafeTemporaryAllocation(of: epoll_event.self, capacity: Self.eventsPerWait) { events in
       while !isStopping {
-        let count = epoll_wait(epoll.number, events.baseAddress, Int32(events.count), waitMilliseconds())
+        let count = wait(events)
         nowNanoseconds = Clock.monotonicNanoseconds()
-        for index in 0..<max(0, Int(count)) { dispatch(events.baseAddress! + index) }
+        for index in 0..<max(0, count) { dispatch(events.baseAddress! + index) }
+        for source in polled { slots[Int(source.slot)].handler?.handle(events: 0, loop: self) }
         while let due = timers.popDue(at: nowNanoseconds) { due() }
         for body in afterBatch { body() }
+        if moderation.delayNanoseconds > 0 { noteTurn() }
       }
     }
+  }
+
+  private func noteTurn() {
+    let now = Clock.monotonicNanoseconds()
+    moderation.note(requests: requests, busyNanoseconds: now &- nowNanoseconds, nowNanoseconds: now)
+    requests = 0
+  }
+
+  /// Waits for events, a timer or mail.
+  private func wait(_ events: UnsafeMutableBufferPointer<epoll_event>) -> Int {
+    let most = Int32(events.count)
+    if !polled.isEmpty { return Int(epoll_wait(epoll.number, events.baseAddress, most, 0)) }
+    if moderation.isDelaying && sleepBeforeNextTimer() {
+      let count = epoll_wait(epoll.number, events.baseAddress, most, 0)
+      if count != 0 { return Int(count) }
+    }
+    return Int(epoll_wait(epoll.number, events.baseAddress, most, waitMilliseconds()))
+  }
+
+  /// Sleeps for the moderation's delay, unless a timer is due before its end; whether it did.
+  private func sleepBeforeNextTimer() -> Bool {
+    let delay = moderation.delayNanoseconds
+    if let deadline = timers.nextDeadline, deadline < Clock.monotonicNanoseconds() &+ delay { return false }
+    var time = timespec(tv_sec: Int(delay / 1_000_000_000), tv_nsec: Int(delay % 1_000_000_000))
+    nanosleep(&time, nil)
+    return true
   }
 
   private func dispatch(_ event: UnsafeMutablePointer<epoll_event>) {
@@ -243,46 +306,5 @@ public final class EventLoopMailbox: Sendable {
       return batch
     }
     for letter in batch { letter(loop) }
-  }
-}
-
-/// Timers by deadline: a binary heap, equal deadlines in the order they were set.
-struct TimerHeap {
-  private struct Entry {
-    let deadline: UInt64
-    let order: UInt64
-    let body: () -> Void
-    func precedes(_ other: Entry) -> Bool { (deadline, order) < (other.deadline, other.order) }
-  }
-  private var entries: [Entry] = []
-  private var nextOrder: UInt64 = 0
-
-  var nextDeadline: UInt64? { entries.first?.deadline }
-
-  mutating func insert(deadline: UInt64, _ body: @escaping () -> Void) {
-    entries.append(Entry(deadline: deadline, order: nextOrder, body: body))
-    nextOrder += 1
-    var child = entries.count - 1
-    while child > 0, entries[child].precedes(entries[(child - 1) / 2]) {
-      entries.swapAt(child, (child - 1) / 2)
-      child = (child - 1) / 2
-    }
-  }
-
-  /// Takes the first due body out, so that bodies may set timers while they run.
-  mutating func popDue(at now: UInt64) -> (() -> Void)? {
-    guard let first = entries.first, first.deadline <= now else { return nil }
-    entries.swapAt(0, entries.count - 1)
-    entries.removeLast()
-    var parent = 0
-    while true {
-      var least = parent
-      for child in [2 * parent + 1, 2 * parent + 2]
-      where child < entries.count && entries[child].precedes(entries[least]) { least = child }
-      if least == parent { break }
-      entries.swapAt(parent, least)
-      parent = least
-    }
-    return first.body
   }
 }

@@ -84,6 +84,7 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
   }
 
   func respond(to request: borrowing HTTPRequest, writer response: inout HTTPResponseWriter) -> HTTPHandling {
+    loop.noteRequests(1)
     guard let match = rules.parser.routes.match(request.path) else {
       response.begin(.notFound, contentType: "text/plain")
       response.append("not found\n")

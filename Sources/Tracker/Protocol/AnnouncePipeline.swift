@@ -71,6 +71,17 @@ final class AnnouncePipeline {
   /// Requests that wait for a look-up.
   var parkedCount: Int { parking.count }
 
+  /// Where the swarms will be asked about the announce: see `prepare`.
+  @inline(__always)
+  func key(of request: borrowing AnnounceRequest) -> SwarmKey {
+    let hasher = store.hasher
+    let user = if let passkey = request.passkey { hasher.hash(passkey) } else { hasher.hash(request.peerID) }
+    return SwarmKey(torrent: hasher.hash(request.infoHash), user: user)
+  }
+
+  /// Gets the memory ready for a batch of announces that are about to be put through.
+  func prepare(_ keys: UnsafeBufferPointer<SwarmKey>) { store.prefetch(keys) }
+
   /// Puts one announce through. It may be parked: the receiver that the origin names is then called later.
   func announce(
     _ request: borrowing AnnounceRequest, origin: RequestOrigin, time: BatchTime, reply: inout AnnounceReply

@@ -37,6 +37,25 @@ struct EndpointList {
   @inline(__always) func seenSeconds(at position: Int) -> UInt32 { seen.unsafelyUnwrapped[position] }
   @inline(__always) func isSeeder(at position: Int) -> Bool { position >= leecherCount }
 
+  /// Cache lines of a small swarm's addresses that are asked for; a large one is read in stretches from all over.
+  private static let prefetchedLines = 10
+
+  /// Asks for the addresses of a small swarm, out of which a reply is copied.
+  @inline(__always)
+  func prefetchStart() {
+    guard let endpoints else { return }
+    for offset in Swift.stride(from: 0, to: min(count * stride, Self.prefetchedLines * 64), by: 64) {
+      clinux_prefetch(endpoints + offset)
+    }
+  }
+
+  /// Asks for the cache lines that `refresh` writes.
+  @inline(__always)
+  func prefetch(at position: Int) {
+    clinux_prefetch(endpoints.unsafelyUnwrapped + position * stride)
+    clinux_prefetch(seen.unsafelyUnwrapped + position)
+  }
+
   /// Whether the position holds this address and port.
   func holds(_ address: IPAddress, port: UInt16, at position: Int) -> Bool {
     var wanted: (UInt64, UInt64, UInt64) = (0, 0, 0)
@@ -181,27 +200,31 @@ extension EndpointList {
   }
 }
 
-/// The positions of the announcing user's own sessions, which a reply leaves out.
+/// The positions of the announcing user's own sessions, which a reply leaves out. Single words, not a vector: there is
+/// nearly always one, and a vector that was just filled word by word cannot be loaded before the stores have retired.
 struct OwnPositions {
   /// More own sessions than this are not all left out; `max_peers_per_user` is far below it.
   static let maximum = 8
-  private var positions = SIMD8<UInt32>(repeating: .max)
+  private var positions = InlineArray<8, UInt32>(repeating: .max)
   private(set) var count = 0
 
+  @inline(__always)
   mutating func insert(_ position: UInt32) {
     guard count < Self.maximum, position != EndpointList.none else { return }
     positions[count] = position
     count += 1
   }
-  @inline(__always) func contains(_ position: Int) -> Bool {
-    count > 0 && any(positions .== UInt32(truncatingIfNeeded: position))
+  @inline(__always)
+  func contains(_ position: Int) -> Bool {
+    for index in 0..<count where positions[index] == UInt32(truncatingIfNeeded: position) { return true }
+    return false
   }
-  @inline(__always) func intersects(_ range: Range<Int>) -> Bool {
-    count > 0
-      && any(
-        (positions .>= UInt32(truncatingIfNeeded: range.lowerBound))
-          .& (positions .< UInt32(truncatingIfNeeded: range.upperBound)))
+  @inline(__always)
+  func intersects(_ range: Range<Int>) -> Bool {
+    for index in 0..<count where range.contains(Int(positions[index])) { return true }
+    return false
   }
+  @inline(__always)
   func count(below bound: Int) -> Int {
     var result = 0
     for index in 0..<count where positions[index] < UInt32(truncatingIfNeeded: bound) { result += 1 }

@@ -45,6 +45,22 @@ struct TorrentTable: ~Copyable {
     return nil
   }
 
+  /// Asks for the cache line that `find` looks at first.
+  @inline(__always)
+  func prefetchSlot(_ hash: UInt64) { clinux_prefetch(slots + Int(truncatingIfNeeded: hash) & (capacity - 1)) }
+
+  /// The torrent that `find` will most likely find, without a look at the torrent.
+  @inline(__always)
+  func candidate(_ hash: UInt64) -> UnsafeMutablePointer<Torrent>? {
+    let mask = capacity - 1
+    var slot = Int(truncatingIfNeeded: hash) & mask
+    while let torrent = slots[slot].torrent {
+      if slots[slot].hash == hash { return torrent }
+      slot = (slot + 1) & mask
+    }
+    return nil
+  }
+
   /// Adds a swarm that `find` did not find.
   mutating func insert(_ infoHash: InfoHash, hash: UInt64, snatches: UInt32) -> UnsafeMutablePointer<Torrent> {
     if (count + 1) * 4 > capacity * 3 { resize(to: capacity * 2) }
@@ -103,29 +119,43 @@ struct TorrentTable: ~Copyable {
   var slotCount: Int { capacity }
 }
 
-/// One stripe. `Mutex` does not let a reply's memory, which is no region of its own, be written under the lock, so this
-/// holds a pthread mutex: it guards `table` and nothing else, is never held while another lock is taken, and no I/O is
-/// done under it.
-final class SwarmShard: @unchecked Sendable {
-  private let mutex: UnsafeMutablePointer<pthread_mutex_t>
+/// One stripe, at an address of its own two cache lines. `Mutex` does not let a reply's memory, which is no region of its
+/// own, be written under the lock, so this holds a pthread mutex: it guards `table` and nothing else, is never held while
+/// another lock is taken, and no I/O is done under it.
+struct SwarmShard: ~Copyable {
+  /// Two cache lines: neighbours that different workers hold do not share one.
+  static let stride = 128
+
+  private var mutex = pthread_mutex_t()
   private var table = TorrentTable()
 
-  init() {
-    mutex = .allocate(capacity: 1)
-    mutex.initialize(to: pthread_mutex_t())
-    pthread_mutex_init(mutex, nil)
+  /// Makes `count` of them side by side, `stride` bytes apart.
+  static func allocate(count: Int) -> UnsafeMutableRawPointer {
+    precondition(MemoryLayout<SwarmShard>.size <= stride)
+    let memory = UnsafeMutableRawPointer.allocate(byteCount: count * stride, alignment: stride)
+    for number in 0..<count {
+      let shard = (memory + number * stride).bindMemory(to: SwarmShard.self, capacity: 1)
+      shard.initialize(to: SwarmShard())
+      pthread_mutex_init(&shard.pointee.mutex, nil)
+    }
+    return memory
   }
 
-  deinit {
-    pthread_mutex_destroy(mutex)
-    mutex.deallocate()
+  /// The end of what `allocate` made.
+  static func deallocate(_ memory: UnsafeMutableRawPointer, count: Int) {
+    for number in 0..<count {
+      let shard = (memory + number * stride).assumingMemoryBound(to: SwarmShard.self)
+      pthread_mutex_destroy(&shard.pointee.mutex)
+      shard.deinitialize(count: 1)
+    }
+    memory.deallocate()
   }
 
   /// Runs `body` with the table, alone.
   @inline(__always)
-  func withTable<Result>(_ body: (inout TorrentTable) -> Result) -> Result {
-    pthread_mutex_lock(mutex)
-    defer { pthread_mutex_unlock(mutex) }
+  mutating func withTable<Result>(_ body: (inout TorrentTable) -> Result) -> Result {
+    pthread_mutex_lock(&mutex)
+    defer { pthread_mutex_unlock(&mutex) }
     return body(&table)
   }
 }

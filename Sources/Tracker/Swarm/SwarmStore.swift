@@ -42,7 +42,9 @@ struct SwarmResult {
 
 /// The swarms of the tracker.
 final class SwarmStore: Sendable {
-  private let shards: [SwarmShard]
+  /// What SwarmShard.allocate made: every access goes through a shard's lock.
+  private nonisolated(unsafe) let shards: UnsafeMutableRawPointer
+  private let shardCount: Int
   private let shardShift: UInt64
   let hasher: KeyedHash
   private let snatches: SnatchLedger
@@ -52,14 +54,24 @@ final class SwarmStore: Sendable {
     self.snatches = snatches
     var bits: UInt64 = 0
     while 1 << bits < shardCount { bits += 1 }
-    shards = (0..<(1 << Int(bits))).map { _ in SwarmShard() }
+    self.shardCount = 1 << Int(bits)
+    shards = SwarmShard.allocate(count: self.shardCount)
     shardShift = 64 - bits
     self.hasher = hasher
   }
 
+  deinit { SwarmShard.deallocate(shards, count: shardCount) }
+
   /// High bits choose the shard, low bits the slot in it.
   @inline(__always)
-  private func shard(of hash: UInt64) -> SwarmShard { shards.count == 1 ? shards[0] : shards[Int(hash >> shardShift)] }
+  func withTable<Result>(of hash: UInt64, _ body: (inout TorrentTable) -> Result) -> Result {
+    withTable(ofShard: Int(truncatingIfNeeded: hash >> shardShift), body)
+  }
+
+  @inline(__always)
+  private func withTable<Result>(ofShard number: Int, _ body: (inout TorrentTable) -> Result) -> Result {
+    (shards + number * SwarmShard.stride).assumingMemoryBound(to: SwarmShard.self).pointee.withTable(body)
+  }
 
   /// Applies an announce and copies peers for the reply into `sink`.
   func announce(
@@ -67,7 +79,7 @@ final class SwarmStore: Sendable {
     into sink: inout PeerSink
   ) -> SwarmResult {
     let hash = hasher.hash(announce.infoHash)
-    return shard(of: hash).withTable { table in
+    return withTable(of: hash) { table in
       self.announce(announce, hash: hash, policy: policy, table: &table, lottery: &lottery, into: &sink)
     }
   }
@@ -183,7 +195,7 @@ final class SwarmStore: Sendable {
   /// The counts of a torrent; zeros for one nobody knows. Changes nothing.
   func scrape(_ infoHash: InfoHash) -> ScrapeCounts {
     let hash = hasher.hash(infoHash)
-    return shard(of: hash).withTable { table in
+    return withTable(of: hash) { table in
       guard let torrent = table.find(infoHash, hash: hash) else {
         return ScrapeCounts(complete: 0, downloaded: snatches.count(infoHash), incomplete: 0)
       }
@@ -196,8 +208,8 @@ final class SwarmStore: Sendable {
   /// Sums over all swarms, for the metrics. Takes the shards one after the other.
   func counts() -> (infoHashes: Int, seeders: Int, leechers: Int) {
     var sum = (infoHashes: 0, seeders: 0, leechers: 0)
-    for shard in shards {
-      shard.withTable { table in
+    for number in 0..<shardCount {
+      withTable(ofShard: number) { table in
         sum.infoHashes += table.count
         sum.seeders += table.seeders
         sum.leechers += table.leechers
@@ -215,11 +227,11 @@ final class SwarmStore: Sendable {
   /// lock only for a slice at a time, so that no announce waits long. Returns how many sessions went.
   func expire(before cutoffSeconds: UInt32) -> Int {
     var expired = 0
-    for shard in shards {
+    for number in 0..<shardCount {
       var cursor = ExpiryCursor()
       var isDone = false
       while !isDone {
-        isDone = shard.withTable { table in
+        isDone = withTable(ofShard: number) { table in
           Self.expireSlice(&table, &cursor, before: cutoffSeconds, expired: &expired)
         }
       }

@@ -92,6 +92,48 @@ struct Torrent {
     }
   }
 
+  /// Asks for the cache line that leads to the user's sessions: of the index, or of the first peers.
+  @inline(__always)
+  func prefetchIndex(_ user: UInt64) {
+    if let index {
+      clinux_prefetch(index + Int(truncatingIfNeeded: user) & (indexCapacity - 1))
+    } else if let peers {
+      clinux_prefetch(peers)
+      clinux_prefetch(UnsafeRawPointer(peers) + 64)
+    }
+  }
+
+  /// Asks for the record of the user's first session, as far as the index tells.
+  @inline(__always)
+  func prefetchPeer(_ user: UInt64) {
+    guard let index else { return }
+    let entry = firstEntry(of: user, in: index)
+    if entry != 0 { clinux_prefetch(peers.unsafelyUnwrapped + Int(entry & 0x00ff_ffff) - 1) }
+  }
+
+  /// Asks for what an announce of the user's first session renews, and for what its reply is copied from.
+  @inline(__always)
+  func prefetchAddresses(_ user: UInt64) {
+    v4.prefetchStart()
+    v6.prefetchStart()
+    guard let index else { return }
+    let entry = firstEntry(of: user, in: index)
+    if entry == 0 { return }
+    let peer = peers.unsafelyUnwrapped[Int(entry & 0x00ff_ffff) - 1]
+    if peer.v4 != EndpointList.none { v4.prefetch(at: Int(peer.v4)) }
+    if peer.v6 != EndpointList.none { v6.prefetch(at: Int(peer.v6)) }
+  }
+
+  /// The first index entry with the user's tag, 0 for none.
+  @inline(__always)
+  private func firstEntry(of user: UInt64, in index: UnsafeMutablePointer<UInt32>) -> UInt32 {
+    let mask = indexCapacity - 1
+    var slot = Int(truncatingIfNeeded: user) & mask
+    let tag = Self.tag(user)
+    while index[slot] != 0 && index[slot] & 0xff00_0000 != tag { slot = (slot + 1) & mask }
+    return index[slot]
+  }
+
   @inline(__always) private static func tag(_ user: UInt64) -> UInt32 {
     UInt32(truncatingIfNeeded: user >> 32) & 0xff00_0000
   }

@@ -10,16 +10,12 @@ struct UserSessions {
   let user: UInt64
   /// The number of the announcing session in the torrent; nil when it is new.
   var own: Int?
-  private var others = SIMD8<UInt32>(repeating: 0)
+  private var others = InlineArray<8, UInt32>(repeating: 0)
   private var otherCount = 0
   private var total = 0
 
   init(of user: UInt64, peerID: PeerID, in torrent: UnsafeMutablePointer<Torrent>) {
     self.user = user
-    var own: Int?
-    var others = SIMD8<UInt32>(repeating: 0)
-    var otherCount = 0
-    var total = 0
     torrent.pointee.forEachSession(of: user) { number in
       total += 1
       if torrent.pointee.peer(at: number).id == peerID {
@@ -29,7 +25,6 @@ struct UserSessions {
         otherCount += 1
       }
     }
-    (self.own, self.others, self.otherCount, self.total) = (own, others, otherCount, total)
   }
 
   /// Calls `body` with every session that the announcing one is not shown.
@@ -86,9 +81,6 @@ struct UserSessions {
 
   private init(of user: UInt64, in torrent: UnsafeMutablePointer<Torrent>) {
     self.user = user
-    var others = SIMD8<UInt32>(repeating: 0)
-    var otherCount = 0
-    var total = 0
     torrent.pointee.forEachSession(of: user) { number in
       total += 1
       if otherCount < Self.maximumOthers {
@@ -96,6 +88,5 @@ struct UserSessions {
         otherCount += 1
       }
     }
-    (self.others, self.otherCount, self.total) = (others, otherCount, total)
   }
 }

@@ -22,6 +22,15 @@ struct UDPRules: Sendable {
   }
 }
 
+/// An announce of a batch that has been parsed.
+private struct PendingAnnounce {
+  var request: AnnounceRequest
+  /// Its datagram's number in the batch.
+  var message: Int
+  /// As it lies in memory.
+  var transactionID: UInt32
+}
+
 /// Answers datagrams of BEP 15.
 final class UDPFrontend: ParkedRequestReceiver {
   private let sockets: [UDPSocket]
@@ -29,6 +38,10 @@ final class UDPFrontend: ParkedRequestReceiver {
   /// Changes with a reload.
   var rules: UDPRules
   private let batch = DatagramBatch()
+  /// The announces of the current batch: parsed first, then put through together.
+  private let pending: UnsafeMutablePointer<PendingAnnounce>
+  private let keys: UnsafeMutablePointer<SwarmKey>
+  private var pendingCount = 0
   private var metrics: ResponseMetrics
   private let dropped: Counter
 
@@ -40,36 +53,55 @@ final class UDPFrontend: ParkedRequestReceiver {
     self.sockets = sockets
     self.pipeline = pipeline
     self.rules = rules
+    pending = .allocate(capacity: DatagramBatch.capacity)
+    keys = .allocate(capacity: DatagramBatch.capacity)
     metrics = ResponseMetrics(name: "chihaya_udp_response_duration_milliseconds", registry: registry)
     dropped = registry.counter(
       "tracker_udp_dropped_total", help: "Datagrams that got no answer: too short, forged, or not sendable.")
     pipeline.udpReceiver = self
     for (index, socket) in sockets.enumerated() {
-      _ = try loop.register(
-        socket.descriptor, events: EPOLLIN.rawValue, handler: UDPSocketHandler(frontend: self, socket: index))
+      let handler = UDPSocketHandler(frontend: self, socket: index)
+      handler.registration = try loop.register(socket.descriptor, events: EPOLLIN.rawValue, handler: handler)
     }
+  }
+
+  deinit {
+    pending.deallocate()
+    keys.deallocate()
   }
 
   /// Batches served before the other sources of the loop get their turn.
   private static let batchesPerTurn = 16
 
-  fileprivate func serve(socket index: Int) {
+  /// Serves what has arrived; the number of datagrams in the fullest batch.
+  fileprivate func serve(socket index: Int, loop: EventLoop) -> Int {
+    var fullest = 0
     for _ in 0..<Self.batchesPerTurn {
       let received = batch.receive(from: sockets[index].descriptor)
-      if received == 0 { return }
-      let time = BatchTime.now()
-      for message in 0..<received { answer(message, socket: index, time: time) }
-      // Before the replies: a client that has its reply may announce to another worker next, and the queue must have the
-      // two in their order, or counters seem to go backwards.
-      pipeline.flushRecords()
-      dropped.addFromOwner(UInt64(batch.send(to: sockets[index].descriptor)))
-      metrics.endBatch(startNanoseconds: time.monotonicNanoseconds)
-      if received < DatagramBatch.capacity { return }
+      if received == 0 { break }
+      fullest = max(fullest, received)
+      loop.noteRequests(received)
+      serve(received, socket: index)
+      if received < DatagramBatch.capacity { break }
     }
+    return fullest
   }
 
-  /// Answers one datagram of the batch, or not.
-  private func answer(_ message: Int, socket: Int, time: BatchTime) {
+  private func serve(_ received: Int, socket index: Int) {
+    let time = BatchTime.now()
+    for message in 0..<received { read(message, time: time) }
+    pipeline.prepare(UnsafeBufferPointer(start: keys, count: pendingCount))
+    for number in 0..<pendingCount { announce(pending + number, socket: index, time) }
+    pendingCount = 0
+    // Before the replies: a client that has its reply may announce to another worker next, and the queue must have the
+    // two in their order, or counters seem to go backwards.
+    pipeline.flushRecords()
+    dropped.addFromOwner(UInt64(batch.send(to: sockets[index].descriptor)))
+    metrics.endBatch(startNanoseconds: time.monotonicNanoseconds)
+  }
+
+  /// Answers one datagram of the batch, or notes the announce in it.
+  private func read(_ message: Int, time: BatchTime) {
     let datagram = batch.datagram(message)
     guard datagram.count >= UDPRequestHead.byteCount, let sender = batch.sender(message), sender.isAnswerable else {
       dropped.addFromOwner()
@@ -88,28 +120,31 @@ final class UDPFrontend: ParkedRequestReceiver {
     }
     switch rules.parser.parse(datagram, action: head.action, from: sender.address) {
     case .announce(let request):
-      announce(request, message, socket: socket, head, sender, time)
+      keys[pendingCount] = pipeline.key(of: request)
+      (pending + pendingCount).initialize(
+        to: PendingAnnounce(request: request, message: message, transactionID: head.transactionID))
+      pendingCount += 1
     case .scrape(let range):
       scrape(UnsafeRawBufferPointer(rebasing: datagram[range]), message, head, sender)
     case .refused(let refusal):
-      refuse(refusal, message, head, sender, ResponseMetrics.Action(udpAction: head.action))
+      refuse(
+        refusal, message, head.transactionID, sender.address.family, ResponseMetrics.Action(udpAction: head.action))
     }
   }
 
-  private func announce(
-    _ request: AnnounceRequest, _ message: Int, socket: Int, _ head: UDPRequestHead, _ sender: Endpoint,
-    _ time: BatchTime
-  ) {
+  private func announce(_ announce: UnsafePointer<PendingAnnounce>, socket: Int, _ time: BatchTime) {
+    let message = announce.pointee.message
+    let transactionID = announce.pointee.transactionID
+    // An address that the client may speak for (`ip=`) is of the sender's family: see UDPParser.
+    let family = announce.pointee.request.address.family
     var reply = AnnounceReply()
-    reply.peers = UDPWriter.sink(for: sender.address.family, limit: rules.limit(request), in: batch.replyBuffer)
-    let origin = RequestOrigin.udp(
-      socket: socket, path: batch.replyPath(message), transactionID: head.transactionID)
-    switch pipeline.announce(request, origin: origin, time: time, reply: &reply) {
+    reply.peers = UDPWriter.sink(for: family, limit: rules.limit(announce.pointee.request), in: batch.replyBuffer)
+    let origin = RequestOrigin.udp(socket: socket, path: batch.replyPath(message), transactionID: transactionID)
+    switch pipeline.announce(announce.pointee.request, origin: origin, time: time, reply: &reply) {
     case .accepted:
-      batch.reply(
-        to: message, UDPWriter.announce(reply, transactionID: head.transactionID, to: batch.replyBuffer))
-      metrics.count(.announce, sender.address.family, nil)
-    case .refused(let refusal): refuse(refusal, message, head, sender, .announce)
+      batch.reply(to: message, UDPWriter.announce(reply, transactionID: transactionID, to: batch.replyBuffer))
+      metrics.count(.announce, family, nil)
+    case .refused(let refusal): refuse(refusal, message, transactionID, family, .announce)
     case .parked: break
     }
   }
@@ -117,7 +152,9 @@ final class UDPFrontend: ParkedRequestReceiver {
   private func scrape(
     _ infoHashes: UnsafeRawBufferPointer, _ message: Int, _ head: UDPRequestHead, _ sender: Endpoint
   ) {
-    if rules.refusesScrapes { return refuse(.missingPasskey, message, head, sender, .scrape) }
+    if rules.refusesScrapes {
+      return refuse(.missingPasskey, message, head.transactionID, sender.address.family, .scrape)
+    }
     var length = UDPWriter.scrapeHead(transactionID: head.transactionID, to: batch.replyBuffer)
     for offset in stride(from: 0, to: infoHashes.count, by: InfoHash.byteCount) {
       let counts = pipeline.scrape(InfoHash(infoHashes.baseAddress! + offset))
@@ -128,11 +165,11 @@ final class UDPFrontend: ParkedRequestReceiver {
   }
 
   private func refuse(
-    _ refusal: Refusal, _ message: Int, _ head: UDPRequestHead, _ sender: Endpoint, _ action: ResponseMetrics.Action
+    _ refusal: Refusal, _ message: Int, _ transactionID: UInt32, _ family: IPAddress.Family,
+    _ action: ResponseMetrics.Action
   ) {
-    batch.reply(
-      to: message, UDPWriter.refusal(refusal, transactionID: head.transactionID, to: batch.replyBuffer))
-    metrics.count(action, sender.address.family, refusal)
+    batch.reply(to: message, UDPWriter.refusal(refusal, transactionID: transactionID, to: batch.replyBuffer))
+    metrics.count(action, family, refusal)
   }
 
   /// A sender who has not shown that he receives at his address gets no more bytes than he sent.
@@ -172,15 +209,29 @@ final class UDPFrontend: ParkedRequestReceiver {
   }
 }
 
-/// One socket's readiness.
+/// One socket's readiness. A socket with full batches is polled until it has nothing: being in epoll costs the kernel
+/// a call for every datagram that comes and every reply that goes.
 private final class UDPSocketHandler: EventHandler {
   private unowned let frontend: UDPFrontend
   private let socket: Int
+  var registration: EventLoop.Registration?
+  private var isPolled = false
+
   init(frontend: UDPFrontend, socket: Int) {
     self.frontend = frontend
     self.socket = socket
   }
-  func handle(events: UInt32, loop: EventLoop) { frontend.serve(socket: socket) }
+
+  func handle(events: UInt32, loop: EventLoop) {
+    let fullest = frontend.serve(socket: socket, loop: loop)
+    guard let registration else { return }
+    if !isPolled && fullest == DatagramBatch.capacity {
+      loop.poll(registration)
+      isPolled = true
+    } else if isPolled && fullest == 0 {
+      isPolled = !loop.unpoll(registration)
+    }
+  }
 }
 
 extension Endpoint {

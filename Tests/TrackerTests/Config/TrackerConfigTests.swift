@@ -185,6 +185,7 @@ private let small = """
       ("  workers: \"2\"", "tracker.yaml:4: workers: expected a decimal number from 0 to 1024, found \"2\""),
       ("  workers: 010", "tracker.yaml:4: workers: expected a decimal number from 0 to 1024, found 010"),
       ("  workers: -1", "tracker.yaml:4: workers: expected a decimal number from 0 to 1024, found -1"),
+      ("  batch_delay: 11ms", "tracker.yaml:4: batch_delay: expected a duration from 0s to 10ms, found 11ms"),
       ("  workers:\n    a: 1", "tracker.yaml:4: workers: expected a single value, found a map"),
       ("  metrics_addr: 6880", "tracker.yaml:4: metrics_addr: "),
       (
@@ -297,10 +298,12 @@ private let small = """
         announce_interval: 168h
         min_announce_interval: 1s
         workers: 1024
+        batch_delay: 10ms
         http: {addr: ":1", max_numwant: 1000, default_numwant: 1000, max_scrape_infohashes: 1000, read_timeout: 1ms, idle_timeout: 1h}
         storage: {config: {shard_count: 65536, peer_lifetime: 336h, gc_interval: 10ms}}
       """)
     #expect(config.http?.limits == RequestLimits(maxNumwant: 1000, defaultNumwant: 1000, maxScrapeInfohashes: 1000))
+    #expect(config.batchDelayNanoseconds == 10_000_000)
     #expect(config.workers == 1024 && config.storage.shardCount == 65_536)
   }
 

@@ -14,8 +14,9 @@ struct UDPFrontendTests {
     let port: UInt16
     private let worker: WorkerThread
 
-    init(address: String = "127.0.0.1:0", maxNumwant: Int = 100) throws {
-      let sockets = try UDPSocket.open(SocketAddress(address), workers: 1)[0]
+    /// Serves `sockets`, or new ones at `address`.
+    init(address: String = "127.0.0.1:0", sockets: [UDPSocket]? = nil, maxNumwant: Int = 100) throws {
+      let sockets = try sockets ?? UDPSocket.open(SocketAddress(address), workers: 1)[0]
       port = sockets[0].endpoint.port
       store = try SwarmStore(shardCount: 4, snatches: SnatchLedger(path: nil))
       let rules = UDPRules(
@@ -25,7 +26,8 @@ struct UDPFrontendTests {
           allowIPSpoofing: false), defaultNumwant: 50, maxNumwant: maxNumwant)
       let plan = WorkerPlan(
         number: 0, mailbox: try EventLoopMailbox(), udpSockets: sockets, udpRules: rules, httpListeners: [],
-        httpRules: nil, store: store, push: nil, rules: PipelineRules(), metrics: metrics, heartbeat: Heartbeat())
+        httpRules: nil, store: store, push: nil, rules: PipelineRules(),
+        batchDelayNanoseconds: 1_000_000, metrics: metrics, heartbeat: Heartbeat())
       worker = try WorkerThread(plan) { _ in }
     }
 
@@ -57,6 +59,22 @@ struct UDPFrontendTests {
 
   static func announce(_ id: UInt64, transaction: UInt32 = 7) -> [UInt8] {
     head(id, 1, transaction) + UDPParserTests.announce()[16...]
+  }
+
+  @Test("full batches make the worker poll, and when they end it waits for the next datagram again")
+  func fullBatches() throws {
+    let count = 3 * DatagramBatch.capacity + 1
+    let id = ConnectionID(privateKey: "test", maxClockSkewSeconds: 10).make(
+      for: IPAddress("127.0.0.1")!, unixSeconds: Clock.unixSeconds())
+    let sockets = try UDPSocket.open(SocketAddress("127.0.0.1:0"), workers: 1)[0]
+    let socket = try ClientSocket(.v4(sockets[0].endpoint.port), udp: true)
+    for number in 0..<count { try socket.send(Self.announce(id, transaction: UInt32(number))) }
+    let bench = try Bench(sockets: sockets)
+    var transactions = Set<UInt32>()
+    for _ in 0..<count { transactions.insert(Self.number(try #require(try socket.receive()), 4)) }
+    #expect(transactions == Set(0..<UInt32(count)))
+    for _ in 0..<3 { #expect(try Self.exchange(bench, Self.announce(id)).count == 20) }
+    #expect(bench.store.counts().leechers == 1)
   }
 
   @Test("connect gives an id that announce accepts; every reply carries the caller's transaction id")
