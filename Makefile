@@ -50,6 +50,7 @@ fuzz: ## libFuzzer on the parsers, SECONDS=600 for each harness
 
 bench-push: dependencies ## traffic push beside what Redis itself can do (shared/tools/streambench); EVENTS=300000
 	Benchmarks/bench-push
+	Benchmarks/bench-push-workers
 
 release: dependencies ## release/: self-contained binaries, checksums, a Debian package
 	dist/release.sh all

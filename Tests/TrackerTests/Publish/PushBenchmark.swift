@@ -49,7 +49,9 @@ private let streambench = ProcessInfo.processInfo.environment["STREAMBENCH"]
         let used = try Self.cpuSeconds(&connection) - before
         let figure = Figure(eventsPerSecond: rate, redisMicroseconds: used * 1e6 / Double(events))
         figures[mode, default: []].append(figure)
-        print("bench-push: round \(round) \(mode): \(Int(rate)) events/s, redis \(figure.redisMicroseconds) us/event")
+        print(
+          "bench-push: round \(round) \(mode): \(Int(rate)) events/s, redis \(Self.text(figure.redisMicroseconds)) us/event"
+        )
         if mode == "push" && round == 1 { try printMemory(&connection, events: events) }
       }
     }
@@ -59,9 +61,13 @@ private let streambench = ProcessInfo.processInfo.environment["STREAMBENCH"]
       let ratio = median(zip(figures["push"]!, all).map { $0.eventsPerSecond / $1.eventsPerSecond })
       print(
         "bench-push: median \(mode): \(Int(median(all.map(\.eventsPerSecond)))) events/s, redis "
-          + "\(median(all.map(\.redisMicroseconds))) us/event; push / \(mode) = \(ratio)")
+          + "\(Self.text(median(all.map(\.redisMicroseconds)))) us/event"
+          + (mode == "push" ? "" : "; push / \(mode) = \(Self.text(ratio))"))
     }
   }
+
+  /// Two decimals.
+  private static func text(_ value: Double) -> String { String(Double(Int(value * 100 + 0.5)) / 100) }
 
   private static func cpuSeconds(_ connection: inout RedisConnection) throws -> Double {
     let text = try connection.command(["INFO", "cpu"]).string ?? ""
@@ -92,8 +98,7 @@ private let streambench = ProcessInfo.processInfo.environment["STREAMBENCH"]
     let empty = try Self.usedMemory(&connection)
     print(
       "bench-push: memory: stream \(stream / Int64(events)) bytes/entry (\((used - rest) / events) by used_memory), "
-        + "snapshot \((rest - empty) / Self.sessions) bytes/session, key and expiry included; of a hash alone "
-        + "\(key.utf8.count) bytes are its name")
+        + "snapshot \((rest - empty) / Self.sessions) bytes/session, expiry and key included (\(key.utf8.count) bytes)")
   }
 
   private static func usedMemory(_ connection: inout RedisConnection) throws -> Int {
