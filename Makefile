@@ -1,7 +1,7 @@
 # What you can do with this checkout; `make` alone lists it. The commands behind it are plain SwiftPM (see README.md).
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-clients lint demo fuzz bench bench-long bench-push bench-consume release install install-files test-package clean dependencies
+.PHONY: help build test test-clients lint demo fuzz bench bench-long bench-push bench-consume bench-latency release install install-files test-package clean dependencies
 
 # Debian's hiredis.pc carries -D_FILE_OFFSET_BITS=64, a flag SwiftPM refuses with a warning (and a 64-bit system does not
 # need). This copy of whatever hiredis.pc is installed leaves -D flags out; everything else in it stays.
@@ -44,6 +44,9 @@ bench-long: build ## sweeps over connections, swarm sizes, peers wanted, IPv4 an
 
 bench-consume: build ## stream to committed, beside draining without work (shared/tools/streambench)
 	Benchmarks/bench-consume
+
+bench-latency: build ## announce to queryable, p99 under 5,000 announces per second (shared/tools/udpload)
+	Benchmarks/bench-latency
 
 fuzz: ## libFuzzer on the parsers, SECONDS=600 for each harness
 	Tests/Fuzz/run $(or $(SECONDS),600)
