@@ -95,6 +95,7 @@ import Testing
     try bench.restart()
     try bench.apply(2..<4)
     #expect(try bench.sums(of: EventMaker().passkey.text).completed == 1)
+    #expect(bench.writer.streams[0].counters.dead == 0 && bench.writer.streams[0].counters.applied == 4)
     #expect(try bench.faults() == [])
     withExtendedLifetime(server) {}
   }
