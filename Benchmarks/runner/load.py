@@ -29,7 +29,7 @@ def run(transport, tracker, *options, may_lose=False, may_fail=False):
     result = json.loads(done.stdout)
     if result["errors"] and not may_fail:
         raise machine.BenchError(f"{tracker.name}: {result['errors']} errors in {' '.join(map(str, options))}")
-    if result["lost"] > result["replies"] / 1000 and not may_lose:
+    if result["lost"] > result["replies"] / 200 and not may_lose:
         raise machine.BenchError(f"{tracker.name}: {result['lost']} of {result['replies']} lost")
     return result
 

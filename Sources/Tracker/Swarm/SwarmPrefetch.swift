@@ -19,6 +19,7 @@ extension SwarmStore {
   /// To be called before the announces of a batch are applied.
   func prefetch(_ keys: UnsafeBufferPointer<SwarmKey>) {
     guard keys.count >= Self.minimumBatch else { return }
+    for key in keys { prefetchShard(of: key.torrent) }
     for key in keys { withTable(of: key.torrent) { $0.prefetchSlot(key.torrent) } }
     for key in keys {
       withTable(of: key.torrent) { table in

@@ -1,6 +1,7 @@
 // SwarmStore: all swarms. Announce, scrape and expiry by info hash; picks the shard. Shared by all workers and the
 // expiry thread.
 
+import CLinux
 import Shared
 
 /// What the swarm needs to know of an accepted announce.
@@ -63,6 +64,14 @@ final class SwarmStore: Sendable {
   deinit { SwarmShard.deallocate(shards, count: shardCount) }
 
   /// High bits choose the shard, low bits the slot in it.
+  /// Asks for the cache lines of the shard itself.
+  @inline(__always)
+  func prefetchShard(of hash: UInt64) {
+    let shard = shards + Int(truncatingIfNeeded: hash >> shardShift) * SwarmShard.stride
+    clinux_prefetch(shard)
+    clinux_prefetch(shard + 64)
+  }
+
   @inline(__always)
   func withTable<Result>(of hash: UInt64, _ body: (inout TorrentTable) -> Result) -> Result {
     withTable(ofShard: Int(truncatingIfNeeded: hash >> shardShift), body)
