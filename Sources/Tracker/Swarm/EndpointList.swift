@@ -141,7 +141,7 @@ struct EndpointList {
     }
   }
 
-  private mutating func grow() { resize(to: max(4, capacity + capacity / 4 + 1)) }
+  private mutating func grow() { resize(to: max(4, capacity + capacity / 8 + 1)) }
 
   /// Gives memory back when three quarters of it are unused.
   private mutating func shrink() {

@@ -3,8 +3,9 @@
 //
 // A peer is one user's session: (user, peer id), with an address in either family or both. It is counted once.
 //   peers    flat array, 40 bytes each; removal moves the last one into the gap
-//   index    open addressing over `user`, only from `indexThreshold` peers on; all sessions of a user lie on one probe
-//            path, so that own sessions are found with the announcing one. Entry: tag (8 bits of the hash) | peer + 1
+//   index    open addressing over `user`, at most 7/8 full, only from `indexThreshold` peers on; all sessions of a user
+//            lie on one probe path, so that own sessions are found with the announcing one. Entry: tag (8 bits of the
+//            hash) | peer + 1
 //   v4, v6   EndpointList
 
 import CLinux
@@ -244,7 +245,7 @@ struct Torrent {
   // MARK: the index
 
   private mutating func addToIndex(_ number: Int) {
-    if index != nil && peerCount * 4 <= indexCapacity * 3 {
+    if index != nil && peerCount * 8 <= indexCapacity * 7 {
       link(number)
     } else if index != nil || peerCount >= Self.indexThreshold {
       rebuildIndex()
@@ -265,7 +266,7 @@ struct Torrent {
     indexCapacity = 0
     guard peerCount >= Self.indexThreshold else { return }
     indexCapacity = 16
-    while peerCount * 4 > indexCapacity * 3 { indexCapacity *= 2 }
+    while peerCount * 8 > indexCapacity * 7 { indexCapacity *= 2 }
     index = calloc(indexCapacity, 4)!.assumingMemoryBound(to: UInt32.self)
     for number in 0..<peerCount { link(number) }
   }
