@@ -3,9 +3,9 @@
 // Belongs to an EventLoop, on its thread. A plain value: the clock comes from outside.
 //
 // A loop that is idle answers at once, and so does one that is busy most of its time: there batches form by themselves.
-// Between the two the sleep trades a fraction of a millisecond, which no client notices, for processor time. Clients that
-// wait for each reply before they send the next request would be slowed down: the rate with the sleep is compared with
-// the rate without it, and where the sleep costs requests it stays off for a while.
+// Between the two the sleep trades a moment that no client notices for processor time. Clients that wait for each reply
+// before they send the next request would be slowed down: the rate with the sleep is compared with the rate without it
+// now and then, and where the sleep costs requests it stays off for a while.
 
 /// The state of one loop's moderation.
 struct WakeModeration {
@@ -18,26 +18,34 @@ struct WakeModeration {
   static let worthwhileRequests = 3.0
   /// The share of its time that a loop may work and still sleep.
   static let busyShare = 0.7
-  /// How much the rate without sleep must be above that with it to blame the sleep: more than chance makes of a window.
-  static let slowdown = 1.5
-  /// Windows between two comparisons, and windows without sleep after one that the sleep has lost.
-  static let trialWindows = 64
+  /// How much the rate without sleep must be above that with it to blame the sleep: more than chance makes of averages.
+  static let slowdown = 1.1
   /// Windows in a row in which sleeping must look worthwhile before it begins: a rush that has just begun shows no rate.
   static let patienceWindows = 4
-  /// The weight of the newest window in a rate: one stall or one burst decides nothing.
-  static let newestWeight = 0.25
+  /// Windows with sleep until it must prove itself again, and windows without it after it was blamed.
+  static let trialWindows = 128
+  static let penaltyWindows = 64
+
+  /// Requests per second, averaged over the last windows of a kind: one stall or one burst decides nothing.
+  private struct Rate {
+    private static let most = 8.0
+    private(set) var mean = 0.0
+    private(set) var windows = 0.0
+
+    mutating func add(_ rate: Double) {
+      windows = min(windows + 1, Self.most)
+      mean += (rate - mean) / windows
+    }
+  }
 
   private(set) var isDelaying = false
   private var windowStart: UInt64 = 0
   private var requests = 0
   private var busyNanoseconds: UInt64 = 0
-  /// Requests per second without sleep and with it, averaged.
-  private var directRate = 0.0
-  private var delayedRate = 0.0
+  private var direct = Rate()
+  private var delayed = Rate()
   private var worthwhileWindows = 0
-  /// Whether this window without sleep is there for comparison.
-  private var isTrial = false
-  /// Windows until the next comparison, or until sleeping may begin again.
+  /// Windows until the next trial, or until sleeping may begin again.
   private var countdown = 0
 
   init(delayNanoseconds: UInt64) { self.delayNanoseconds = delayNanoseconds }
@@ -59,27 +67,24 @@ struct WakeModeration {
   private mutating func decide(rate: Double, share: Double) {
     let gathered = rate * Double(delayNanoseconds) / 1e9
     if countdown > 0 { countdown -= 1 }
-    if !isDelaying {
-      directRate += (rate - directRate) * Self.newestWeight
+    if isDelaying {
+      delayed.add(rate)
+      let isBlamed =
+        delayed.windows >= Double(Self.patienceWindows) && delayed.mean * Self.slowdown < direct.mean
+      if isBlamed || countdown == 0 || share >= Self.busyShare || gathered < Self.worthwhileRequests / 2 {
+        isDelaying = false
+        direct = Rate()
+        worthwhileWindows = 0
+        countdown = isBlamed ? Self.penaltyWindows : 0
+      }
+    } else {
+      direct.add(rate)
       let isWorthwhile = share < Self.busyShare && gathered >= Self.worthwhileRequests
       worthwhileWindows = isWorthwhile ? worthwhileWindows + 1 : 0
-      guard countdown == 0, worthwhileWindows >= (isTrial ? 1 : Self.patienceWindows) else { return }
-      isTrial = false
+      guard countdown == 0, worthwhileWindows >= Self.patienceWindows else { return }
       isDelaying = true
-      delayedRate = directRate
+      delayed = Rate()
       countdown = Self.trialWindows
-      return
-    }
-    delayedRate += (rate - delayedRate) * Self.newestWeight
-    if delayedRate * Self.slowdown < directRate {
-      isDelaying = false
-      countdown = Self.trialWindows
-    } else if share >= Self.busyShare || gathered < Self.worthwhileRequests / 2 || countdown == 0 {
-      // At the end of the count one window without sleep shows what the rate is without it.
-      isDelaying = false
-      isTrial = countdown == 0
-      worthwhileWindows = 0
-      countdown = 0
     }
   }
 }
