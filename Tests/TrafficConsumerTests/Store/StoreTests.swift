@@ -71,6 +71,42 @@ import Testing
     withExtendedLifetime(server) {}
   }
 
+  @Test("a day of which some windows have expired is counted once, whatever it is added up by")
+  func partlyExpiredDay() async throws {
+    let (server, bench) = try await bench()
+    let day: Int64 = 86_400
+    let first: Int64 = 1_699_920_000
+    for index in 0..<16 {
+      try bench.add(EventMaker().event(du: 1 << UInt64(index), ts: first + Int64(index) * day / 8, dt: 5))
+    }
+    try bench.apply(0..<16)
+    let subjects = [TrafficQuery.Subject.user(EventMaker().passkey.text), .torrent(EventMaker().infoHash)]
+    let ranges = [
+      QueryRange(from: first), QueryRange(from: first, to: first + day), QueryRange(from: first, to: first + 2 * day),
+    ]
+    func answers() throws -> [[QueryRow]] {
+      let reader = try bench.reader()
+      var answers = try ranges.map { try TrafficQuery.top(.up, limit: 9, in: $0, from: reader) }
+      for subject in subjects {
+        for grain in [QueryGrain.total, .day, .torrent, .user, .peer] {
+          for range in ranges { answers.append(try TrafficQuery.rows(of: subject, by: grain, in: range, from: reader)) }
+        }
+      }
+      return answers
+    }
+    let before = try answers()
+    #expect(before.allSatisfy { $0.count == 1 || $0.count == 2 })
+    #expect(before[1].map(\.sums.uploaded) == [255] && before[0].map(\.sums.uploaded) == [65_535])
+    // Up to the noon of the first day.
+    let times = RetentionTimes(windows: day + day / 2, days: 100 * day, explanations: day)
+    while try bench.writer.maintainRetention(now: 1_800_000_000, times) {}
+    #expect(try bench.reader().integer("SELECT min(start) FROM windows") == first + day / 2)
+    #expect(try bench.reader().integer("SELECT uploaded FROM days") == 15)
+    #expect(try answers() == before)
+    #expect(try bench.faults() == [])
+    withExtendedLifetime(server) {}
+  }
+
   @Test("an empty database has no history to give up: old data that comes later is kept")
   func retentionOfNothing() async throws {
     let (server, bench) = try await bench()
@@ -193,6 +229,21 @@ import Testing
     #expect(try bench.sums(of: EventMaker().passkey.text).uploaded == 5)
     // Delivered once more: it is known.
     #expect(try bench.apply(0..<1).redelivered == 1)
+    #expect(try bench.faults() == [])
+    withExtendedLifetime(server) {}
+  }
+
+  @Test("an entry that fails again under the identity it had is the same letter, delivered once more")
+  func sameLetter() async throws {
+    let (server, bench) = try await bench()
+    try bench.add(["nonsense", "1"])
+    try bench.apply(0..<1)
+    // As if L1 had never known it.
+    try SQLiteDatabase(path: bench.databasePath, access: .readWrite).execute("DELETE FROM applied_ranges")
+    try bench.restart()
+    #expect(try bench.apply(0..<1).dead == 1)
+    let letters = try DeadLetterTable.list(DeadLetterFilter(), in: bench.reader())
+    #expect(letters.map(\.deliveries) == [2] && letters.map(\.entryID) == bench.ids)
     #expect(try bench.faults() == [])
     withExtendedLifetime(server) {}
   }

@@ -67,6 +67,18 @@ private func id(_ number: Int) -> EntryID { EntryID(milliseconds: UInt64(number 
         == .same)
   }
 
+  @Test("ids used again: with a known entry below them it is the same stream up to there, else another one")
+  func idsUsedAgain() {
+    for (isCommon, verdict) in [(true, StreamRecognition.forked), (false, .another)] {
+      for generated in [5, 10, 20] {
+        #expect(
+          StreamRecognition.judge(
+            lastApplied: id(10), lastGenerated: id(generated), first: id(1), anchorsKnown: 3, anchorsPresent: 1,
+            anchorsChanged: 1, isCommonBelowChange: isCommon) == verdict)
+      }
+    }
+  }
+
   @Test(
     "what the witnesses say decides",
     arguments: [

@@ -127,6 +127,81 @@ import Testing
     #expect(try bench.faults() == [])
   }
 
+  @Test(
+    "Redis lost its end and gave the ids away before anybody looked: only what is above the last known entry is read")
+  func forkedStream() async throws {
+    let bench = try await ConsumerBench(redisArguments: ["--appendonly", "no"])
+    // Hours between them: nothing but L1 knows an entry again. One batch each, so that each is a witness.
+    func add(_ user: String, du: UInt64, hour: Int64) throws {
+      try bench.add(Self.entry(user, du: du, ts: 1_700_000_000 + hour * 3600), id: "\(hour * 3_600_000)-1")
+    }
+    func settle(_ bytes: Int64) async throws {
+      try await bench.awaitCredited(bytes)
+      try await eventually("everything is acknowledged") { try bench.pendingCount() == 0 }
+    }
+    try bench.start()
+    try await bench.waitUntilReady()
+    try add("a", du: 100, hour: 2)
+    try await settle(100)
+    _ = try bench.redisReply(["SAVE"]) { $0.string }
+    for hour in [Int64(4), 6] {
+      try add("a", du: 100, hour: hour)
+      try await settle(50 * hour)
+    }
+    try await bench.stop()
+    bench.redis.kill9()
+    try await bench.redis.start()
+    for hour in [Int64(4), 6, 8] { try add("b", du: 7, hour: hour) }
+    try bench.start()
+    try await settle(321)
+    let status = try #require(try await bench.json(["status"]) as? [String: Any])
+    #expect(status["rollbacks"] as? Int == 1 && status["epoch"] as? Int == 2, "\(status)")
+    #expect(status["applied"] as? Int == 6 && status["lost"] as? Int == 0, "\(status)")
+    try await bench.stop()
+    #expect(try bench.faults() == [])
+  }
+
+  @Test("what another consumer of the group was given is left to it for a minute, then taken over")
+  func claimedWhenIdle() async throws {
+    let bench = try await ConsumerBench()
+    try bench.start()
+    try await bench.waitUntilReady()
+    // Before it the past is read, whoever has it.
+    try await eventually("the first count is made") {
+      try StoreConnection.openForReading(path: bench.databasePath).integer("SELECT added_before FROM streams") == 0
+    }
+    var ids: [String] = []
+    for given in 1...3 {
+      // Added and given to the other one in one step.
+      let id = try bench.redisReply(
+        [
+          "EVAL",
+          """
+          local id = redis.call('XADD', KEYS[1], '*', unpack(ARGV))
+          redis.call('XREADGROUP', 'GROUP', 'group-pt', 'other', 'STREAMS', KEYS[1], '>')
+          return id
+          """, "1", "tracker:traffic",
+        ] + Self.entry("a", du: 10, ts: 1_700_000_000 + Int64(given))
+      ) { $0.string ?? "" }
+      ids.append(id)
+      // Between two counts of what is pending lies a look for what may be claimed.
+      try await eventually("\(given) are seen pending", evidence: bench.log) {
+        (try await bench.json(["status"]) as? [String: Any])?["pending_entries"] as? Int == given
+      }
+    }
+    #expect(try bench.credited().events == 0)
+    // As if a minute had passed.
+    _ = try bench.redisReply(
+      ["XCLAIM", "tracker:traffic", "group-pt", "other", "0"] + ids + ["IDLE", "60000", "JUSTID"]
+    ) {
+      $0.count
+    }
+    try await bench.awaitCredited(30)
+    try await eventually("everything is acknowledged") { try bench.pendingCount() == 0 }
+    try await bench.stop()
+    #expect(try bench.faults() == [])
+  }
+
   @Test("a Redis that stands still does not hold up a stop, however long its timeouts; afterwards nothing is missing")
   func stopWhileRedisStandsStill() async throws {
     let bench = try await ConsumerBench(redisSettings: ["read_timeout: 10m", "write_timeout: 10m"])

@@ -28,6 +28,9 @@ import Testing
     try await bench.awaitCredited(total * 64)
     #expect(try bench.credited().events == total)
     try await eventually("everything is acknowledged") { try bench.pendingCount() == 0 }
+    // What came again was known by its id (L1): bytes alone would also be right by L3.
+    let status = try #require(try await bench.json(["status"]) as? [String: Any])
+    #expect(status["applied"] as? Int64 == total && status["duplicates"] as? Int == 0, "\(status)")
     try await bench.stop()
     #expect(try bench.faults() == [])
   }
