@@ -63,6 +63,12 @@ test-package: ## installs, starts, removes the package of release/ on a copy-on-
 
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
+# Where `install-files` finds the binaries.
+RELEASE ?= release
+# The places that units and scripts name, for another PREFIX or SYSCONFDIR.
+PLACES = -e 's\#/usr/bin/\(tr\)\#$(PREFIX)/bin/\1\#g' -e 's\#/usr/\(lib\|share/doc\)/pt-tracker\#$(PREFIX)/\1/pt-tracker\#g' \
+  -e 's\#\(PT_BIN_DIR\(:-\|=\)\)/usr\(/local\)\?/bin\#\1$(PREFIX)/bin\#g' -e 's\#(/usr/local/bin)\#($(PREFIX)/bin)\#' \
+  -e 's\#/etc/pt-tracker\#$(SYSCONFDIR)/pt-tracker\#g'
 
 install: dependencies ## self-contained binaries, units and configuration below PREFIX=/usr/local
 	dist/release.sh binaries
@@ -74,15 +80,18 @@ install-files:
 	@install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin lib/pt-tracker lib/systemd/system lib/systemd/user lib/sysusers.d \
 	  lib/tmpfiles.d share/doc/pt-tracker share/pt-tracker) $(DESTDIR)$(SYSCONFDIR)/pt-tracker
 	@for program in tracker traffic-consumer; do \
-	  install -m 0755 release/$$program-x86_64-unknown-linux-gnu $(DESTDIR)$(PREFIX)/bin/$$program; done
-	@install -m 0755 dist/update-from-release.sh dist/self-update-runner.sh dist/backup.sh $(DESTDIR)$(PREFIX)/lib/pt-tracker/
-	@for unit in systemd/*.service systemd/*.socket systemd/*.timer; do \
-	  sed -e 's#/usr/bin/\(tr\)#$(PREFIX)/bin/\1#' -e 's#/usr/\(lib\|share/doc\)/pt-tracker#$(PREFIX)/\1/pt-tracker#' "$$unit" \
-	    > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; done
+	  install -m 0755 $(RELEASE)/$$program-x86_64-unknown-linux-gnu $(DESTDIR)$(PREFIX)/bin/$$program; done
+	@placed() { sed $(PLACES) "$$1" > "$$2" && chmod "$$3" "$$2"; }; set -e; \
+	for script in dist/update-from-release.sh dist/self-update-runner.sh dist/backup.sh; do \
+	  placed $$script $(DESTDIR)$(PREFIX)/lib/pt-tracker/$${script##*/} 0755; done; \
+	for unit in systemd/*.service systemd/*.socket systemd/*.timer; do \
+	  placed $$unit $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/} 0644; done; \
+	for example in systemd/*.env.example; do \
+	  placed $$example $(DESTDIR)$(PREFIX)/share/doc/pt-tracker/$${example##*/} 0644; done; \
+	placed systemd/tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/pt-tracker.conf 0644
 	@install -m 0644 systemd/user/* $(DESTDIR)$(PREFIX)/lib/systemd/user/
 	@install -m 0644 systemd/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/pt-tracker.conf
-	@install -m 0644 systemd/tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/pt-tracker.conf
-	@install -m 0644 README*.md docs/*.md dist/example_*.yaml systemd/*.env.example $(DESTDIR)$(PREFIX)/share/doc/pt-tracker/
+	@install -m 0644 README*.md docs/*.md dist/example_*.yaml $(DESTDIR)$(PREFIX)/share/doc/pt-tracker/
 	@cp -r --no-preserve=ownership $(wildcard dist/nginx dist/caddy dist/prometheus dist/grafana) $(DESTDIR)$(PREFIX)/share/pt-tracker/
 	@cd $(DESTDIR)$(SYSCONFDIR)/pt-tracker && \
 	  { [ -e tracker.yaml ] || install -m 0640 $(CURDIR)/dist/deb/tracker.yaml tracker.yaml; } && \

@@ -6,7 +6,7 @@ set -euo pipefail
 export LC_ALL=C
 folder=${BACKUP_DIR:-/var/lib/pt-tracker/backups}
 keep=${BACKUP_KEEP:-28}
-consumer=${PT_BIN_DIR:-/usr/bin}/traffic-consumer
+consumer=${PT_BIN_DIR:-/usr/local/bin}/traffic-consumer
 config=${PT_CONFIG_DIR:-/etc/pt-tracker}/consumer.yaml
 [[ $keep =~ ^[1-9][0-9]*$ ]] || { echo "backup: BACKUP_KEEP is $keep; expected a number above 0" >&2; exit 78; }
 

@@ -56,6 +56,7 @@ done
 [ -n "$BASE_URL" ] || fail 78 "PT_RELEASE_BASE_URL is not set: where are the releases? https://github.com/OWNER/pt-tracker/releases"
 BASE_URL=${BASE_URL%/}
 [[ $HEALTH_SECONDS =~ ^[1-9][0-9]*$ ]] || fail 78 "PT_HEALTH_SECONDS is $HEALTH_SECONDS; expected a number of seconds"
+command -v curl >/dev/null || command -v wget >/dev/null || fail 78 "neither curl nor wget is installed"
 [ -d "$BIN_DIR" ] || fail 74 "$BIN_DIR is no directory (PT_BIN_DIR)"
 
 systemctl_command=("${PT_SYSTEMCTL:-systemctl}")
@@ -88,10 +89,8 @@ health_of() {
 fetch() {
   if command -v curl >/dev/null; then
     curl --fail --silent --show-error --location --retry 3 --connect-timeout 15 --max-time 900 --output "$2" "$1"
-  elif command -v wget >/dev/null; then
-    wget --quiet --tries=3 --timeout=60 --output-document="$2" "$1"
   else
-    fail 78 "neither curl nor wget is installed"
+    wget --quiet --tries=3 --timeout=60 --output-document="$2" "$1"
   fi
 }
 # The address the page of the latest release redirects to: .../tag/v1.2.3

@@ -116,6 +116,17 @@ struct UpdateTests {
         [Repository.path("dist/self-update-runner.sh")] + arguments, environment: environment.merging(more) { $1 })
     }
 
+    /// A PATH with every program of this machine but those.
+    func path(without programs: [String]) async throws -> [String: String] {
+      let path = "\(folder.path)/without-\(programs.joined(separator: "-"))"
+      let result = try await CommandResult.run([
+        "sh", "-c",
+        "mkdir '\(path)' && ln -s /usr/bin/* '\(path)' && cd '\(path)' && rm \(programs.joined(separator: " "))",
+      ])
+      #expect(result.exit == .code(0), "\(result.errors)")
+      return ["PATH": path]
+    }
+
     /// What is in the directory of binaries, with the version each says.
     var files: [String] {
       (try? FileManager.default.contentsOfDirectory(atPath: binaries).filter { !$0.hasPrefix(".") }.sorted()) ?? []
@@ -160,6 +171,29 @@ struct UpdateTests {
     #expect(result.exit == .code(0) && result.output.contains("verified; nothing has changed"), "\(result.errors)")
     #expect(installation.files == InstallationNames.both && installation.restarts.count == 2)
     #expect(try await installation.version("tracker").contains("1.0.0"))
+  }
+
+  @Test("where there is no curl, wget finds, downloads, refuses and asks for readiness the same")
+  func wget() async throws {
+    let installation = try await Installation()
+    try await installation.start()
+    let none = try await installation.update([], installation.path(without: ["curl", "wget"]))
+    #expect(none.exit == .code(78) && none.errors.contains("neither curl nor wget"), "\(none.errors)")
+    let wget = try await installation.path(without: ["curl"])
+    let missing = try await installation.update([], wget)
+    #expect(missing.exit == .code(69) && missing.errors.contains("is not to be found"), "\(missing.errors)")
+    try await installation.release("1.1.0", cut: true)
+    let cut = try await installation.update([], wget)
+    #expect(cut.exit == .code(69) && cut.errors.contains("was not downloaded"), "\(cut.output)\(cut.errors)")
+    try await installation.release("1.2.0", checksum: String(repeating: "0", count: 64) + "  tracker\n")
+    let wrong = try await installation.update([], wget)
+    #expect(wrong.exit == .code(65) && wrong.errors.contains("the checksum is"), "\(wrong.output)\(wrong.errors)")
+    #expect(installation.files == InstallationNames.both && installation.restarts.count == 2)
+    try await installation.release("1.3.0")
+    let result = try await installation.update([], wget)
+    #expect(result.exit == .code(0), "\(result.output)\(result.errors)\(installation.log)")
+    #expect(try await installation.version("tracker").hasPrefix("tracker 1.3.0"))
+    try await installation.ready()
   }
 
   private enum InstallationNames { static let both = ["tracker", "traffic-consumer"] }
