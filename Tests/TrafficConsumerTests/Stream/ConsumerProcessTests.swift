@@ -35,6 +35,23 @@ import Testing
     #expect(try bench.faults() == [])
   }
 
+  @Test("whatever way entries came, none is acknowledged before it is committed")
+  func acknowledgedLast() async throws {
+    let bench = try await ConsumerBench()
+    try bench.addMany(30)
+    // Once as new entries, once as pending ones.
+    for way in ["new", "pending"] {
+      let child = try bench.start(environment: ["TRAFFIC_CONSUMER_CRASH": "beforeCommit:1"])
+      #expect(try await child.waitForExit() == .signal(SIGKILL))
+      #expect(try bench.pendingCount() == 30, "\(way)")
+    }
+    try bench.start()
+    try await bench.awaitCredited(30 * 64)
+    try await eventually("everything is acknowledged") { try bench.pendingCount() == 0 }
+    try await bench.stop()
+    #expect(try bench.faults() == [])
+  }
+
   @Test("entries of a dead consumer, of an early group and of a careless acknowledgement are all applied")
   func strayEntries() async throws {
     let bench = try await ConsumerBench()
