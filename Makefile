@@ -58,8 +58,9 @@ bench-push: dependencies ## traffic push beside what Redis itself can do (shared
 release: dependencies ## release/: self-contained binaries, checksums, a Debian package
 	dist/release.sh all
 
-test-package: ## installs, starts, removes the package of release/ on a copy-on-write view of this machine (root)
+test-package: ## installs, starts, removes the package of release/ on a view of this machine; its units under systemd (root)
 	Tests/Packaging/run
+	Tests/Packaging/services
 
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
