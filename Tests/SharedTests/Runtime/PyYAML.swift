@@ -2,6 +2,7 @@
 
 import Foundation
 import Shared
+import Simulation
 
 /// Why the comparison cannot run; a failure of the test, not a skip.
 struct PyYAMLError: Error, CustomStringConvertible {
@@ -25,7 +26,7 @@ enum PyYAML {
       return "{" + ",".join(shape_key(k) + ":" + shape(v) for k, v in node.value) + "}"
     def shape_key(node):
       return text(node.value) if isinstance(node, yaml.ScalarNode) else "?" + shape(node)
-    for line in sys.stdin:
+    for line in open(sys.argv[1]):
       try: print(shape(yaml.compose(bytes.fromhex(line.strip()), Loader=yaml.BaseLoader)))
       except (yaml.YAMLError, UnicodeError, ValueError): print("error")
     """#
@@ -48,27 +49,20 @@ enum PyYAML {
     }
   }
 
-  /// What PyYAML makes of each document: its shape, or `error`.
-  static func shapes(of documents: [[UInt8]]) throws -> [String] {
-    let python = Process()
-    python.executableURL = URL(filePath: "/usr/bin/env")
-    python.arguments = ["python3", "-c", program]
-    let (input, output, errors) = (Pipe(), Pipe(), Pipe())
-    (python.standardInput, python.standardOutput, python.standardError) = (input, output, errors)
-    do { try python.run() } catch { throw PyYAMLError(description: "python3 cannot be started: \(error)") }
-    let lines = documents.map { Hex.encode($0) + "\n" }.joined()
-    // Python answers line by line into the pipe's buffer: fed from another thread, neither waits for the other for ever.
-    let feeder = Thread {
-      try? input.fileHandleForWriting.write(contentsOf: Data(lines.utf8))
-      try? input.fileHandleForWriting.close()
-    }
-    feeder.start()
-    let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-    let complaint = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-    python.waitUntilExit()
-    let shapes = text.split(separator: "\n").map(String.init)
-    guard python.terminationStatus == 0, shapes.count == documents.count else {
-      throw PyYAMLError(description: "python3 answered \(shapes.count) of \(documents.count) documents: \(complaint)")
+  /// What PyYAML makes of each document: its shape, or `error`. By files: the end of a pipe is never seen when a program
+  /// that another test starts meanwhile has inherited its other end.
+  static func shapes(of documents: [[UInt8]]) async throws -> [String] {
+    let directory = try TemporaryDirectory()
+    let input = "\(directory.path)/documents"
+    try documents.map { Hex.encode($0) + "\n" }.joined().write(toFile: input, atomically: false, encoding: .utf8)
+    let python = try ChildProcess(
+      ["python3", "-c", program, input], name: "python3", logPath: "\(directory.path)/shapes")
+    let exit = try await python.waitForExit(within: 120)
+    let shapes = python.log.split(separator: "\n").map(String.init)
+    guard exit == .code(0), shapes.count == documents.count else {
+      throw PyYAMLError(
+        description:
+          "python3 (\(exit)) answered \(shapes.count) of \(documents.count) documents: \(python.log.suffix(500))")
     }
     return shapes
   }

@@ -13,13 +13,13 @@ import Testing
   }
 
   @Test("the fixtures and the example configurations are read exactly as PyYAML reads them")
-  func files() throws {
+  func files() async throws {
     var files = try fixtures()
     for name in ["dist/example_config.yaml", "dist/example_consumer.yaml"] {
       files.append((name, Array(try Data(contentsOf: URL(filePath: Repository.path(name))))))
     }
     #expect(files.count >= 8)
-    let expected = try PyYAML.shapes(of: files.map(\.bytes))
+    let expected = try await PyYAML.shapes(of: files.map(\.bytes))
     for (file, shape) in zip(files, expected) {
       let ours = PyYAML.shape(try YAMLParser.parse(file.bytes))
       #expect(ours == shape, "\(file.name)")
@@ -27,9 +27,9 @@ import Testing
   }
 
   @Test("every accepted document is read exactly as PyYAML reads it")
-  func documents() throws {
+  func documents() async throws {
     let documents = YAMLDocuments.accepted
-    let expected = try PyYAML.shapes(of: documents.map { Array($0.utf8) })
+    let expected = try await PyYAML.shapes(of: documents.map { Array($0.utf8) })
     for (document, shape) in zip(documents, expected) {
       let shown = Comment(rawValue: JSONText.quoted(document))
       do throws(YAMLError) {
@@ -42,7 +42,7 @@ import Testing
 
   @Test(
     "whatever is accepted of mutated documents is read exactly as PyYAML reads it", arguments: [UInt64(11), 12, 13])
-  func mutations(seed: UInt64) throws {
+  func mutations(seed: UInt64) async throws {
     var random = SeededRandom(seed: seed)
     let seeds = YAMLDocuments.accepted + YAMLDocuments.refused.map(\.document)
     let pieces = [
@@ -68,7 +68,7 @@ import Testing
       let bytes = Array(String(text).utf8)
       if let node = try? YAMLParser.parse(bytes) { accepted.append((bytes, PyYAML.shape(node))) }
     }
-    let expected = try PyYAML.shapes(of: accepted.map(\.bytes))
+    let expected = try await PyYAML.shapes(of: accepted.map(\.bytes))
     for (document, shape) in zip(accepted, expected) where document.ours != shape {
       Issue.record(
         "seed \(seed): \(JSONText.quoted(String(decoding: document.bytes, as: UTF8.self))): ours \(document.ours), PyYAML \(shape)"
