@@ -1,7 +1,7 @@
 // PushRecords: the announces of a call as PushScript reads them: one string, fixed part and texts of each record side by
 // side. Owned by a PushBatch, on the publisher's thread; the memory is used again.
 //
-//     0 uploaded (7)   7 downloaded (7)   14 order, Unix milliseconds (6)   20 timestamp (4)
+//     0 uploaded (7)   7 downloaded (7)   14 order, ticks of 16 us (6)   20 timestamp (4)
 //     24 name of the generation, if it begins one (8)   32 passkey bytes (1)   33 bytes of address and port (1)
 //     34 address (4 or 16), port (2)
 //     then texts, each ended by NUL: port, ip, af, uploaded, downloaded, left, event, timestamp, interval, min interval, n
@@ -39,7 +39,7 @@ struct PushRecords: ~Copyable {
     let timestamp = UInt64(min(max(0, record.timestamp), Int64(Self.maximumTimestamp)))
     put(Self.counter(record.uploaded), bytes: 7)
     put(Self.counter(record.downloaded), bytes: 7)
-    put(announce.order / 1000, bytes: 6)
+    put(announce.order / PushScript.orderTickMicroseconds, bytes: 6)
     put(timestamp, bytes: 4)
     put(run.generationName(number), bytes: 8)
     put(UInt64(record.passkey.count), bytes: 1)

@@ -18,8 +18,8 @@ import Shared
 /// argument, numbers that pass through come as their digits, and passkey, infohash and peer id are cut from the key.
 ///
 /// An announce with lower counters is a client that began anew, unless it was made before the one the snapshot is of: two
-/// trackers, or a queue that Redis was away from, may deliver out of order. `order`, Unix milliseconds when the announce
-/// was answered, tells them apart: such a late announce credits nothing and leaves the snapshot alone.
+/// trackers, or a queue that Redis was away from, may deliver out of order. `order`, the time when the announce was
+/// answered in ticks since 1970, tells them apart: such a late announce credits nothing and leaves the snapshot alone.
 ///
 /// A snapshot has the contract's fields and `s`, which is all the script reads: integers, little-endian, and no more than
 /// the 64 bytes up to which Redis keeps a hash compact (hash-max-listpack-value):
@@ -37,6 +37,8 @@ enum PushScript {
   static let headerArguments = 8
   /// The largest counter that is accepted: Lua's numbers are doubles.
   static let maximumBytes = TrafficEvent.maximumBytes
+  /// Microseconds in a tick of `order`: its six bytes last until 2112, and no client announces twice within one.
+  static let orderTickMicroseconds: UInt64 = 16
   /// A snapshot's TTL is renewed when its announces cross a multiple of TTL / 8, not at each: it outlives the last
   /// announce by 7/8 of the TTL at least, and most announces save a command.
   static let ttlSteps = 8
@@ -221,7 +223,7 @@ enum PushScript {
             if event ~= 'started' then unannounced = unannounced + 1 end
           else
             lt = lt or ts
-            lo = lo or lt * 1000
+            lo = lo or lt * \(1_000_000 / orderTickMicroseconds)
             if ts > lt then
               passed = ts - lt
               dt = seconds[passed]

@@ -116,6 +116,23 @@ struct ScriptCaller: ~Copyable {
     #expect(try caller.connection.events(of: "tracker:traffic").map(\.uploadedDelta) == [0, edge - 1])
   }
 
+  @Test("two announces of one millisecond that arrive in the wrong order are no new beginning")
+  func lateWithinMillisecond() async throws {
+    let directory = try TemporaryDirectory()
+    let redis = try await RedisServer.start(in: directory)
+    var caller = try ScriptCaller(redis)
+    let order: UInt64 = 1_800_000_000_000_000
+    let reply = try caller.send(
+      [
+        QueuedAnnounce(record: makeRecord(uploaded: 100), order: order),
+        QueuedAnnounce(record: makeRecord(uploaded: 700), order: order + 500),
+        QueuedAnnounce(record: makeRecord(uploaded: 400), order: order + 480),
+        QueuedAnnounce(record: makeRecord(uploaded: 900), order: order + 990),
+      ], first: 0)
+    #expect(reply.counts.late == 1 && reply.counts.resets == 0)
+    #expect(try caller.connection.events(of: "tracker:traffic").map(\.uploadedDelta) == [0, 600, 0, 200])
+  }
+
   @Test("a full stream takes what fits and leaves the snapshot of the rest alone")
   func full() async throws {
     let directory = try TemporaryDirectory()
