@@ -8,6 +8,11 @@ let strict: [SwiftSetting] = [
   .treatAllWarnings(as: .error),
 ]
 
+/// A target in a folder of Sources/Shared.
+func shared(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .target(name: name, dependencies: dependencies, path: "Sources/Shared/\(name)", swiftSettings: strict)
+}
+
 let package = Package(
   name: "pt-tracker",
   products: [
@@ -25,32 +30,42 @@ let package = Package(
     .target(name: "CLinux", path: "Sources/Shared/CLinux"),
     .plugin(name: "BuildCommit", capability: .buildTool(), path: "Sources/BuildCommitPlugin"),
     .target(name: "BuildStamp", path: "Sources/BuildStamp", swiftSettings: strict, plugins: ["BuildCommit"]),
-    .target(
-      name: "Shared", dependencies: ["CLinux", "CHiredis", "CSQLite"], path: "Sources/Shared",
-      exclude: ["CLinux", "CHiredis", "CSQLite"], swiftSettings: strict),
+    // What the daemons have in common, lowest first. A target sees what it names here and nothing else: SQLite is the
+    // consumer's alone. Sources/README.md has the picture.
+    shared("Wire", ["CLinux"]),
+    shared("Linux", ["CLinux", "Wire"]),
+    shared("Settings", ["CLinux", "Linux", "Wire"]),
+    shared("HTTP", ["CLinux", "Linux", "Wire"]),
+    shared("Redis", ["CHiredis", "CLinux", "Linux", "Settings", "Wire"]),
+    shared("SQLite", ["CSQLite"]),
     .executableTarget(
-      name: "Tracker", dependencies: ["Shared", "CLinux", "BuildStamp"], path: "Sources/Tracker", swiftSettings: strict),
+      name: "Tracker", dependencies: ["Wire", "Linux", "Settings", "HTTP", "Redis", "CLinux", "BuildStamp"],
+      path: "Sources/Tracker", swiftSettings: strict),
     .executableTarget(
-      name: "TrafficConsumer", dependencies: ["Shared", "CLinux", "BuildStamp"], path: "Sources/TrafficConsumer",
-      swiftSettings: strict),
+      name: "TrafficConsumer",
+      dependencies: ["Wire", "Linux", "Settings", "HTTP", "Redis", "SQLite", "CLinux", "BuildStamp"],
+      path: "Sources/TrafficConsumer", swiftSettings: strict),
     // What the tests and the demo share: the simulated swarm, its ledger, and the process harness.
-    .target(name: "Simulation", dependencies: ["Shared", "CLinux"], path: "Tests/Simulation", swiftSettings: strict),
+    .target(
+      name: "Simulation", dependencies: ["Wire", "Linux", "Redis", "CLinux"], path: "Tests/Simulation",
+      swiftSettings: strict),
     .executableTarget(
-      name: "Demo", dependencies: ["Simulation", "Shared"], path: "Tests/Demo", swiftSettings: strict),
+      name: "Demo", dependencies: ["Simulation", "Wire", "Linux", "Redis"], path: "Tests/Demo", swiftSettings: strict),
     // `make bench`: what loads the trackers under test (Benchmarks/README.md).
     .executableTarget(
       name: "LoadGenerator", dependencies: ["CLinux"], path: "Benchmarks/LoadGenerator", swiftSettings: strict),
     .testTarget(
-      name: "SharedTests", dependencies: ["Shared", "Simulation"], path: "Tests/SharedTests", exclude: ["Fixtures"],
+      name: "SharedTests", dependencies: ["Wire", "Linux", "Settings", "HTTP", "Redis", "SQLite", "Simulation"],
+      path: "Tests/SharedTests", exclude: ["Fixtures"],
       swiftSettings: strict),
     .testTarget(
-      name: "TrackerTests", dependencies: ["Tracker", "Shared", "Simulation"], path: "Tests/TrackerTests",
+      name: "TrackerTests", dependencies: ["Tracker", "Simulation"], path: "Tests/TrackerTests",
       swiftSettings: strict),
     .testTarget(
-      name: "TrafficConsumerTests", dependencies: ["TrafficConsumer", "Shared", "Simulation"],
+      name: "TrafficConsumerTests", dependencies: ["TrafficConsumer", "Simulation"],
       path: "Tests/TrafficConsumerTests", exclude: ["Faults"], swiftSettings: strict),
     .testTarget(
-      name: "IntegrationTests", dependencies: ["Tracker", "TrafficConsumer", "Simulation", "Shared"],
+      name: "IntegrationTests", dependencies: ["Tracker", "TrafficConsumer", "Simulation"],
       path: "Tests/IntegrationTests",
       exclude: [
         "Allocations/count_allocations.c", "Releases/release_host.py", "Releases/systemctl.sh",
@@ -58,7 +73,7 @@ let package = Package(
       swiftSettings: strict),
     // Real clients; `make test-clients` runs it, elsewhere it is skipped and says so.
     .testTarget(
-      name: "ClientTests", dependencies: ["Tracker", "TrafficConsumer", "Simulation", "Shared"],
+      name: "ClientTests", dependencies: ["Tracker", "TrafficConsumer", "Simulation"],
       path: "Tests/ClientTests", exclude: ["run"], swiftSettings: strict),
   ]
 )

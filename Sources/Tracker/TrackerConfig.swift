@@ -1,7 +1,9 @@
 // TrackerConfig: every setting of the tracker, typed, with its default. Made once at start (and again on SIGHUP) on the
 // main thread; plain values that any thread may hold.
 
-import Shared
+import Linux
+import Settings
+import Wire
 
 /// The tracker's configuration (contract section 2). Defaults are Chihaya's where Chihaya has the setting.
 struct TrackerConfig: Sendable, Equatable {

@@ -1,6 +1,6 @@
 // HookConfig: the `prehooks` and `posthooks` a tracker can run, with their options. Plain values.
 
-import Shared
+import Wire
 
 /// One entry of `prehooks` or `posthooks`.
 enum HookConfig: Sendable, Equatable {

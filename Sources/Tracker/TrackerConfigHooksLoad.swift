@@ -1,6 +1,9 @@
 // HookConfig's reading: names and options of `prehooks` and `posthooks`. Main thread, part of TrackerConfig.load.
 
-import Shared
+import Linux
+import Redis
+import Settings
+import Wire
 
 extension HookConfig {
   /// The name in the file.

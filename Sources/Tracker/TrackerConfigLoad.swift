@@ -1,7 +1,9 @@
 // TrackerConfig.load: file and environment into TrackerConfig, every problem reported at once. Main thread, at start and
 // on SIGHUP. The hooks are in TrackerConfigHooksLoad.
 
-import Shared
+import Linux
+import Settings
+import Wire
 
 /// The bounds of the settings. Wide: they catch a wrong unit, not an unusual site.
 enum TrackerConfigLimits {

@@ -2,7 +2,10 @@
 // sockets first, then what is in flight, then the queue. On the main thread.
 
 import Glibc
-import Shared
+import HTTP
+import Linux
+import Settings
+import Wire
 
 /// The configuration is valid and yet describes nothing to do.
 struct NothingToServe: Error, CustomStringConvertible {

@@ -1,6 +1,6 @@
 // TrackerHealth: what /health says of the tracker. Made by TrackerDaemon, asked on the admin thread.
 
-import Shared
+import Linux
 
 /// Something outside the process that the tracker needs.
 struct Dependency: Sendable {

@@ -1,7 +1,7 @@
 // TrackerReload: what of a new configuration takes effect while the tracker runs (SIGHUP), and what must wait for a
 // restart. Pure; called by TrackerDaemon on the main thread.
 
-import Shared
+import Settings
 
 /// The outcome of comparing the running configuration with a new one.
 struct TrackerReload {

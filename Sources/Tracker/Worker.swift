@@ -3,7 +3,7 @@
 
 import CLinux
 import Glibc
-import Shared
+import Linux
 
 /// What a worker thread is given.
 struct WorkerPlan: Sendable {

@@ -1,6 +1,6 @@
 // WorkerThread: starts and ends the thread of one worker. Used by TrackerDaemon on the main thread.
 
-import Shared
+import Linux
 
 /// A running worker.
 final class WorkerThread {

@@ -1,7 +1,8 @@
 // The tracker's command line. Ends with the exit codes of ExitCode (sysexits).
 
 import Glibc
-import Shared
+import Linux
+import Settings
 
 /// Everything happens in here, not at top level: closures formed there belong to the main actor.
 nonisolated func runTracker() -> ExitCode {

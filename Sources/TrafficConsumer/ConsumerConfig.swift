@@ -1,7 +1,7 @@
 // ConsumerConfig: every setting of the consumer, typed, with its default. Made once at start on the main thread; plain
 // values that any thread may hold.
 
-import Shared
+import Settings
 
 /// The consumer's configuration (contract section 5).
 struct ConsumerConfig: Sendable, Equatable {

@@ -1,6 +1,8 @@
 // ConsumerConfig.load: file and environment into ConsumerConfig, every problem reported at once. Main thread, at start.
 
-import Shared
+import Linux
+import Redis
+import Settings
 
 /// The bounds of the settings. Wide: they catch a wrong unit, not an unusual site.
 enum ConsumerConfigLimits {

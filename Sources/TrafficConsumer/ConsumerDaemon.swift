@@ -1,7 +1,10 @@
 // ConsumerDaemon: `traffic-consumer run`: makes the parts, runs the loop for signals on the main thread, and takes the
 // parts down in order.
 
-import Shared
+import HTTP
+import Linux
+import Redis
+import Settings
 
 enum ConsumerDaemon {
   /// Not live when the writer has made no turn for this long; a batch with every retry inside takes seconds.

@@ -2,9 +2,10 @@
 // a time.
 
 import Foundation
-import Shared
+import Redis
 import Simulation
 import Testing
+import Wire
 
 /// Three accounts of one session's bytes.
 struct Account {

@@ -1,8 +1,8 @@
 // Aria2Client: aria2c, asked over JSON-RPC (its manual, "RPC INTERFACE"). One test at a time.
 
 import Foundation
-import Shared
 import Simulation
+import Wire
 
 final class Aria2Client: RealClient {
   let name = "aria2"

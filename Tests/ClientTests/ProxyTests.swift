@@ -2,9 +2,10 @@
 // both.
 
 import Foundation
-import Shared
+import Redis
 import Simulation
 import Testing
+import Wire
 
 @Suite("Behind a real nginx", .enabled(if: TestNetwork.isThere, "\(TestNetwork.reason)"))
 struct ProxyTests {

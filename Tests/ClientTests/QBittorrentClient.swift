@@ -1,8 +1,8 @@
 // QBittorrentClient: qbittorrent-nox (libtorrent), asked over its Web API. One test at a time.
 
 import Foundation
-import Shared
 import Simulation
+import Wire
 
 final class QBittorrentClient: RealClient {
   let name = "qbittorrent"

@@ -1,7 +1,6 @@
 // RealClient: what the tests ask of a BitTorrent client from Debian, by its own RPC interface. One test at a time.
 
 import Foundation
-import Shared
 import Simulation
 
 /// One torrent as its client reports it.

@@ -1,7 +1,6 @@
 // SharedFile: a file of random bytes that one client seeds, and the torrents of it for each user. One test at a time.
 
 import Foundation
-import Shared
 import Simulation
 
 /// A file's torrents have one info hash and an announce URL for each user, as a private site makes them.

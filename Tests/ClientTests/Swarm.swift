@@ -2,9 +2,9 @@
 // at a time.
 
 import Foundation
-import Shared
 import Simulation
 import Testing
+import Wire
 
 /// Each client seeds one file; the next ones of the list download it.
 final class Swarm {

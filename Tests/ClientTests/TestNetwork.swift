@@ -1,9 +1,9 @@
 // TestNetwork: the addresses Tests/ClientTests/run gives to the loopback device of its network namespace. Pure.
 
 import Foundation
-import Shared
 import Simulation
 import Testing
+import Wire
 
 /// Who lives where: the last part of an address.
 enum TestHost: Int {

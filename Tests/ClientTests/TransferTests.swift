@@ -2,9 +2,9 @@
 // client shows its user, what it announced, and what the consumer credited. docs/clients.md says what was learnt.
 
 import Foundation
-import Shared
 import Simulation
 import Testing
+import Wire
 
 @Suite("Real clients", .enabled(if: TestNetwork.isThere, "\(TestNetwork.reason)"))
 struct TransferTests {

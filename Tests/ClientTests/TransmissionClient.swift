@@ -1,8 +1,8 @@
 // TransmissionClient: transmission-daemon, asked over its RPC interface (rpc-spec.txt). One test at a time.
 
 import Foundation
-import Shared
 import Simulation
+import Wire
 
 final class TransmissionClient: RealClient {
   let name = "transmission"

@@ -2,7 +2,7 @@
 // a poison entry repaired, and every total beside what was announced. Run by `make demo`; one task.
 
 import Foundation
-import Shared
+import Linux
 import Simulation
 
 /// The demonstration. Exit code 0: every total was equal to the byte.

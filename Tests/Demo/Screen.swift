@@ -1,7 +1,7 @@
 // Screen: the demo's lines on standard output. One task.
 
 import Glibc
-import Shared
+import Linux
 
 /// Titles, lines, a table and a progress line that overwrites itself on a terminal.
 struct Screen {

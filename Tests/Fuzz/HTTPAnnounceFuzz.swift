@@ -2,7 +2,7 @@
 // The input is a request target. Built by Tests/Fuzz/run with the parser files of Sources/Tracker.
 
 import Glibc
-import Shared
+import Wire
 
 private let parsers = [false, true].map { allowsSpoofing in
   HTTPParser(

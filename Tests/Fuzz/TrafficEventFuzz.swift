@@ -1,7 +1,7 @@
 // TrafficEventFuzz: any fields of a stream entry give an event or an error, and an event encodes to fields that decode to
 // it again. The input is a list of fields: a length byte and that many bytes each. Built by Tests/Fuzz/run with Traffic/.
 
-import Shared
+import Wire
 
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzTrafficEvent(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {

@@ -1,7 +1,7 @@
 // UDPAnnounceFuzz: any datagram into the UDP parser gives a request or a refusal, never a trap. Built by Tests/Fuzz/run
 // with the parser files of Sources/Tracker.
 
-import Shared
+import Wire
 
 private let parsers = [false, true].map { allowsSpoofing in
   UDPParser(

@@ -1,10 +1,11 @@
 // Who may announce, seen by the clients of a running tracker: removed users, refreshed sets, a Redis that is slow or away.
 
 import Foundation
-import Shared
+import Linux
 import Simulation
 import Synchronization
 import Testing
+import Wire
 
 @Suite("Who may announce")
 struct ApprovalTests {

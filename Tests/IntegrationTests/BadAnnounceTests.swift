@@ -1,8 +1,8 @@
 // What a client is told that asks for something wrong: over HTTP a bencoded reason in a 200, over UDP action 3.
 
-import Shared
 import Simulation
 import Testing
+import Wire
 
 @Suite("Bad announces get their reason")
 struct BadAnnounceTests {

@@ -1,4 +1,4 @@
-import Shared
+import Settings
 import Simulation
 import Testing
 

@@ -1,9 +1,10 @@
 // What ships beside the binaries tells the truth about them: alert rules, dashboards, documentation.
 
 import Foundation
-import Shared
+import Linux
 import Simulation
 import Testing
+import Wire
 
 @Suite("what ships beside the binaries")
 struct DistTests {

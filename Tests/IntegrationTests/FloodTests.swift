@@ -1,9 +1,9 @@
 // Strangers who want the tracker to fall over: more connections than there is room for, and bytes of all kinds.
 
 import Foundation
-import Shared
 import Simulation
 import Testing
+import Wire
 
 @Suite("Floods")
 struct FloodTests {

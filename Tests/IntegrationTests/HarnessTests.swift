@@ -1,7 +1,6 @@
 // The harness itself: what the other tests rely on must not be what fails silently.
 
 import Foundation
-import Shared
 import Simulation
 import Testing
 

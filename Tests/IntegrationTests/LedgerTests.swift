@@ -1,8 +1,8 @@
 // The oracle against totals worked out by hand: it must be right before anything is compared with it.
 
-import Shared
 import Simulation
 import Testing
+import Wire
 
 @Suite("The ledger")
 struct LedgerTests {

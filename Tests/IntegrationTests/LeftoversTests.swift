@@ -1,7 +1,6 @@
 // Nothing is left behind: not by a run that ends, not by one that is killed.
 
 import Foundation
-import Shared
 import Simulation
 import Testing
 

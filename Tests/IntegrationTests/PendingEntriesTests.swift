@@ -1,6 +1,6 @@
 // A consumer that finds entries it was given before it died.
 
-import Shared
+import Redis
 import Simulation
 import Testing
 

@@ -1,6 +1,5 @@
 // Entries no consumer can apply, among entries it must: each becomes a dead letter with its reason, no neighbour is lost.
 
-import Shared
 import Simulation
 import Testing
 

@@ -1,7 +1,6 @@
 // /debug/pprof/ of the real tracker, read by gperftools' google-pprof.
 
 import Foundation
-import Shared
 import Simulation
 import Testing
 

@@ -2,7 +2,6 @@
 // replaced (by free ones), and the blocks that begin with a prompt (```console) are for a machine of one's own.
 
 import Foundation
-import Shared
 import Simulation
 import Testing
 

@@ -1,9 +1,9 @@
 // SIGHUP on a running tracker: what changes at once, what waits for a restart, and a file that changes nothing.
 
 import Foundation
-import Shared
 import Simulation
 import Testing
+import Wire
 
 @Suite("Reloading the configuration")
 struct ReloadTests {

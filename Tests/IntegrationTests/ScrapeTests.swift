@@ -1,8 +1,8 @@
 // Who is answered when he asks for the counts of a torrent.
 
-import Shared
 import Simulation
 import Testing
+import Wire
 
 @Suite("Scrapes and passkeys")
 struct ScrapeTests {

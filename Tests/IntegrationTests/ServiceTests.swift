@@ -1,9 +1,11 @@
 // Both daemons under a stand-in for a service manager: NOTIFY_SOCKET, LISTEN_FDS, credentials. No systemd runs here.
 
 import Foundation
-import Shared
+import Linux
+import Settings
 import Simulation
 import Testing
+import Wire
 
 @Suite("as systemd starts them")
 struct ServiceTests {

@@ -1,9 +1,10 @@
 // The spool of a real tracker: killed in an outage of Redis, and on a disk that is full.
 
 import Foundation
-import Shared
+import Redis
 import Simulation
 import Testing
+import Wire
 
 @Suite("The spool")
 struct SpoolTests {

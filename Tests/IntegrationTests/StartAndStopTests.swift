@@ -1,7 +1,6 @@
 // How both binaries start, refuse to start, and end.
 
 import Foundation
-import Shared
 import Simulation
 import Testing
 

@@ -1,8 +1,9 @@
 // What the tracker puts on the stream, read without the consumer.
 
-import Shared
+import Redis
 import Simulation
 import Testing
+import Wire
 
 @Suite("The tracker's stream")
 struct StreamTests {

@@ -2,9 +2,10 @@
 // docs/redis.md lists.
 
 import Foundation
-import Shared
+import Redis
 import Simulation
 import Testing
+import Wire
 
 @Suite("Several trackers, one Redis")
 struct TwoTrackersTests {

@@ -1,7 +1,7 @@
 // Both binaries against a real redis-server: what the simulated swarm announced is what every user's report says.
 
 import Foundation
-import Shared
+import Linux
 import Simulation
 import Testing
 

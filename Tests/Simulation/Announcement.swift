@@ -1,6 +1,6 @@
 // Announcement: what a simulated client tells a tracker, and the reply as the client understands it. Values.
 
-import Shared
+import Wire
 
 /// One announce as a client means it; the clients put it on the wire.
 public struct Announcement: Sendable {

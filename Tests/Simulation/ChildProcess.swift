@@ -2,7 +2,7 @@
 // Any thread; a lock guards the state.
 
 import Glibc
-import Shared
+import Linux
 import Synchronization
 
 /// How a child ended.

@@ -2,7 +2,8 @@
 
 import CLinux
 import Glibc
-import Shared
+import Linux
+import Wire
 
 /// Where something listens on this machine.
 public struct LoopbackEndpoint: Hashable, Sendable {

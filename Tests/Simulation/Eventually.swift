@@ -1,6 +1,6 @@
 // Eventually: waiting for a condition, with a deadline that only ever ends a broken run.
 
-import Shared
+import Linux
 
 /// Polls until `value` is not nil and returns it. After `seconds` it throws, naming `what` and adding the `evidence`
 /// (a log, a reply). The pause between two looks gives the processor away; it decides nothing.

@@ -3,7 +3,7 @@
 
 import CLinux
 import Glibc
-import Shared
+import Linux
 import Synchronization
 
 /// A relay from a loopback port of its own to another one.

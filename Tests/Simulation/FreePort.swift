@@ -3,8 +3,8 @@
 
 import CLinux
 import Glibc
-import Shared
 import Synchronization
+import Wire
 
 /// Ports nobody listens on. A server that is restarted finds its port free although nobody listened meanwhile: ports come
 /// in blocks, and a process holds the first port of each of its blocks open until it ends.

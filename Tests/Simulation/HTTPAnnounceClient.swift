@@ -1,7 +1,7 @@
 // HTTPAnnounceClient: announces and scrapes over HTTP/1.1 as a BitTorrent client does (BEP 3, 7, 23, 48), and plain GET
 // for health and metrics. One thread at a time.
 
-import Shared
+import Wire
 
 /// A reply of an HTTP server.
 public struct HTTPReply: Sendable {

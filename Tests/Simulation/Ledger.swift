@@ -1,7 +1,7 @@
 // Ledger: the independent oracle. It is told what was announced, when, and what interval the reply gave, and computes
 // what accounting.md promises every user and torrent. It shares no code with the daemons. A value; one thread.
 
-import Shared
+import Wire
 
 /// What a user (or a torrent) must show.
 public struct LedgerTotals: Equatable, Sendable {

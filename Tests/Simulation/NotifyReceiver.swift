@@ -3,7 +3,7 @@
 
 import CLinux
 import Glibc
-import Shared
+import Linux
 import Synchronization
 
 /// A bound datagram socket and everything that came in on it.

@@ -3,7 +3,7 @@
 
 import CLinux
 import Glibc
-import Shared
+import Linux
 import Synchronization
 
 /// Knows every running child and temporary directory of this process.

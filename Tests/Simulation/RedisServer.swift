@@ -1,7 +1,6 @@
 // RedisServer: a redis-server of a test's own, on a unix socket and a free loopback port. Any thread.
 
 import Glibc
-import Shared
 import Synchronization
 
 /// A private redis-server. Persistence is as a production Redis for streams has it (append-only file, fsync every

@@ -1,6 +1,6 @@
 // SeededRandom: the randomness of the simulations: the same seed, the same run. A value.
 
-import Shared
+import Wire
 
 /// SplitMix64 (Steele, Lea, Flood 2014): small, good enough to choose test inputs.
 public struct SeededRandom: RandomNumberGenerator, Sendable {

@@ -2,7 +2,7 @@
 // logs. Tests and the demo run it; nothing of it is left when the value goes away. Any thread, one at a time.
 
 import Foundation
-import Shared
+import Redis
 
 /// Where the built binaries are: beside the running test bundle or demo, or where PT_BINARIES says.
 public enum Binaries {

@@ -1,6 +1,7 @@
 // StreamEntry: stream entries as another tracker might write them: the first fourteen fields. Pure.
 
-import Shared
+import Linux
+import Wire
 
 /// Entries that a test puts on the stream itself.
 public enum StreamEntry {

@@ -2,7 +2,8 @@
 // IPv4, IPv6 and both, clients that start over, stop, complete and repeat themselves. What was accepted goes into the
 // ledger. One thread.
 
-import Shared
+import Linux
+import Wire
 
 /// How large the swarm is.
 public struct SwarmPlan: Sendable {

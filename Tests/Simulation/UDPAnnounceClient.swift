@@ -1,7 +1,8 @@
 // UDPAnnounceClient: announces and scrapes over UDP as a BitTorrent client does (BEP 15, IPv6 as in its later section,
 // passkeys as URL data by BEP 41). One thread at a time.
 
-import Shared
+import Linux
+import Wire
 
 /// A client with one socket. Lost datagrams are sent again, as BEP 15 wants it, but sooner: this is loopback.
 public struct UDPAnnounceClient: ~Copyable {

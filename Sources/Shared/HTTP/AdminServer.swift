@@ -1,6 +1,7 @@
 // AdminServer: /metrics and /health of both daemons, on its own thread "admin" with its own loop, so that they answer
 // while the workers are busy.
 
+import Linux
 import Synchronization
 
 /// Serves `/metrics`, `/health`, `/health/live`, `/health/ready` and the routes its owner adds; anything else is 404.

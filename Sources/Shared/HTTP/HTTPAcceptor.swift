@@ -3,6 +3,7 @@
 
 import CLinux
 import Glibc
+import Linux
 
 /// What new connections are given to.
 protocol HTTPAcceptorOwner: AnyObject {

@@ -2,6 +2,7 @@
 // server's loop's thread.
 
 import Glibc
+import Linux
 
 /// The state of one connection, about 150 bytes.
 struct HTTPConnection {

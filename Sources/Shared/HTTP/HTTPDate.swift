@@ -1,6 +1,7 @@
 // HTTPDate: the `Date` line of replies (RFC 9110 section 6.6.1), made once a second. One per server, on its loop's thread.
 
 import Glibc
+import Linux
 
 /// The current time as `Date: Sun, 06 Nov 1994 08:49:37 GMT` with its CRLF. RFC 9110 wants it of every server that has a
 /// clock, so it is in every reply; an announce pays 37 bytes and one copy for it.

@@ -3,6 +3,7 @@
 
 import CLinux
 import Glibc
+import Linux
 
 extension HTTPServer {
   /// Takes what has arrived. Nothing is read while a reply waits: the client's own window stops it.

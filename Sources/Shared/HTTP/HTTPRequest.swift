@@ -1,6 +1,8 @@
 // HTTPRequest: one parsed request as ranges of the received bytes. Made by HTTPServer for its handler, on the loop's
 // thread; nothing in it may be kept when the handler returns.
 
+import Linux
+
 /// Names a request whose answer comes later. Tickets of connections that are gone match nothing.
 public struct HTTPTicket: Equatable, Sendable {
   /// For keeping it elsewhere; `HTTPTicket(rawValue:)` takes it back.

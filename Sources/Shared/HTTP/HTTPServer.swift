@@ -3,6 +3,7 @@
 
 import CLinux
 import Glibc
+import Linux
 
 /// Serves listeners on a loop. The loop holds it until `drain` has finished.
 public final class HTTPServer {

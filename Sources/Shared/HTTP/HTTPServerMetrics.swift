@@ -1,5 +1,7 @@
 // HTTPServerMetrics: the counters of one HTTP server, written by its loop's thread only.
 
+import Linux
+
 /// What an HTTPServer counts.
 public struct HTTPServerMetrics: Sendable {
   let accepted: Counter

@@ -1,5 +1,7 @@
 // RedisEndpoint: which Redis, from a URL. A value; shows itself only with the secrets taken out.
 
+import Wire
+
 /// Where one Redis process listens.
 public enum RedisAddress: Hashable, Sendable, CustomStringConvertible {
   /// A name or an address, without brackets.

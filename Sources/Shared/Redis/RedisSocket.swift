@@ -6,6 +6,7 @@
 
 import CLinux
 import Glibc
+import Linux
 
 struct RedisSocket: ~Copyable {
   let descriptor: FileDescriptor

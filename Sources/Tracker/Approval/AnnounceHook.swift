@@ -2,8 +2,6 @@
 // in their order. Shared by all workers, called on each worker's thread: implementations lock briefly or not at all and
 // never wait for anything.
 
-import Shared
-
 /// What the hooks of one announce know and may change.
 struct AnnounceContext {
   let time: BatchTime

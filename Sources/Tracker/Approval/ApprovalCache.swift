@@ -4,7 +4,6 @@
 // A verdict holds for its time to live and for the epoch it was asked in: when the set in Redis changes, the epoch does,
 // and everybody is asked about again at his next announce. What the origin said is not in the set, so only time ends it.
 
-import Shared
 import Synchronization
 
 /// Remembered verdicts.

@@ -1,6 +1,6 @@
 // ClientApproval: the hook `client approval`: white or black list of clients by how their peer ids begin. Immutable.
 
-import Shared
+import Wire
 
 /// Which clients may announce.
 final class ClientApproval: AnnounceHook {

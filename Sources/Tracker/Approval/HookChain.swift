@@ -1,7 +1,9 @@
 // HookChain: the hooks of the config as objects, in their order, with the threads some of them need. Made and owned by
 // TrackerDaemon on the main thread.
 
-import Shared
+import Linux
+import Redis
+import Settings
 
 /// What `prehooks` and `posthooks` became. A new hook is one file and one line in `make`.
 final class HookChain {

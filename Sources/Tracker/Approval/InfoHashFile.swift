@@ -3,7 +3,8 @@
 //   # a comment, an empty line, or 40 hex digits with anything behind a space
 
 import Foundation
-import Shared
+import Settings
+import Wire
 
 /// Reads `whitelist_file` and `blacklist_file`.
 enum InfoHashFile {

@@ -3,7 +3,7 @@
 //
 // The draw is a hash of peer and minute, as with Chihaya a function of the request: no state, no lock.
 
-import Shared
+import Wire
 
 /// Spreads announces over time.
 final class IntervalVariation: AnnounceHook {

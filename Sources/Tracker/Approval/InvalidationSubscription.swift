@@ -3,7 +3,8 @@
 
 import CLinux
 import Glibc
-import Shared
+import Linux
+import Redis
 
 /// Listens for changes of one key.
 final class InvalidationSubscription: EventHandler {

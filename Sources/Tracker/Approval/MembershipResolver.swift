@@ -2,8 +2,10 @@
 // the cache honest when the set changes. Owns a thread and a cache; workers hand questions in and are told when the
 // answers are in the cache. Nobody waits for it.
 
-import Shared
+import Linux
+import Redis
 import Synchronization
+import Wire
 
 /// What a set is asked about.
 enum SetMember: Sendable {

@@ -7,7 +7,8 @@
 
 import CLinux
 import Glibc
-import Shared
+import Linux
+import Redis
 
 /// Answers questions from Redis.
 final class MembershipSession {

@@ -6,8 +6,8 @@
 
 import Foundation
 import FoundationNetworking
-import Shared
 import Synchronization
+import Wire
 
 /// The site's word on passkeys.
 final class OriginCheck: Sendable {

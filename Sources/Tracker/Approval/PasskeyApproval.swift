@@ -1,7 +1,7 @@
 // PasskeyApproval: the hook `passkey approval`. Decides from the cache; what the cache does not know is looked up by the
 // resolver's thread while the request is parked.
 
-import Shared
+import Wire
 
 /// Who may announce, by passkey.
 final class PasskeyApproval: AnnounceHook {

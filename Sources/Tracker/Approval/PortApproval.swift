@@ -1,8 +1,6 @@
 // PortApproval: the hook `port approval`: ports on which no client may listen, because providers slow them down or
 // because other services live there. Immutable.
 
-import Shared
-
 /// Which listening ports are refused.
 final class PortApproval: AnnounceHook {
   /// One bit for each port.

@@ -1,7 +1,7 @@
 // TorrentApproval: the hook `torrent approval`: which torrents may be announced, by static lists, by files and by a Redis
 // set that is asked live. The lists are immutable; a reload makes a new hook.
 
-import Shared
+import Wire
 
 /// Which torrents may be announced.
 final class TorrentApproval: AnnounceHook {

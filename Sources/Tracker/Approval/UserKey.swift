@@ -1,7 +1,7 @@
 // UserKey: what a passkey is to the tracker after parsing: 128 bits under the process' secret. Small enough for tables
 // with millions of users, and nothing that could leak into a log. Info hashes get one too where they are looked up.
 
-import Shared
+import Wire
 
 /// The keyed hash of something that is a member of a set, or not.
 struct UserKey: Hashable, Sendable {

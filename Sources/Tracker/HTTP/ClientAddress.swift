@@ -1,7 +1,8 @@
 // ClientAddress: whose address a request that came through a reverse proxy counts for. Pure; called by HTTPFrontend on a
 // worker's thread.
 
-import Shared
+import HTTP
+import Wire
 
 /// The rules of `real_ip_header` and `trusted_proxies`.
 struct ClientAddress: Sendable {

@@ -2,7 +2,9 @@
 // Owns the server; the pipeline is the worker's. On the worker's thread.
 
 import Glibc
-import Shared
+import HTTP
+import Linux
+import Wire
 
 /// What the HTTP side of a worker is configured with.
 struct HTTPRules: Sendable {

@@ -7,7 +7,7 @@
 // are ignored, and so are empty values of keys that are not required.
 
 import Glibc
-import Shared
+import Wire
 
 /// What of the reply depends on the request's query.
 struct ReplyForm: OptionSet {

@@ -3,7 +3,8 @@
 
 import CLinux
 import Glibc
-import Shared
+import HTTP
+import Wire
 
 /// The peers of one reply while they are collected, and the forms of all replies. One per worker.
 struct HTTPWriter: ~Copyable {

@@ -1,7 +1,7 @@
 // HostText: IP addresses as proxies' headers and clients' parameters write them. Pure; used by ClientAddress and HTTPParser
 // on a worker's thread.
 
-import Shared
+import Wire
 
 /// An IP address as headers and parameters write it.
 enum HostText {

@@ -2,7 +2,7 @@
 // on a worker's thread. No allocation.
 
 import Glibc
-import Shared
+import Wire
 
 /// One pair, still encoded. Names are compared as they are: clients do not escape them.
 struct QueryParameter {

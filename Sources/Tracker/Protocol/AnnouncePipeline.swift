@@ -1,7 +1,8 @@
 // AnnouncePipeline: what happens to an announce between parser and writer: the hooks in the order of the config, the
 // swarm, the traffic record. One per worker, on its thread; the swarms, caches and queues behind it are shared.
 
-import Shared
+import Linux
+import Wire
 
 /// Time as a worker sees it, read once per batch of requests.
 struct BatchTime {

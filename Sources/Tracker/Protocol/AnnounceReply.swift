@@ -1,8 +1,6 @@
 // AnnounceReply: what an accepted announce is answered with, and where its peers are written. Prepared by a writer,
 // filled by the pipeline, on a worker's thread; the memory belongs to the writer.
 
-import Shared
-
 /// Memory for the peers of one reply. A family without memory is not collected. Every pointer has
 /// `PeerSink.slackBytes` more than its limit needs, because peers are stored in whole words.
 struct PeerSink {

@@ -1,7 +1,7 @@
 // AnnounceRequest: one announce after parsing, whichever transport it came by. Filled by the HTTP and UDP parsers, read
 // by the pipeline, on a worker's thread. A plain value: it is copied when the request is parked.
 
-import Shared
+import Wire
 
 /// What a client asked for (BEP 3, 7, 15, 23, 41).
 struct AnnounceRequest {

@@ -1,7 +1,5 @@
 // ParkingLot: announces that wait for a look-up, by what is looked up. One per worker, on its thread.
 
-import Shared
-
 /// Parked requests.
 struct ParkingLot {
   struct Parked {

@@ -1,7 +1,8 @@
 // ResponseMetrics: the response-time histograms that Chihaya's dashboards read, for one worker and one transport.
 // Observations are gathered during a batch and written at its end, with the time the batch took. On the worker's thread.
 
-import Shared
+import Linux
+import Wire
 
 /// `chihaya_http_response_duration_milliseconds` or `chihaya_udp_response_duration_milliseconds`.
 struct ResponseMetrics {

@@ -1,8 +1,6 @@
 // RouteTable: matches request paths against the configured announce and scrape routes, and finds the passkey in them.
 // Used by the HTTP parser for request targets and by the UDP parser for BEP 41 URL data. Pure; bytes in, ranges out.
 
-import Shared
-
 /// The configured routes, such as `/announce/:passkey` (`:name` matches one non-empty segment).
 struct RouteTable: Sendable {
   enum Action: Sendable {

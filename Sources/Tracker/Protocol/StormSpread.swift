@@ -2,8 +2,6 @@
 // interval from then on (rakshasa/libtorrent#167). While that lasts, replies spread the next announces over a quarter of
 // the interval more. One per worker, on its thread.
 
-import Shared
-
 /// Decides which replies are told a longer interval.
 struct StormSpread {
   /// Announces within one second that make a storm, per worker: what 900,000 peers at 30 minutes bring on average, and

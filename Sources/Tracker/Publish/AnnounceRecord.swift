@@ -1,6 +1,6 @@
 // AnnounceRecord: what an accepted announce leaves for the traffic stream. Made by the workers, owned by the queue after.
 
-import Shared
+import Wire
 
 /// One accepted announce as the client reported it: cumulative counters; the delta is the script's job.
 struct AnnounceRecord {

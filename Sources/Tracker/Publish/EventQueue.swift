@@ -4,7 +4,7 @@
 // Above a threshold the queue coalesces: of a session it keeps the first announce it holds (the baseline of what follows)
 // and the newest one, which says how many it stands for. So memory is bounded by sessions, not by how long Redis is away.
 
-import Shared
+import Linux
 import Synchronization
 
 /// An announce in the queue.

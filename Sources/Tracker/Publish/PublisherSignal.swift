@@ -2,7 +2,7 @@
 
 import CLinux
 import Glibc
-import Shared
+import Linux
 import Synchronization
 
 /// The only thing besides the queue that a publisher shares with other threads.

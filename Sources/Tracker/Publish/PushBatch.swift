@@ -1,7 +1,8 @@
 // PushBatch: up to a few hundred announces as one EVALSHA, encoded into a buffer that is used again. Owned by one
 // publisher, on its thread. The same bytes are sent again after a failure: the script recognises what it has applied.
 
-import Shared
+import Redis
+import Wire
 
 /// One script call.
 final class PushBatch {

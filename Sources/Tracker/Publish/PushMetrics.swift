@@ -1,6 +1,7 @@
 // PushMetrics: what `traffic push` counts, as `tracker_push_*`. One set per partition: the registry shows the sums.
 
-import Shared
+import Linux
+import Redis
 import Synchronization
 
 /// Counters of one partition. `refused` and `coalesced` are written by workers, the rest by the publisher's thread.

@@ -1,6 +1,6 @@
 // PushPartition: which stream a user's announces go to, and the names of its keys. Pure.
 
-import Shared
+import Wire
 
 /// One stream with its snapshots. All keys of a partition share its hash tag, so that one script call may touch them in a
 /// Redis Cluster (cluster specification, "hash tags").

@@ -9,7 +9,7 @@
 // Integers are little-endian.
 
 import Glibc
-import Shared
+import Wire
 
 struct PushRecords: ~Copyable {
   /// Seconds that fit into four bytes: up to the year 2106.

@@ -1,7 +1,8 @@
 // PushScript: the server-side script that turns a batch of announces into stream entries and snapshots, and the reply it
 // gives. Its text is made once from TrafficField's names; a Swift model of it is in the tests. Pure.
 
-import Shared
+import Redis
+import Wire
 
 /// The Lua script of `traffic push` (Redis EVALSHA; Lua 5.1, whose numbers are exact to 2^53).
 ///

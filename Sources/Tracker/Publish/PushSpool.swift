@@ -8,7 +8,7 @@
 
 import CLinux
 import Glibc
-import Shared
+import Linux
 
 /// One partition's spool file.
 final class PushSpool {

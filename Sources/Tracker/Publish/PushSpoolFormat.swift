@@ -8,7 +8,7 @@
 //                        174 passkey bytes (1)   175 family 4 or 6 (1)   176 event (1)   177 follows its own (1)
 //                        178 zero (2)   180 order (8)   188 CRC-32 of bytes 0...187
 
-import Shared
+import Wire
 
 enum PushSpoolFormat {
   static let headerBytes = 48

@@ -1,8 +1,6 @@
 // SessionIndex: where in the queue the newest announce of a session waits. An open-addressing table that belongs to
 // EventQueue and is used under its lock, only while the queue coalesces.
 
-import Shared
-
 extension AnnounceRecord {
   /// Whether both are of one session: passkey, infohash and peer id.
   func isSameSession(as other: UnsafePointer<AnnounceRecord>) -> Bool {

@@ -3,7 +3,8 @@
 
 import CLinux
 import Glibc
-import Shared
+import Linux
+import Redis
 import Synchronization
 
 /// What a publisher is given.

@@ -1,7 +1,9 @@
 // TrafficPush: the hook `traffic push`: queues, publishers and threads, one of each per partition. Made by HookChain;
 // workers enqueue, the main thread starts it and shuts it down.
 
-import Shared
+import Linux
+import Redis
+import Settings
 import Synchronization
 
 /// Why a `traffic push` section describes nothing that can work.

@@ -8,7 +8,7 @@
 
 import CLinux
 import Glibc
-import Shared
+import Wire
 
 /// Addresses of a swarm, partitioned: positions below `leecherCount` are leechers.
 struct EndpointList {

@@ -2,7 +2,7 @@
 // info hashes or passkeys that collide. Pure; any thread. Not a MAC: nothing it makes leaves the process.
 
 import CLinux
-import Shared
+import Wire
 
 /// A multiply-and-fold hash of fixed-size identifiers under a secret key.
 struct KeyedHash: Sendable {

@@ -7,8 +7,9 @@
 
 import CLinux
 import Glibc
-import Shared
+import Linux
 import Synchronization
+import Wire
 
 /// Completed downloads.
 final class SnatchLedger: Sendable {

@@ -1,7 +1,8 @@
 // SwarmExpiry: the thread "expiry" that takes silent peers out of the swarms every `gc_interval`, and that
 // writes the snatches down.
 
-import Shared
+import Linux
+import Settings
 import Synchronization
 
 /// Runs SwarmStore.expire on time.

@@ -2,7 +2,6 @@
 // misses of different announces overlap instead of following one another. Changes nothing. On a worker's thread.
 
 import CLinux
-import Shared
 
 /// Where an announce is going to look.
 struct SwarmKey {

@@ -3,7 +3,7 @@
 
 import CLinux
 import Glibc
-import Shared
+import Wire
 
 /// An open-addressing table from info hash to torrent. Guarded by its shard's lock.
 struct TorrentTable: ~Copyable {

@@ -2,7 +2,7 @@
 // expiry thread.
 
 import CLinux
-import Shared
+import Wire
 
 /// What the swarm needs to know of an accepted announce.
 struct SwarmAnnounce {

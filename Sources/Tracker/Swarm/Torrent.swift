@@ -10,7 +10,7 @@
 
 import CLinux
 import Glibc
-import Shared
+import Wire
 
 /// One session in a swarm.
 struct Peer {

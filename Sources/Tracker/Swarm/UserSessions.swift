@@ -1,6 +1,6 @@
 // UserSessions: the sessions one user has in one swarm, found once per announce. Under the shard's lock.
 
-import Shared
+import Wire
 
 /// The announcing session and its user's others.
 struct UserSessions {

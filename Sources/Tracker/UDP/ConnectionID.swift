@@ -9,7 +9,7 @@
 // process. (BEP 15: "the connection id should be hard to guess"; clients use one for a minute, servers accept it for two.)
 
 import CLinux
-import Shared
+import Wire
 
 /// Makes and checks connection ids.
 struct ConnectionID: Sendable {

@@ -2,7 +2,7 @@
 
 import CLinux
 import Glibc
-import Shared
+import Linux
 
 /// Where a reply goes, and from which of our addresses.
 struct ReplyPath {

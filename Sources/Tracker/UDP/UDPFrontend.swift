@@ -3,7 +3,8 @@
 
 import CLinux
 import Glibc
-import Shared
+import Linux
+import Wire
 
 /// What the UDP side of a worker is configured with.
 struct UDPRules: Sendable {

@@ -6,7 +6,7 @@
 //                  84 IP 4 | 88 key 4 | 92 num_want 4 | 96 port 2 | 98 options (BEP 41)
 //   scrape:        16 info_hash 20, repeated
 
-import Shared
+import Wire
 
 /// What a datagram asks for.
 enum UDPRequest {

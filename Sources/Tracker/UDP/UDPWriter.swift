@@ -7,7 +7,7 @@
 //   error     0 action 3 | 4 transaction id | 8 message
 
 import Glibc
-import Shared
+import Wire
 
 /// Layout of the replies.
 enum UDPWriter {

@@ -1,7 +1,7 @@
 // ConsumerMetrics: the daemon's `traffic_consumer_*` series (contract, section 6). Made once; updated by the writer and
 // the readers, read by the admin thread.
 
-import Shared
+import Linux
 
 struct ConsumerMetrics: Sendable {
   let applied: Counter

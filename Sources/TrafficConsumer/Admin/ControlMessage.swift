@@ -6,7 +6,7 @@
 
 import CLinux
 import Glibc
-import Shared
+import Linux
 
 struct ControlMessage: Equatable, Sendable {
   var words: [String]

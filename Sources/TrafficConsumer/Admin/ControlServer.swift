@@ -3,7 +3,7 @@
 
 import CLinux
 import Glibc
-import Shared
+import Linux
 import Synchronization
 
 /// What the verbs work on.

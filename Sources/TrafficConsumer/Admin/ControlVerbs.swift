@@ -1,7 +1,7 @@
 // ControlVerbs: what the daemon does for the verbs that write, and its answers. The same functions serve a verb that has
 // taken the lock itself (StoreAccess). Control thread, or the main thread of a verb.
 
-import Shared
+import Settings
 
 /// What a request came to: the words of an answer.
 enum ControlAnswer {

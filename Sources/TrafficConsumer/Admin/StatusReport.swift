@@ -1,6 +1,6 @@
 // StatusReport: the numbers of `status`, from the running daemon or put together by the verb itself. A value.
 
-import Shared
+import SQLite
 
 struct StatusReport: Equatable, Sendable {
   var isReady = false

@@ -1,6 +1,6 @@
 // EntryFault: why an entry goes to the dead letters. Only what the entry itself is to blame for is one. Pure.
 
-import Shared
+import Wire
 
 enum EntryFault: Error, Equatable, Sendable {
   /// The fields are no traffic event.

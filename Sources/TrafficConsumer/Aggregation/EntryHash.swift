@@ -1,7 +1,7 @@
-// EntryHash: SipHash-2-4 (Aumasson, Bernstein 2012) over an event's fields: the fingerprint of L3. Keyed with a random key
-// of the database, so that nobody can construct two entries of one session that look equal. Pure.
+// EntryHash: SipHash over an event's fields: the fingerprint of L3. Keyed with a random key of the database, so that
+// two entries of one session that look equal cannot be constructed. Pure.
 
-import Shared
+import Wire
 
 struct EntryHash: Sendable {
   private let key: (UInt64, UInt64)
@@ -10,7 +10,7 @@ struct EntryHash: Sendable {
 
   /// The hash of every field but the session's key: fingerprints are compared within one session.
   func fingerprint(of event: TrafficEvent) -> UInt64 {
-    var state = SipState(key)
+    var state = SipHash(key: key)
     var address: (UInt64, UInt64) = (0, 0)
     withUnsafeMutableBytes(of: &address) { event.address.store(to: $0.baseAddress!) }
     state.absorb(address.0)
@@ -27,7 +27,7 @@ struct EntryHash: Sendable {
 
   /// The hash of an entry as received: every name and value with its length.
   func raw(of fields: DeadLetterFields) -> UInt64 {
-    var state = SipState(key)
+    var state = SipHash(key: key)
     for bytes in fields.items {
       state.absorb(UInt64(bytes.count))
       var rest = bytes[...]
@@ -40,47 +40,4 @@ struct EntryHash: Sendable {
     }
     return state.finish(byteCount: UInt64(fields.items.count))
   }
-}
-
-private struct SipState {
-  private var v0: UInt64
-  private var v1: UInt64
-  private var v2: UInt64
-  private var v3: UInt64
-
-  init(_ key: (UInt64, UInt64)) {
-    v0 = key.0 ^ 0x736f_6d65_7073_6575
-    v1 = key.1 ^ 0x646f_7261_6e64_6f6d
-    v2 = key.0 ^ 0x6c79_6765_6e65_7261
-    v3 = key.1 ^ 0x7465_6462_7974_6573
-  }
-
-  mutating func absorb(_ word: UInt64) {
-    v3 ^= word
-    round()
-    round()
-    v0 ^= word
-  }
-
-  mutating func finish(byteCount: UInt64) -> UInt64 {
-    absorb(byteCount << 56)
-    v2 ^= 0xff
-    for _ in 0..<4 { round() }
-    return v0 ^ v1 ^ v2 ^ v3
-  }
-
-  private mutating func round() {
-    v0 &+= v1
-    v1 = rotated(v1, 13) ^ v0
-    v0 = rotated(v0, 32)
-    v2 &+= v3
-    v3 = rotated(v3, 16) ^ v2
-    v0 &+= v3
-    v3 = rotated(v3, 21) ^ v0
-    v2 &+= v1
-    v1 = rotated(v1, 17) ^ v2
-    v2 = rotated(v2, 32)
-  }
-
-  private func rotated(_ value: UInt64, _ bits: UInt64) -> UInt64 { value << bits | value >> (64 - bits) }
 }

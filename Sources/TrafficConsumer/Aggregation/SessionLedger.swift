@@ -2,7 +2,7 @@
 // once: the counters already credited (L2), the fingerprints of the last hour (L3), the time already credited. Pure values;
 // the writer thread owns them.
 
-import Shared
+import Wire
 
 /// The counters of one generation that have been credited, the highest seen.
 struct CreditedCounters: Equatable, Sendable {

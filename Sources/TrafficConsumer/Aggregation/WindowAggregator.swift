@@ -1,7 +1,7 @@
 // WindowAggregator: what one entry is worth: the crediting rules of the accounting document as a pure function from what
 // is remembered and an entry to what is added. Called by the writer thread for every entry.
 
-import Shared
+import Wire
 
 /// The rule that decided what an entry is credited; shown by `query user --explain`.
 enum CreditRule: UInt8, Sendable, CaseIterable {

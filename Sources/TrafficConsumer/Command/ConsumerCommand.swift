@@ -1,6 +1,7 @@
 // ConsumerCommand: finds the verb of a command line and runs it. Main thread.
 
-import Shared
+import Linux
+import Settings
 
 enum ConsumerCommand {
   static let verbs: [Verb] =

@@ -1,7 +1,8 @@
 // DeadLetterReplayVerb: `dlq replay`: picks the letters, hands them over in small portions, and says what came of each.
 
 import Glibc
-import Shared
+import Settings
+import Wire
 
 enum DeadLetterReplayVerb {
   /// Letters per request: a portion is done in well under a second, so that Ctrl-C answers at once.

@@ -1,7 +1,9 @@
 // DeadLetterVerbs: `dlq list|show|replay|discard|purge`.
 
 import Glibc
-import Shared
+import Linux
+import Settings
+import Wire
 
 enum DeadLetterVerbs {
   static let all: [Verb] = [list, show, replay, discard, purge]

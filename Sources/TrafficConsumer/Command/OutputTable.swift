@@ -1,7 +1,7 @@
 // OutputTable: rows of a verb's answer and the four ways to write them. Pure but for `write`; main thread of a verb.
 
 import Glibc
-import Shared
+import Linux
 
 /// One value, with what it is: tables show units, machine formats show numbers.
 enum OutputCell: Equatable, Sendable {

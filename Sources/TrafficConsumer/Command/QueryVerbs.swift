@@ -1,6 +1,7 @@
 // QueryVerbs: `query user`, `query torrent`, `query top`. Read-only; work beside the daemon and without it.
 
-import Shared
+import Settings
+import Wire
 
 enum QueryVerbs {
   static let all: [Verb] = [user, torrent, top]

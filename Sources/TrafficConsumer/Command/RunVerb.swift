@@ -1,6 +1,6 @@
 // RunVerb: `traffic-consumer run`.
 
-import Shared
+import Settings
 
 enum RunVerb {
   static let verb = Verb(

@@ -1,6 +1,6 @@
 // ShellVerbs: `completion` and `manual`: what shells and man(1) want to know, made from the list of verbs.
 
-import Shared
+import Settings
 
 enum ShellVerbs {
   static let all: [Verb] = [completion, manual]

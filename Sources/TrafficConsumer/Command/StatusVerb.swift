@@ -1,6 +1,7 @@
 // StatusVerb: `status`: what the daemon says, or without one what the database and Redis say.
 
-import Shared
+import Redis
+import Settings
 
 enum StatusVerb {
   /// Nagios: beyond this an undelivered entry's age is a warning, and beyond that critical. Users look at their ratio

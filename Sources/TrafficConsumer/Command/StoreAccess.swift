@@ -2,7 +2,8 @@
 // none. Main thread of a verb.
 
 import Glibc
-import Shared
+import Linux
+import Settings
 
 enum StoreAccess {
   /// A request may wait for the writer's batch and, as a backup does, for the disk.

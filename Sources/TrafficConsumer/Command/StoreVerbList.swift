@@ -1,7 +1,7 @@
 // StoreVerbList: `heal`, `backup`, `check`: the verbs about the database as a whole.
 
 import Glibc
-import Shared
+import Settings
 
 enum StoreVerbList {
   static let all: [Verb] = [heal, backup, check]

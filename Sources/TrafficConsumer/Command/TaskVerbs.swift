@@ -1,6 +1,6 @@
 // TaskVerbs: `tasks list`.
 
-import Shared
+import Settings
 
 enum TaskVerbs {
   static let all: [Verb] = [list]

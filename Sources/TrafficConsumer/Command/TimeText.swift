@@ -1,7 +1,7 @@
 // TimeText: times as people write them on the command line, and as tables show them. Pure.
 
 import Glibc
-import Shared
+import Settings
 
 enum TimeText {
   /// `2026-01-31T12:00:00Z` of Unix seconds.

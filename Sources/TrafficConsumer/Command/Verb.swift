@@ -2,7 +2,9 @@
 // completion and man pages are made from. Main thread.
 
 import Glibc
-import Shared
+import Linux
+import SQLite
+import Settings
 
 struct Verb: Sendable {
   /// `["query", "user"]`.

@@ -1,6 +1,7 @@
 // DeadLetter: an entry that cannot be applied, kept whole. A value; written by the writer, read by the `dlq` verbs.
 
-import Shared
+import Redis
+import Wire
 
 /// What became of a dead letter.
 enum DeadLetterState: String, Sendable, CaseIterable {

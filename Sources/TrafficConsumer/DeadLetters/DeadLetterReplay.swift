@@ -1,7 +1,8 @@
 // DeadLetterReplay: applies a dead letter after all, once, under the id it had; discards and purges. Writer thread, or the
 // main thread of a verb that holds the lock.
 
-import Shared
+import SQLite
+import Wire
 
 /// What replaying one dead letter came to.
 struct ReplayResult: Equatable, Sendable {

@@ -1,6 +1,7 @@
 // DeadLetterTable: the rows of dead letters: finding, listing, resolving. Writer thread and reading verbs.
 
-import Shared
+import Linux
+import SQLite
 
 /// Which dead letters are meant.
 struct DeadLetterFilter: Equatable, Sendable {

@@ -1,6 +1,7 @@
 // ExplainQuery: the entries behind a user's sums. Main thread of a verb, read-only connection.
 
-import Shared
+import SQLite
+import Wire
 
 /// One entry of a user, and what became of it.
 struct ExplainedEntry: Equatable, Sendable {

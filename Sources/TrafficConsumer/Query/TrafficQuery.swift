@@ -1,6 +1,7 @@
 // TrafficQuery: sums of users and torrents, from one database or several. Main thread of a verb, read-only connection.
 
-import Shared
+import SQLite
+import Wire
 
 /// What rows are added up by.
 enum QueryGrain: String, CaseIterable, Sendable {

@@ -1,7 +1,8 @@
 // Explanation: why an entry was credited what it was: what it reported, what was credited, by which rule. Packed per batch
 // into one blob, so that keeping it costs some thirty bytes an entry and one row a batch. Pure.
 
-import Shared
+import SQLite
+import Wire
 
 struct Explanation: Equatable, Sendable {
   var session: Int64

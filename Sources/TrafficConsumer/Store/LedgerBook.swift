@@ -2,7 +2,8 @@
 // met and written back once per batch. Belongs to the writer thread. What it holds is what is committed, plus the changes
 // of the open transaction: after a rollback it has to be `forget`-ten.
 
-import Shared
+import SQLite
+import Wire
 
 final class LedgerBook {
   struct Holder {

@@ -2,7 +2,8 @@
 // Writer thread.
 
 import Glibc
-import Shared
+import Linux
+import SQLite
 
 struct Maintenance {
   /// Gauges are refreshed this often.

@@ -1,7 +1,7 @@
 // Retention: windows that are old enough become days, days that are old enough are folded into `folded`, explanations
 // go: sums stay as they are. Writer thread.
 
-import Shared
+import SQLite
 
 /// How long rows are kept, in seconds.
 struct RetentionTimes: Equatable, Sendable {

@@ -1,7 +1,8 @@
 // A verified copy of the database while it is in use. Writer thread, or a verb that holds the lock.
 
 import Glibc
-import Shared
+import Linux
+import SQLite
 
 extension StoreWriter {
   /// Copies the database to a new file, checks the copy, puts it in its place in one step, and remembers what it holds:

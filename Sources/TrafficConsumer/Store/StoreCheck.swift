@@ -1,6 +1,6 @@
 // StoreCheck: whether a database is whole and its sums add up. Read-only; main thread of `check`.
 
-import Shared
+import SQLite
 
 enum StoreCheck {
   struct Result: Equatable, Sendable {

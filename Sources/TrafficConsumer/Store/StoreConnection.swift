@@ -3,7 +3,8 @@
 
 import CLinux
 import Glibc
-import Shared
+import SQLite
+import Wire
 
 enum StoreConnection {
   /// Pages of the page cache in KiB, negative as PRAGMA cache_size wants it: 64 MB, the upper tree levels of some hundred

@@ -1,6 +1,6 @@
 // StoreError: what can be wrong with the consumer's database. Thrown by Store/ and Query/.
 
-import Shared
+import SQLite
 
 enum StoreError: Error, Equatable, Sendable, CustomStringConvertible {
   case database(SQLiteError)

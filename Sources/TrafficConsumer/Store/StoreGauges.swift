@@ -1,7 +1,7 @@
 // StoreGauges: what the metrics tell of the database that only a look at it shows. Writer thread, every few seconds.
 
 import Glibc
-import Shared
+import SQLite
 
 struct StoreGauges: Equatable, Sendable {
   /// Unix seconds at which the oldest dead letter that waits failed; 0 when none waits.

@@ -5,7 +5,7 @@
 
 import CLinux
 import Glibc
-import Shared
+import Linux
 
 /// Held as long as the value lives.
 struct StoreLock: ~Copyable, Sendable {

@@ -1,6 +1,7 @@
 // StoreRows: how sums and ledgers lie in columns. The writer's and the queries' statements use it.
 
-import Shared
+import SQLite
+import Wire
 
 extension SQLiteStatement {
   /// The nine columns of `StoreSchema.sumColumns`, from a column on.

@@ -1,6 +1,6 @@
 // StoreSchema: the tables, as steps from one schema version to the next. Run by the writer when it opens the database.
 
-import Shared
+import SQLite
 
 enum StoreSchema {
   /// What `user_version` says after the last step.

@@ -1,6 +1,7 @@
 // What the writer does to streams besides applying entries. Writer thread.
 
-import Shared
+import Linux
+import SQLite
 
 extension StoreWriter {
   /// Changes one stream's state in a transaction of its own.

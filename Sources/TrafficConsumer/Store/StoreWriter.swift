@@ -1,7 +1,9 @@
 // StoreWriter: the one writer of the database: applies batches of entries, each batch in one transaction. Belongs to the
 // writer thread, whose process holds the StoreLock.
 
-import Shared
+import Linux
+import SQLite
+import Wire
 
 final class StoreWriter {
   /// What is fixed while a writer lives.

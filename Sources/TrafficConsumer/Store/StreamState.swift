@@ -1,8 +1,6 @@
 // StreamState: one stream as the database knows it: what was dealt with (L1), counters, anchors. A value; the writer
 // thread owns it, changes a copy inside a transaction and keeps the copy when the transaction is committed.
 
-import Shared
-
 struct StreamState: Sendable {
   /// An entry and the hash of what it held.
   struct Anchor: Equatable, Sendable {

@@ -1,6 +1,6 @@
 // StreamTable: reads and writes the rows of streams, their applied ranges and anchors. Belongs to the writer thread.
 
-import Shared
+import SQLite
 
 final class StreamTable {
   private let updateStream: SQLiteStatement

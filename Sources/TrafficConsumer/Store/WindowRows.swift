@@ -1,7 +1,7 @@
 // WindowRows: what a batch adds to windows, gathered in memory and written in key order at its end. Belongs to
 // the writer thread.
 
-import Shared
+import SQLite
 
 final class WindowRows {
   private struct Row {

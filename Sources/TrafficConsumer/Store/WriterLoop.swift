@@ -3,7 +3,10 @@
 
 import CLinux
 import Glibc
-import Shared
+import Linux
+import Redis
+import SQLite
+import Settings
 
 struct WriterLoop: Sendable {
   /// A batch is committed when this many entries wait: enough to spread an fsync over, a few megabytes of log.

@@ -1,7 +1,7 @@
 // DeliveryQueue: the way from the readers to the writer and back: bounded, so that a writer that stands still stops the
 // reading. Any thread.
 
-import Shared
+import Linux
 
 final class DeliveryQueue: Sendable {
   /// Work for the writer thread other than deliveries. Runs between batches.

@@ -1,6 +1,8 @@
 // EngineState: what the threads of the daemon tell each other and the outside: readiness, lag, counters. Any thread.
 
-import Shared
+import Linux
+import Redis
+import Settings
 import Synchronization
 
 /// The settings of reading, fixed at start.

@@ -2,7 +2,7 @@
 // the readers, the writer and the control thread; never held during I/O.
 
 import Glibc
-import Shared
+import Linux
 
 /// The value is only reached under the mutex: hence unchecked.
 final class Monitor<Value>: @unchecked Sendable {

@@ -2,7 +2,7 @@
 // pending or undelivered. Main thread of a verb; reads the database and asks Redis.
 
 import Glibc
-import Shared
+import SQLite
 
 enum StreamCheck {
   /// The daemon works while this looks: a difference is believed when it stays.

@@ -1,6 +1,6 @@
 // StreamCommands: the Redis stream commands the consumer uses, as calls on one connection. Belongs to a reader thread.
 
-import Shared
+import Redis
 
 /// One stream, read as one consumer of one group.
 struct StreamCommands: ~Copyable {

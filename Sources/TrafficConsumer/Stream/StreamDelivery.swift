@@ -1,7 +1,8 @@
 // StreamDelivery: entries of one reply on their way from a reader thread to the writer thread, decoded. Made by the
 // reader; from `submit` to `settled` the writer has it, then the reader again.
 
-import Shared
+import Redis
+import Wire
 
 /// Reader and writer hand it to each other through DeliveryQueue, never use it at once: hence unchecked.
 final class StreamDelivery: @unchecked Sendable {

@@ -1,7 +1,8 @@
 // StreamEntry: one delivered entry, decoded. Made by a reader thread, so that the writer thread, which everything waits
 // for, need not. A value without references: an array of them is one piece of memory.
 
-import Shared
+import Redis
+import Wire
 
 struct StreamEntry: Sendable {
   enum Content: Sendable {

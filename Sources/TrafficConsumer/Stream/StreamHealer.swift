@@ -1,7 +1,7 @@
 // StreamHealer: reads streams again and applies what is missing, in one thread: `heal` without a daemon. Main thread of a
 // verb that holds the lock.
 
-import Shared
+import Redis
 
 enum StreamHealer {
   private static let readCount = 1000

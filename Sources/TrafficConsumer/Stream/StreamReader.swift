@@ -4,7 +4,8 @@
 // After every (re)connection: is it the same stream and the same database; own pending entries; entries of the past that
 // were never applied (heal); then new ones. On any error of the connection it starts over, with backoff.
 
-import Shared
+import Linux
+import Redis
 
 struct StreamReader: ~Copyable {
   /// Entries asked for at once: a reply of about half a megabyte ...

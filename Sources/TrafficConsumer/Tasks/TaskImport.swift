@@ -2,7 +2,8 @@
 
 import CLinux
 import Glibc
-import Shared
+import Linux
+import SQLite
 
 extension StoreWriter {
   /// Files looked at in one turn, so that batches do not wait; the rest has its turn later.

@@ -1,6 +1,6 @@
 // TaskReport: what a run of dist/self-update-runner.sh left behind: a JSON file in a directory. Pure, but for `read`.
 
-import Shared
+import SQLite
 
 /// One run of a task, with the names of the file's fields.
 struct TaskReport: Equatable, Sendable {

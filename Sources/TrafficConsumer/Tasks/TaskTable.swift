@@ -1,6 +1,6 @@
 // TaskTable: the rows of imported task reports. Writer thread; `list` also for a reading verb.
 
-import Shared
+import SQLite
 
 enum TaskTable {
   private static let columns = """

@@ -3,9 +3,10 @@
 
 import Foundation
 import Glibc
-import Shared
+import Redis
 import Simulation
 import Testing
+import Wire
 
 /// bin/tracker, when `make build` (or `make test`) has built it from the sources as they are.
 private enum ReleaseTracker {

@@ -2,7 +2,6 @@
 // loopback, and a script that plays systemctl. A "version" is a script around the built binary that says another number.
 
 import Foundation
-import Shared
 import Simulation
 import Testing
 

@@ -1,4 +1,5 @@
-import Shared
+import HTTP
+import Linux
 import Synchronization
 import Testing
 

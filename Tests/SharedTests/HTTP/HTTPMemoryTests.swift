@@ -1,6 +1,6 @@
 import Testing
 
-@testable import Shared
+@testable import HTTP
 
 @Suite("HTTP connection memory")
 struct HTTPMemoryTests {

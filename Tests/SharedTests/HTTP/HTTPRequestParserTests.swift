@@ -1,4 +1,4 @@
-import Shared
+import HTTP
 import Testing
 
 /// Parses all of `text` at once.

@@ -1,7 +1,8 @@
 import Glibc
-import Shared
+import Linux
 import Simulation
 import Testing
+import Wire
 
 @Suite("HTTP server")
 struct HTTPServerTests {

@@ -2,7 +2,7 @@
 
 import CLinux
 import Glibc
-import Shared
+import Linux
 
 struct TestFailure: Error, CustomStringConvertible {
   let description: String

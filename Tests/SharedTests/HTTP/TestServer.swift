@@ -1,7 +1,8 @@
 // TestServer: an HTTPServer on a thread of its own, with a handler whose paths the tests use.
 
 import Glibc
-import Shared
+import HTTP
+import Linux
 import Synchronization
 
 /// `/echo...` answers path?query, `/big/N` answers N bytes, `/park` parks until `resumeParked`, anything else is 404.

@@ -1,5 +1,5 @@
 import Glibc
-import Shared
+import Redis
 import Simulation
 import Testing
 

@@ -1,4 +1,4 @@
-import Shared
+import Redis
 import Testing
 
 @Suite struct RedisEndpointTests {

@@ -1,7 +1,7 @@
 // The owned SQLite database and statements, against real files.
 
 import Foundation
-import Shared
+import SQLite
 import Testing
 
 /// A directory of its own that goes away with the value.

@@ -1,6 +1,8 @@
-import Shared
+import Linux
+import Redis
 import Simulation
 import Testing
+import Wire
 
 @testable import Tracker
 

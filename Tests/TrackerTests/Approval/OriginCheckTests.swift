@@ -1,8 +1,10 @@
 import Foundation
-import Shared
+import HTTP
+import Linux
 import Simulation
 import Synchronization
 import Testing
+import Wire
 
 @testable import Tracker
 

@@ -1,7 +1,9 @@
 import Testing
 
-@testable import Shared
+@testable import HTTP
+@testable import Linux
 @testable import Tracker
+@testable import Wire
 
 @Suite("client address behind a proxy")
 struct ClientAddressTests {

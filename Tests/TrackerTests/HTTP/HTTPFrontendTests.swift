@@ -1,8 +1,9 @@
 import Simulation
 import Testing
 
-@testable import Shared
+@testable import Linux
 @testable import Tracker
+@testable import Wire
 
 /// One worker with an HTTP listener, and swarms of its own.
 private final class TestWorker {

@@ -2,8 +2,9 @@ import Testing
 
 import enum Simulation.Bencode
 
-@testable import Shared
+@testable import HTTP
 @testable import Tracker
+@testable import Wire
 
 @Suite("HTTP writer")
 struct HTTPWriterTests {

@@ -1,5 +1,6 @@
-import Shared
+import Linux
 import Testing
+import Wire
 
 @testable import Tracker
 

@@ -4,9 +4,11 @@
 
 import Foundation
 import Glibc
-import Shared
+import Linux
+import Redis
 import Simulation
 import Testing
+import Wire
 
 @testable import Tracker
 

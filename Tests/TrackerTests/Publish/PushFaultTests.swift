@@ -1,4 +1,5 @@
-import Shared
+import Linux
+import Redis
 import Simulation
 import Testing
 

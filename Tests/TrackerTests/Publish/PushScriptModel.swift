@@ -1,7 +1,7 @@
 // PushScriptModel: the delta rules of accounting.md as a plain Swift value: the oracle that PushScript is compared with.
 // It shares no text with the script but the names of the fields.
 
-import Shared
+import Wire
 
 @testable import Tracker
 

@@ -1,6 +1,7 @@
-import Shared
+import Redis
 import Simulation
 import Testing
+import Wire
 
 @testable import Tracker
 

@@ -1,7 +1,9 @@
 import Foundation
-import Shared
+import Linux
+import Redis
 import Simulation
 import Testing
+import Wire
 
 @testable import Tracker
 

@@ -1,7 +1,8 @@
 // PushTestSite: what the push tests share: records, the stream as events, a script caller. On the test's thread.
 
-import Shared
+import Redis
 import Simulation
+import Wire
 
 @testable import Tracker
 

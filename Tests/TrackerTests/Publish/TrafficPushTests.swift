@@ -1,7 +1,9 @@
-import Shared
+import Linux
+import Redis
 import Simulation
 import Synchronization
 import Testing
+import Wire
 
 @testable import Tracker
 

@@ -1,7 +1,8 @@
 import Foundation
-import Shared
+import Linux
 import Simulation
 import Testing
+import Wire
 
 @testable import Tracker
 

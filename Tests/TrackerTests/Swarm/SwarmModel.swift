@@ -1,6 +1,6 @@
 // SwarmModel: what SwarmStore must do, said as simply as possible: dictionaries and sets, one step at a time.
 
-import Shared
+import Wire
 
 @testable import Tracker
 

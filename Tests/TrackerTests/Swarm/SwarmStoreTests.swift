@@ -1,5 +1,5 @@
-import Shared
 import Testing
+import Wire
 
 @testable import Tracker
 

@@ -1,8 +1,8 @@
 // The crediting rules, one by one.
 
-import Shared
 import Simulation
 import Testing
+import Wire
 
 @testable import TrafficConsumer
 

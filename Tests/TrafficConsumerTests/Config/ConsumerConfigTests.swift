@@ -1,4 +1,5 @@
-import Shared
+import Linux
+import Settings
 import Simulation
 import Testing
 

@@ -1,7 +1,6 @@
 // Trouble with the disk: nothing is acknowledged that is not durable, and it goes on by itself when the trouble is over.
 
 import Foundation
-import Shared
 import Simulation
 import Testing
 

@@ -1,9 +1,9 @@
 // The property: whatever happens on the way, totals equal the oracle to the byte.
 
 import Foundation
-import Shared
 import Simulation
 import Testing
+import Wire
 
 @testable import TrafficConsumer
 

@@ -1,9 +1,10 @@
 // The database: schema, retention, explanations, backups, against a real Redis' entries.
 
 import Foundation
-import Shared
+import SQLite
 import Simulation
 import Testing
+import Wire
 
 @testable import TrafficConsumer
 

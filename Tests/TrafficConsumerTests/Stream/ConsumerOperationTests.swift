@@ -2,9 +2,9 @@
 // older, a group's consumer deleted, dead letters replayed slowly. The real program on a real Redis.
 
 import Foundation
-import Shared
 import Simulation
 import Testing
+import Wire
 
 @testable import TrafficConsumer
 

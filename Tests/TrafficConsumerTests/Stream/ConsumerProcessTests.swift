@@ -2,7 +2,7 @@
 // under it.
 
 import Foundation
-import Shared
+import SQLite
 import Simulation
 import Testing
 

@@ -1,6 +1,5 @@
 // Deliveries keep what a dead letter and an anchor need, whatever an entry looks like: against a real Redis' replies.
 
-import Shared
 import Simulation
 import Testing
 

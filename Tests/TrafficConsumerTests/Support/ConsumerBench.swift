@@ -1,9 +1,10 @@
 // ConsumerBench: the real program on a real Redis, with whatever a test does to both.
 
 import Foundation
-import Shared
+import Redis
 import Simulation
 import Testing
+import Wire
 
 @testable import TrafficConsumer
 

@@ -1,6 +1,6 @@
 // Events for tests, with everything but what a test is about filled in.
 
-import Shared
+import Wire
 
 @testable import TrafficConsumer
 

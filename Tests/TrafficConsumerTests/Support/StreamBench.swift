@@ -2,9 +2,11 @@
 // every fault a test asks for in between.
 
 import Foundation
-import Shared
+import Redis
+import SQLite
 import Simulation
 import Testing
+import Wire
 
 @testable import TrafficConsumer
 
