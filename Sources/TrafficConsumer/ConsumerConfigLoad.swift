@@ -14,7 +14,7 @@ enum ConsumerConfigLimits {
   static let partitions = 1...256
   static let deliveries = 1...1000
   /// sun_path (unix(7)).
-  static let socketPathBytes = SocketAddress.maximumUnixPathBytes
+  static let socketPathBytes = UnixSocketName.maximumPathBytes
 }
 
 extension ConsumerConfig {

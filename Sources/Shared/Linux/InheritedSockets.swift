@@ -83,14 +83,7 @@ public final class InheritedSockets {
   /// What a descriptor is bound to.
   private static func boundAddress(_ number: Int32) -> SocketAddress? {
     if let endpoint = Endpoint.ofBound(number) { return .host(endpoint.address, port: endpoint.port) }
-    var name = sockaddr_un()
-    var length = socklen_t(MemoryLayout<sockaddr_un>.size)
-    let isKnown = withUnsafeMutableBytes(of: &name) {
-      getsockname(number, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self), &length) == 0
-    }
-    guard isKnown, name.sun_family == sa_family_t(AF_UNIX) else { return nil }
-    let path = withUnsafeBytes(of: &name.sun_path) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-    return .unix(path: path)
+    return UnixSocketName(ofBound: number).map { .unix(path: $0.path) }
   }
 
   /// Whether sockets for a purpose were handed over: then the configured address is not opened.

@@ -69,8 +69,9 @@ public final class Listener: Sendable {
     // The mode of the unbound socket becomes the file's (less the umask), so there is no moment at which it is open to
     // others; chmod then gives what the umask took.
     fchmod(first.number, mode)
-    let bound = withUnixName(path) { bind(first.number, $0, $1) }
-    guard bound == 0 else { throw SystemError("bind", subject: path) }
+    guard unixName(path).withSockaddr({ bind(first.number, $0, $1) }) == 0 else {
+      throw SystemError("bind", subject: path)
+    }
     let file = OwnedSocketFile(path: path)
     guard chmod(path, mode) == 0 else { throw SystemError("chmod", subject: path) }
     guard listen(first.number, backlog) == 0 else { throw SystemError("listen", subject: path) }
@@ -112,7 +113,7 @@ private struct OwnedSocketFile: Sendable {
     guard lstat(path, &status) == 0 else { return }
     guard status.st_mode & S_IFMT == S_IFSOCK else { throw SystemError("bind", subject: path, code: EEXIST) }
     let probe = try unixSocket(path)
-    let connected = withUnixName(path) { connect(probe.number, $0, $1) }
+    let connected = unixName(path).withSockaddr { connect(probe.number, $0, $1) }
     guard connected != 0, errno == ECONNREFUSED || errno == ENOENT else {
       throw SystemError("bind", subject: path, code: EADDRINUSE)
     }
@@ -126,15 +127,8 @@ private func unixSocket(_ path: String) throws(SystemError) -> FileDescriptor {
   return FileDescriptor(owning: number)
 }
 
-/// Calls `body` with the sockaddr_un of a path whose length SocketAddress has checked.
-private func withUnixName<Result>(_ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Result) -> Result {
-  precondition(path.utf8.count <= SocketAddress.maximumUnixPathBytes, "unix socket path too long")
-  var name = sockaddr_un()
-  name.sun_family = sa_family_t(AF_UNIX)
-  withUnsafeMutableBytes(of: &name.sun_path) { target in
-    for (index, byte) in path.utf8.enumerated() { target[index] = byte }
-  }
-  return withUnsafeBytes(of: &name) {
-    body($0.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t(MemoryLayout<sockaddr_un>.size))
-  }
+/// The name of a path whose length SocketAddress has checked.
+private func unixName(_ path: String) -> UnixSocketName {
+  guard let name = UnixSocketName(path: path) else { preconditionFailure("unix socket path too long") }
+  return name
 }

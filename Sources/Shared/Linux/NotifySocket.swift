@@ -7,8 +7,7 @@ import Glibc
 /// The service manager's end, when there is one.
 public final class NotifySocket {
   private let handle: FileDescriptor
-  private let name: sockaddr_un
-  private let nameBytes: socklen_t
+  private let name: UnixSocketName
   /// What `WATCHDOG_USEC` asks for, nanoseconds: the manager ends a daemon that is silent for longer. Nil: no watchdog.
   public let watchdogNanoseconds: UInt64?
 
@@ -20,7 +19,7 @@ public final class NotifySocket {
   }
 
   private init(path: String, watchdogNanoseconds: UInt64?) throws(SystemError) {
-    guard path.hasPrefix("/") || path.hasPrefix("@"), path.utf8.count <= SocketAddress.maximumUnixPathBytes else {
+    guard let name = UnixSocketName(pathOrAbstract: path) else {
       throw SystemError("NOTIFY_SOCKET", subject: path, code: EAFNOSUPPORT)
     }
     let number = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
@@ -28,15 +27,7 @@ public final class NotifySocket {
     handle = FileDescriptor(owning: number)
     var patience = timeval(tv_sec: Self.patienceSeconds, tv_usec: 0)
     setsockopt(number, SOL_SOCKET, SO_SNDTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
-    var name = sockaddr_un()
-    name.sun_family = sa_family_t(AF_UNIX)
-    withUnsafeMutableBytes(of: &name.sun_path) { target in
-      for (index, byte) in path.utf8.enumerated() { target[index] = byte }
-      // An abstract name begins with a zero byte (unix(7)) and is as long as the length says.
-      if path.hasPrefix("@") { target[0] = 0 }
-    }
     self.name = name
-    nameBytes = socklen_t(MemoryLayout<sa_family_t>.size + path.utf8.count)
     self.watchdogNanoseconds = watchdogNanoseconds
   }
 
@@ -55,14 +46,10 @@ public final class NotifySocket {
   @discardableResult
   public func send(_ lines: [String], waits: Bool = false) -> Bool {
     let text = Array(lines.joined(separator: "\n").utf8)
-    var name = name
-    return withUnsafeBytes(of: &name) { bytes in
-      let address = bytes.baseAddress!.assumingMemoryBound(to: sockaddr.self)
-      let flags = Int32(MSG_NOSIGNAL) | (waits ? 0 : Int32(MSG_DONTWAIT))
-      let sent = retryingInterrupts {
-        sendto(handle.number, text, text.count, flags, address, nameBytes)
-      }
-      return sent == text.count
+    let flags = Int32(MSG_NOSIGNAL) | (waits ? 0 : Int32(MSG_DONTWAIT))
+    let sent = name.withSockaddr { address, length in
+      retryingInterrupts { sendto(handle.number, text, text.count, flags, address, length) }
     }
+    return sent == text.count
   }
 }

@@ -20,7 +20,7 @@ public enum SocketAddressError: Error, Equatable, Sendable, CustomStringConverti
     case .invalidHost(let text):
       "\"\(text)\": the host must be an IP address (IPv6 in brackets), \"localhost\" or empty; names are not resolved"
     case .invalidUnixPath(let text):
-      "\"\(text)\": expected unix: and an absolute path of at most \(SocketAddress.maximumUnixPathBytes) bytes"
+      "\"\(text)\": expected unix: and an absolute path of at most \(UnixSocketName.maximumPathBytes) bytes"
     }
   }
 }
@@ -42,7 +42,7 @@ public enum SocketAddress: Hashable, Sendable, CustomStringConvertible {
   public init(_ text: String) throws(SocketAddressError) {
     if text.hasPrefix("unix:") {
       let path = String(text.dropFirst(5))
-      guard path.hasPrefix("/"), path.utf8.count <= Self.maximumUnixPathBytes, !path.utf8.contains(0) else {
+      guard path.hasPrefix("/"), path.utf8.count <= UnixSocketName.maximumPathBytes, !path.utf8.contains(0) else {
         throw .invalidUnixPath(text)
       }
       self = .unix(path: path)

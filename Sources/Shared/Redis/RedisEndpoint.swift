@@ -216,18 +216,9 @@ public struct RedisEndpoint: Hashable, Sendable, CustomStringConvertible {
   }
 
   private static func decoded(_ text: Substring) throws(RedisURLError) -> String {
-    var bytes: [UInt8] = []
-    var rest = text.utf8[...]
-    while let byte = rest.popFirst() {
-      guard byte == UInt8(ascii: "%") else {
-        bytes.append(byte)
-        continue
-      }
-      guard let high = rest.popFirst().flatMap(Hex.value(of:)), let low = rest.popFirst().flatMap(Hex.value(of:)) else {
-        throw RedisURLError("a % in a Redis URL must be followed by two hex digits (a plain % is %25)")
-      }
-      bytes.append(high << 4 | low)
+    guard let decoded = PercentEncoding.decode(text) else {
+      throw RedisURLError("a % in a Redis URL must be followed by two hex digits (a plain % is %25)")
     }
-    return String(decoding: bytes, as: UTF8.self)
+    return decoded
   }
 }

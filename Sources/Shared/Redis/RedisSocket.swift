@@ -82,15 +82,11 @@ struct RedisSocket: ~Copyable {
   }
 
   private static func connectUnix(_ path: String, _ deadline: Deadline) throws(RedisError) -> FileDescriptor {
-    var address = sockaddr_un()
-    address.sun_family = sa_family_t(AF_UNIX)
-    let bytes = Array(path.utf8)
-    guard bytes.count < MemoryLayout.size(ofValue: address.sun_path) else {
+    guard let address = UnixSocketName(path: path) else {
       throw .unreachable("\(RedisAddress.unix(path: path)): the path is too long for a socket (unix(7): 107 bytes)")
     }
-    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
-    return try withUnsafeBytes(of: address) { (raw) throws(RedisError) in
-      try connect(raw, family: AF_UNIX, name: "unix:\(path)", deadline)
+    return try address.withSockaddr { (name, length) throws(RedisError) in
+      try connect(name, length, family: AF_UNIX, name: "unix:\(path)", deadline)
     }
   }
 
@@ -111,9 +107,8 @@ struct RedisSocket: ~Copyable {
     while let candidate = entry {
       do {
         let info = candidate.pointee
-        let raw = UnsafeRawBufferPointer(start: info.ai_addr, count: Int(info.ai_addrlen))
         let name = RedisAddress.tcp(host: host, port: port).description
-        let socket = try connect(raw, family: info.ai_family, name: name, deadline)
+        let socket = try connect(info.ai_addr, info.ai_addrlen, family: info.ai_family, name: name, deadline)
         // Requests are written whole; without this the last piece of a batch waits for an ACK (tcp(7)).
         var on: Int32 = 1
         setsockopt(
@@ -129,15 +124,13 @@ struct RedisSocket: ~Copyable {
   }
 
   private static func connect(
-    _ address: UnsafeRawBufferPointer, family: Int32, name: String, _ deadline: Deadline
+    _ address: UnsafePointer<sockaddr>, _ length: socklen_t, family: Int32, name: String, _ deadline: Deadline
   ) throws(RedisError) -> FileDescriptor {
     let type = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
     let number = socket(family, type, 0)
     guard number >= 0 else { throw .unreachable(SystemError("socket", subject: name).description) }
     let descriptor = FileDescriptor(owning: number)
-    let started = Glibc.connect(
-      number, address.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t(address.count))
-    if started == 0 { return descriptor }
+    if Glibc.connect(number, address, length) == 0 { return descriptor }
     guard errno == EINPROGRESS || errno == EINTR else {
       throw .unreachable(SystemError("connect", subject: name).description)
     }

@@ -157,7 +157,7 @@ public struct TrafficEventDecoder {
   }
 
   private mutating func takeAddress(_ value: UnsafeRawBufferPointer) throws(TrafficDecodeError) {
-    address = IPAddress(textBytes: value)
+    address = IPAddress(ascii: value)
     if address == nil { throw .malformed(.ip, expected: "an IPv4 or IPv6 address") }
     addressIsColonForm = value.contains(0x3a)
   }

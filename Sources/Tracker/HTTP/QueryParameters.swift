@@ -1,8 +1,7 @@
-// QueryParameters: the `key=value` pairs of a URL query, and percent-encoding, over raw bytes. Pure; used by HTTPParser
+// QueryParameters: the `key=value` pairs of a URL query, over raw bytes. Pure; used by HTTPParser
 // on a worker's thread. No allocation.
 
 import Glibc
-import Wire
 
 /// One pair, still encoded. Names are compared as they are: clients do not escape them.
 struct QueryParameter {
@@ -50,37 +49,5 @@ struct QueryParameters {
         value: UnsafeRawBufferPointer(rebasing: pair[(equal + 1)...]))
     }
     return nil
-  }
-}
-
-/// Percent-encoding (RFC 3986 section 2.1).
-enum PercentEncoding {
-  /// Decodes into at most `limit` bytes; returns their number, or nil when there are more or an escape is broken.
-  @inline(__always)
-  static func decode(_ encoded: UnsafeRawBufferPointer, atMost limit: Int, to target: UnsafeMutableRawPointer) -> Int? {
-    var count = 0
-    var index = 0
-    while index < encoded.count {
-      guard count < limit else { return nil }
-      var byte = encoded[index]
-      index += 1
-      if byte == UInt8(ascii: "%") {
-        guard index + 1 < encoded.count, let high = Hex.value(of: encoded[index]),
-          let low = Hex.value(of: encoded[index + 1])
-        else { return nil }
-        byte = high << 4 | low
-        index += 2
-      }
-      target.storeBytes(of: byte, toByteOffset: count, as: UInt8.self)
-      count += 1
-    }
-    return count
-  }
-
-  /// Whether it decodes to exactly `length` bytes.
-  @inline(__always)
-  static func decode(_ encoded: UnsafeRawBufferPointer, exactly length: Int, to target: UnsafeMutableRawPointer) -> Bool
-  {
-    decode(encoded, atMost: length, to: target) == length
   }
 }

@@ -162,20 +162,9 @@ extension UDPParser {
   /// Percent-decodes; anything that is no passkey after that is refused.
   private static func decode(_ url: UnsafeRawBufferPointer, _ range: Range<Int>) -> Result<Passkey?, Refusal> {
     withUnsafeTemporaryAllocation(byteCount: maximumURLDataBytes, alignment: 1) { decoded in
-      var length = 0
-      var offset = range.lowerBound
-      while offset < range.upperBound {
-        var byte = url[offset]
-        offset += 1
-        if byte == UInt8(ascii: "%") {
-          guard offset + 1 < range.upperBound, let high = Hex.value(of: url[offset]),
-            let low = Hex.value(of: url[offset + 1])
-          else { return .failure(.invalidPasskey) }
-          byte = high << 4 | low
-          offset += 2
-        }
-        decoded[length] = byte
-        length += 1
+      let encoded = UnsafeRawBufferPointer(rebasing: url[range])
+      guard let length = PercentEncoding.decode(encoded, atMost: decoded.count, to: decoded.baseAddress!) else {
+        return .failure(.invalidPasskey)
       }
       guard let passkey = Passkey(UnsafeRawBufferPointer(rebasing: decoded[..<length])) else {
         return .failure(length == 0 ? .missingPasskey : .invalidPasskey)

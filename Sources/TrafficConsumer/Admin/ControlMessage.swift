@@ -69,17 +69,11 @@ enum ControlSocket {
 
   /// Calls `body` with the socket address of a path; ENAMETOOLONG when it has more than 107 bytes (unix(7)).
   static func withAddress(_ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32) -> Int32 {
-    var address = sockaddr_un()
-    address.sun_family = sa_family_t(AF_UNIX)
-    let bytes = Array(path.utf8)
-    guard bytes.count < MemoryLayout.size(ofValue: address.sun_path) else {
+    guard let name = UnixSocketName(path: path) else {
       errno = ENAMETOOLONG
       return -1
     }
-    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
-    return withUnsafeBytes(of: &address) {
-      body($0.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t(MemoryLayout<sockaddr_un>.size))
-    }
+    return name.withSockaddr(body)
   }
 
   /// Connects to a listening daemon; nil when nobody listens there.

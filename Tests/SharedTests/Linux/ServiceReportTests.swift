@@ -103,7 +103,7 @@ struct ServiceReportTests {
     #expect(try NotifySocket(environment: [:]) == nil)
     #expect(try NotifySocket(environment: ["NOTIFY_SOCKET": ""]) == nil)
     #expect(throws: SystemError.self) { try NotifySocket(environment: ["NOTIFY_SOCKET": "vsock:2:1"]) }
-    let longest = "/" + String(repeating: "n", count: SocketAddress.maximumUnixPathBytes - 1)
+    let longest = "/" + String(repeating: "n", count: UnixSocketName.maximumPathBytes - 1)
     #expect(try NotifySocket(environment: ["NOTIFY_SOCKET": longest]) != nil)
     #expect(throws: SystemError.self) { try NotifySocket(environment: ["NOTIFY_SOCKET": longest + "n"]) }
   }

@@ -36,7 +36,7 @@ struct SocketTests {
 
   @Test("a unix path may have its maximum length and no byte more")
   func unixPathLimit() throws {
-    let longest = "/" + String(repeating: "a", count: SocketAddress.maximumUnixPathBytes - 1)
+    let longest = "/" + String(repeating: "a", count: UnixSocketName.maximumPathBytes - 1)
     #expect(try SocketAddress("unix:\(longest)") == .unix(path: longest))
     #expect(throws: SocketAddressError.invalidUnixPath("unix:\(longest)a")) { try SocketAddress("unix:\(longest)a") }
   }

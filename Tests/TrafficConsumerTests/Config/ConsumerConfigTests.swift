@@ -90,7 +90,7 @@ import Testing
 
   @Test("the longest control socket path is accepted")
   func longestSocket() throws {
-    let path = "/" + String(repeating: "a", count: SocketAddress.maximumUnixPathBytes - 1)
+    let path = "/" + String(repeating: "a", count: UnixSocketName.maximumPathBytes - 1)
     #expect(try load("consumer: {control_socket: \(path)}").controlSocketPath == path)
   }
 }
