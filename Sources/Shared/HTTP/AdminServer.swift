@@ -40,7 +40,7 @@ public final class AdminServer: Sendable {
 
   /// Scrapers and health checks are few.
   public static let maximumConnections = 256
-  /// The first room for an answer nobody waits for any more.
+  /// The first room for an answer whose client has gone.
   private static let unreadBytes = 4096
   /// How long `shutdown` waits for replies in flight.
   private static let drainNanoseconds: UInt64 = 1_000_000_000

@@ -26,7 +26,7 @@ public struct HTTPRequestParser: Sendable {
     case bodyTooLarge
     /// Neither GET nor HEAD.
     case methodNotAllowed
-    /// Transfer codings: nobody sends chunks with an announce, but request smuggling needs them.
+    /// Transfer codings: no client sends chunks with an announce, but request smuggling needs them.
     case transferCoding
     /// A major version other than 1.
     case versionNotSupported

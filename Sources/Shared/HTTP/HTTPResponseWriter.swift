@@ -54,7 +54,7 @@ public struct HTTPResponseWriter: ~Copyable {
   /// How the current response is framed; set by the server before the handler runs.
   var isHead = false
   var persistence = HTTPPersistence.implied
-  /// The `Date` line, owned by the server; empty for a response that nobody gets.
+  /// The `Date` line, owned by the server; empty for a response that is not sent.
   var dateLine = UnsafeRawBufferPointer(start: nil, count: 0)
 
   /// A begun response has this many digits' room for its length and is moved when it needs another number: three

@@ -5,7 +5,7 @@ import Synchronization
 
 /// When a loop last came round.
 public final class Heartbeat: Sendable {
-  /// A loop beats this often, and counts as stuck after so long without a beat.
+  /// The time between two beats, and the time without a beat after which a loop counts as stuck.
   public static let periodNanoseconds: UInt64 = 1_000_000_000
   public static let stuckNanoseconds: UInt64 = 10_000_000_000
 

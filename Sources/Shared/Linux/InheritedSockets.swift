@@ -4,7 +4,7 @@
 import CLinux
 import Glibc
 
-/// What was handed over. Takes ownership of the descriptors; what nobody asks for is closed.
+/// What was handed over. Takes ownership of the descriptors; what is not asked for is closed.
 public final class InheritedSockets {
   /// What a socket is for: its type, or the name `metrics` (FileDescriptorName=).
   public enum Purpose: String, Sendable {

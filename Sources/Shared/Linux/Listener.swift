@@ -29,7 +29,7 @@ public final class Listener: Sendable {
   /// Connections the kernel completes ahead of accept(2); it caps this at net.core.somaxconn. 4096 is that cap's
   /// default since Linux 5.4: a reannounce storm after a restart fills less than it.
   public static let backlog: Int32 = 4096
-  /// Unix sockets: owner and group, so that the proxy's user gets in by group and nobody else does.
+  /// Unix sockets: owner and group, so that the proxy's user gets in by group and no other user does.
   public static let defaultUnixMode: mode_t = 0o660
 
   /// Opens `address` once for each of `workers` threads: the outer array has one element per worker. A wildcard is two
@@ -47,7 +47,7 @@ public final class Listener: Sendable {
     }
   }
 
-  /// A socket that somebody else bound and listens on (InheritedSockets): a unix socket's file stays when this goes.
+  /// A socket that was bound and is listening already (InheritedSockets): a unix socket's file stays when this goes.
   convenience init(inherited handle: consuming FileDescriptor, address: SocketAddress) {
     self.init(handle: handle, address: address, ownedFile: nil, isInherited: true)
   }
@@ -106,8 +106,8 @@ private struct OwnedSocketFile: Sendable {
     unlink(path)
   }
 
-  /// Removes a socket file nobody listens on any more, left by a process that was killed. Refuses when somebody
-  /// listens, and when the path is anything but a socket.
+  /// Removes a socket file without a listener, left by a process that was killed. Refuses when there is a listener, and
+  /// when the path is anything but a socket.
   static func clearStale(_ path: String) throws(SystemError) {
     var status = stat()
     guard lstat(path, &status) == 0 else { return }

@@ -89,7 +89,7 @@ public final class MetricRegistry: Sendable {
     return gauge
   }
 
-  /// A gauge that is computed when somebody looks; `read` is called on the admin thread and must not block.
+  /// A gauge that is computed when it is read; `read` is called on the admin thread and must not block.
   public func gauge(_ name: String, help: String, labels: Labels = [], read: @escaping @Sendable () -> Double) {
     add(name, help, "gauge", labels, .function(read))
   }

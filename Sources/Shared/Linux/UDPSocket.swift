@@ -45,7 +45,7 @@ public final class UDPSocket: Sendable {
     return handle
   }
 
-  /// A socket that somebody else bound (InheritedSockets).
+  /// A socket that was bound already (InheritedSockets).
   convenience init(inherited handle: consuming FileDescriptor, endpoint: Endpoint) throws(SystemError) {
     self.init(handle: try Self.reportingDestination(handle, endpoint), endpoint: endpoint)
   }

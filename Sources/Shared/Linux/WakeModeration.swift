@@ -50,7 +50,7 @@ struct WakeModeration {
 
   init(delayNanoseconds: UInt64) { self.delayNanoseconds = delayNanoseconds }
 
-  /// One turn of the loop has ended: it served so many requests in so many nanoseconds.
+  /// One turn of the loop has ended: how many requests it served and how many nanoseconds it took.
   mutating func note(requests: Int, busyNanoseconds: UInt64, nowNanoseconds: UInt64) {
     guard delayNanoseconds > 0 else { return }
     self.requests += requests

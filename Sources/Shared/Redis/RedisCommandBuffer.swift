@@ -40,7 +40,7 @@ public struct RedisCommandBuffer: ~Copyable {
     capacity = max(64, count)
   }
 
-  /// Starts a command of so many arguments, its name included.
+  /// Starts a command of `argumentCount` arguments, its name included.
   public mutating func begin(argumentCount: Int) {
     reserve(32)
     put(UInt8(ascii: "*"))

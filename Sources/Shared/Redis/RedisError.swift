@@ -1,6 +1,6 @@
 // RedisError: what can go wrong with a Redis server, by name. Thrown by everything in Redis/. Never holds a secret.
 
-/// The code in front of a Redis error reply ("WRONGTYPE Operation against a key ..."), named where somebody acts on it.
+/// The code in front of a Redis error reply ("WRONGTYPE Operation against a key ..."), named where a caller acts on it.
 public enum RedisErrorCode: Hashable, Sendable {
   /// Plain `ERR`.
   case err

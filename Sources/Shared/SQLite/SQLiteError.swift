@@ -8,7 +8,7 @@ public struct SQLiteError: Error, Equatable, Sendable, CustomStringConvertible {
   public enum Kind: Sendable {
     /// The values at hand: a constraint, a type, a size. Trying again gives the same.
     case values
-    /// Somebody else holds the lock; trying again helps.
+    /// Another connection holds the lock; trying again helps.
     case busy
     /// The file is damaged or is no database.
     case corrupt

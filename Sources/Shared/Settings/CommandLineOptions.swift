@@ -103,7 +103,7 @@ public struct CommandLineOptions: Sendable, Equatable {
     var rest = Array(text.utf8)[...]
     while !rest.isEmpty {
       let written = retryingInterrupts { rest.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) } }
-      // Standard error is gone: nobody is left to tell.
+      // Standard error is gone: there is nowhere left to say it.
       guard written > 0 else { return }
       rest = rest.dropFirst(written)
     }

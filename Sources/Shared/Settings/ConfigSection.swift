@@ -9,7 +9,7 @@ public final class ConfigSection {
   private let reader: ConfigReader
   private let path: [String]
   private let node: ConfigNode
-  /// Keys somebody asked for: the known ones.
+  /// Keys that were asked for: the known ones.
   private var known: [String] = []
 
   init(reader: ConfigReader, path: [String], node: ConfigNode) {

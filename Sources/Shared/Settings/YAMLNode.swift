@@ -1,7 +1,7 @@
 // YAMLNode: the tree a YAML document stands for, each node with its line. Made by YAMLParser, read by ConfigReader. Pure.
 
 /// A scalar as it stands in the file: the text after unquoting, and whether it was quoted. What an unquoted text means
-/// (number, truth value, text) is decided by whoever knows which one the setting is.
+/// (number, truth value, text) is decided by the reader of the setting, which knows.
 public struct YAMLScalar: Sendable, Hashable {
   public enum Style: Sendable, Hashable {
     case plain, singleQuoted, doubleQuoted

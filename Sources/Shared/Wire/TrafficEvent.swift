@@ -1,7 +1,7 @@
 // TrafficEvent: one entry of the traffic stream as a typed value, and its encoding. Decoding is TrafficEventDecoder's.
 // Pure; made by the consumer's stream reader, by the tests and by the model of the push script.
 
-/// What one announce, or several coalesced ones, adds to a session (contract, section 4).
+/// What one announce, or several coalesced ones, adds to a session (docs/contract.md, section 4).
 public struct TrafficEvent: Hashable, Sendable {
   /// The counters a delta was taken from; absent from producers that send only the first fourteen fields.
   public struct Counters: Hashable, Sendable {
@@ -101,7 +101,7 @@ public struct TrafficEvent: Hashable, Sendable {
     }
   }
 
-  /// Names and values in turn, in the contract's order: 38 strings, or 28 without counters (30 when it stands for several
+  /// Names and values in turn, in stream order: 38 strings, or 28 without counters (30 when it stands for several
   /// announces).
   public func encode() -> [String] {
     var fields: [String] = []

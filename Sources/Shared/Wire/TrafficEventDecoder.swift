@@ -4,9 +4,9 @@
 /// Decodes one entry. `take` each name and value, then `finish`.
 public struct TrafficEventDecoder {
   private var seen: UInt32 = 0
-  /// The position the next field has when the producer keeps the contract's order.
+  /// The position the next field has when the producer keeps the stream order.
   private var expected = 0
-  /// The names so far were the contract's first ones, in its order, and nothing else.
+  /// The names so far were the first ones of the stream order, and nothing else.
   public private(set) var isInOrder = true
 
   private var passkey: Passkey?
@@ -97,7 +97,7 @@ public struct TrafficEventDecoder {
       announces: UInt32(announces))
   }
 
-  /// Finds the field and leaves `expected` one behind its position: with the contract's order one comparison each.
+  /// Finds the field and leaves `expected` one behind its position: in stream order one comparison each.
   private mutating func field(named name: UnsafeRawBufferPointer) -> TrafficField? {
     guard let packed = TrafficField.PackedName(name) else {
       isInOrder = false

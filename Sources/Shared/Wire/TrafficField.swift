@@ -1,7 +1,8 @@
-// TrafficField: the names of a traffic stream entry's fields and their order (contract, section 4). The only place that
-// knows them: the push script, the event's encoder and decoder and the consumer's output all take them from here. Pure.
+// TrafficField: the names of a traffic stream entry's fields and their order (docs/contract.md, section 4). The only
+// place that knows them: the push script, the event's encoder and decoder and the consumer's output all take them from
+// here. Pure.
 
-/// One field of a traffic stream entry. The cases are in the contract's order: an entry lists them so, because Redis'
+/// One field of a traffic stream entry. The cases are in stream order: an entry lists them so, because Redis'
 /// listpack stores repeated names once when every entry has the same fields in the same order.
 public enum TrafficField: String, CaseIterable, Sendable {
   case passkey

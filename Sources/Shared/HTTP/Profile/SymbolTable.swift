@@ -1,4 +1,4 @@
-// SymbolTable: the names of this program's functions by address, from its own ELF file (elf(5)). Read when somebody asks;
+// SymbolTable: the names of this program's functions by address, from its own ELF file (elf(5)). Read when asked for;
 // admin thread.
 
 import Glibc
