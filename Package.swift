@@ -47,7 +47,7 @@ let package = Package(
       path: "Sources/TrafficConsumer", swiftSettings: strict),
     // What the tests and the demo share: the simulated swarm, its ledger, and the process harness.
     .target(
-      name: "Simulation", dependencies: ["Wire", "Linux", "Redis", "CLinux"], path: "Tests/Simulation",
+      name: "Simulation", dependencies: ["Wire", "Linux", "Settings", "Redis", "CLinux"], path: "Tests/Simulation",
       swiftSettings: strict),
     .executableTarget(
       name: "Demo", dependencies: ["Simulation", "Wire", "Linux", "Redis"], path: "Tests/Demo", swiftSettings: strict),

@@ -5,7 +5,7 @@ import Glibc
 import Wire
 
 private let parsers = [false, true].map { allowsSpoofing in
-  HTTPParser(
+  QueryParser(
     routes: RouteTable(
       announceRoutes: ["/announce", "/announce/:passkey", "/:user/:passkey/a"],
       scrapeRoutes: ["/scrape", "/scrape/:passkey"]), maxScrapeInfoHashes: 8, allowIPSpoofing: allowsSpoofing)

@@ -1,5 +1,5 @@
 // ConfigNode: the configuration tree after the environment was laid over the file, each value with its origin. Made by
-// ConfigSource, read by ConfigSection. Plain values.
+// ConfigReader, read by ConfigSection. Plain values.
 
 /// A value of the configuration.
 struct ConfigNode {

@@ -31,6 +31,12 @@ public final class ConfigReader {
     overlay(environment, prefix: prefix + "__")
   }
 
+  /// An empty configuration, for what its defaults are.
+  init() {
+    file = ""
+    root = ConfigNode(.map([]), origin: .builtIn)
+  }
+
   /// The whole configuration.
   public var section: ConfigSection { ConfigSection(reader: self, path: [], node: root) }
 

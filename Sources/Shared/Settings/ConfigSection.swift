@@ -1,6 +1,5 @@
 // ConfigSection: typed access to one map of the configuration. Every accessor takes the default, reports what is wrong at
-// its place, and returns something to go on with, so that one run finds all problems. Used by TrackerConfig and
-// ConsumerConfig on one thread.
+// its place, and returns something to go on with, so that one run finds all problems. Called by Setting, on one thread.
 
 import Linux
 
@@ -11,6 +10,8 @@ public final class ConfigSection {
   private let node: ConfigNode
   /// Keys that were asked for: the known ones.
   private var known: [String] = []
+  /// Whether what is read next may change on a reload.
+  var isReadingLive = false
 
   init(reader: ConfigReader, path: [String], node: ConfigNode) {
     self.reader = reader
@@ -263,7 +264,7 @@ public final class ConfigSection {
   }
 
   private func record(_ key: String, _ shown: String, _ origin: EffectiveSetting.Origin) {
-    reader.record(EffectiveSetting(path: path + [key], shown: shown, origin: origin))
+    reader.record(EffectiveSetting(path: path + [key], shown: shown, origin: origin, isLive: isReadingLive))
   }
 
   /// A variable's value is kept as a quoted text; where a number or truth value is asked for it counts as unquoted.
@@ -283,7 +284,7 @@ public final class ConfigSection {
     }
   }
 
-  private static func text(_ scalar: YAMLScalar) throws(ConfigComplaint) -> String {
+  static func text(_ scalar: YAMLScalar) throws(ConfigComplaint) -> String {
     if scalar.isAmbiguousText {
       throw ConfigComplaint("YAML parsers disagree whether \(scalar.text) is a text; put it in quotes")
     }

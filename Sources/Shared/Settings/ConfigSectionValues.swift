@@ -1,4 +1,4 @@
-// The kinds of value both daemons configure: listening addresses, paths, key names. Extends ConfigSection.
+// The kinds of value both daemons configure: listening addresses, paths, names. Extends ConfigSection.
 
 import Linux
 
@@ -25,5 +25,15 @@ extension ConfigSection {
   /// The name of a key, group or consumer in Redis: not empty.
   public static func checkName(_ text: String) throws(ConfigComplaint) {
     if text.isEmpty { throw ConfigComplaint("expected a name, found nothing") }
+  }
+
+  /// The name of an HTTP header: a token of RFC 9110 section 5.6.2.
+  public static func checkHeaderName(_ name: String) throws(ConfigComplaint) {
+    let marks = "!#$%&'*+-.^_`|~".utf8
+    guard
+      name.utf8.allSatisfy({
+        $0 < 0x80 && (Character(Unicode.Scalar($0)).isLetter || $0 >= 0x30 && $0 <= 0x39) || marks.contains($0)
+      })
+    else { throw ConfigComplaint("expected the name of an HTTP header, such as X-Real-IP, found \(name)") }
   }
 }

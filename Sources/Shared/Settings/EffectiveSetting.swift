@@ -18,17 +18,21 @@ public struct EffectiveSetting: Sendable, Equatable {
   /// The value as YAML of this subset (`"30m"`, `true`, `[]`), secrets replaced.
   public let shown: String
   public let origin: Origin
+  /// Whether a reload changes it.
+  public let isLive: Bool
 
-  public init(path: [String], shown: String, origin: Origin) {
+  public init(path: [String], shown: String, origin: Origin, isLive: Bool = false) {
     self.path = path
     self.shown = shown
     self.origin = origin
+    self.isLive = isLive
   }
 
   /// `http.announce_routes[1]`.
   public var name: String { Self.name(path) }
 
-  static func name(_ path: [String]) -> String {
+  /// The same for any path.
+  public static func name(_ path: [String]) -> String {
     path.reduce("") { name, step in
       if !step.isEmpty && step.allSatisfy(\.isNumber) { return "\(name)[\(step)]" }
       return name.isEmpty ? step : "\(name).\(step)"

@@ -1,12 +1,11 @@
 // TrackerConfig: every setting of the tracker, typed, with its default. Made once at start (and again on SIGHUP) on the
-// main thread; plain values that any thread may hold.
+// main thread; plain values that any thread may hold. Each section's settings are declared with the layer that they are for.
 
 import Linux
 import Settings
-import Wire
 
-/// The tracker's configuration (contract section 2). Defaults are Chihaya's where Chihaya has the setting.
-struct TrackerConfig: Sendable, Equatable {
+/// The tracker's configuration (docs/configuration.md). Defaults are Chihaya's where Chihaya has the setting.
+struct TrackerConfig: SettingsSection, Sendable, Equatable {
   /// The `interval` clients are told; whole seconds.
   var announceInterval: Duration = .seconds(30 * 60)
   /// The `min interval` clients are told; whole seconds, at most `announceInterval`, which is the default when shorter.
@@ -22,92 +21,114 @@ struct TrackerConfig: Sendable, Equatable {
   /// How long a worker with much to do may wait for more requests before it answers; zero: never (ours).
   var batchDelay: Duration = .milliseconds(1)
   /// nil: no HTTP listener.
-  var http: TrackerHTTPConfig?
+  var http: HTTPSettings?
   /// nil: no UDP listener.
-  var udp: TrackerUDPConfig?
-  var storage = TrackerStorageConfig()
+  var udp: UDPSettings?
+  var storage = StorageSettings()
   /// What runs before the reply, in this order.
-  var prehooks: [HookConfig] = []
+  var prehooks: [HookEntry] = []
   /// What runs after the reply, in this order.
-  var posthooks: [HookConfig] = []
+  var posthooks: [HookEntry] = []
   /// What `describe()` prints; filled by `load`.
   var effectiveSettings: [EffectiveSetting] = []
   /// What the operator should know and may want; for the log and `--check-config`.
   var warnings: [ConfigProblem] = []
 
-  /// Whether only approved passkeys may announce.
-  var approvesPasskeys: Bool {
-    (prehooks + posthooks).contains { if case .passkeyApproval = $0 { true } else { false } }
+  /// The default place of the file.
+  static let defaultPath = "/etc/pt-tracker/tracker.yaml"
+
+  /// Reads `path` (nil: the default path, which may be missing) and the variables `TRACKER__...` over it, and reports every
+  /// problem at once.
+  static func load(path: String?, environment: [String: String]) throws(ConfigError) -> TrackerConfig {
+    let reader = try ConfigReader(
+      path: path, defaultPath: defaultPath, rootKeys: ["chihaya", "tracker"], environment: environment,
+      prefix: "TRACKER")
+    let root = reader.section
+    var config = TrackerConfig(read: root)
+    root.end()
+    if config.http == nil && config.udp == nil && !root.hasProblems {
+      root.refuse("http", "neither http.addr nor udp.addr is set: the tracker would listen nowhere")
+    }
+    (config.effectiveSettings, config.warnings) = try reader.finish()
+    return config
   }
+
+  /// From what tests need to what no client waits.
+  private static let intervals: ClosedRange<Duration> = .seconds(1) ... .seconds(7 * 86_400)
+
+  static var settings: [Setting<Self>] {
+    [
+      .duration(
+        "announce_interval", \.announceInterval, in: intervals, unit: .seconds(1), .live,
+        "how often clients are asked to announce"),
+      .derive { $0.minAnnounceInterval = min($0.minAnnounceInterval, $0.announceInterval) },
+      .duration(
+        "min_announce_interval", \.minAnnounceInterval, in: intervals, unit: .seconds(1), .live, "how often they may"),
+      .check { config, root in
+        if config.minAnnounceInterval > config.announceInterval {
+          let interval = DurationText.text(config.announceInterval)
+          root.refuse("min_announce_interval", "expected at most announce_interval, \(interval)")
+        }
+      },
+      .text(
+        "metrics_addr", optional: \.metricsAddress, .restart, "`/metrics`, `/health`, `/health/live`, `/health/ready`",
+        check: ConfigSection.checkAddress),
+      .bool(
+        "enable_pprof", \.enablePprof, .restart, "`/debug/pprof/` on `metrics_addr`, see [operations.md](operations.md)"
+      ),
+      .check { config, root in
+        if config.enablePprof && config.metricsAddress == nil {
+          root.warn("enable_pprof", "there is no metrics_addr to serve it")
+        }
+      },
+      .word("log_level", \.logLevel, .live, "`debug`, `info`, `warning`, `error`"),
+      // More threads than any machine's cores bring nothing.
+      .integer("workers", \.workers, in: 0...1024, .restart, "worker threads; 0: one per core"),
+      // Ten milliseconds is what a person may notice in a page that waits for a tracker.
+      .duration(
+        "batch_delay", \.batchDelay, in: .zero ... .milliseconds(10), .live,
+        """
+        how long a worker with many requests, but not too many, may wait to answer several with one wake-up; `0s`: never, \
+        at most `10ms`. An idle worker answers at once
+        """),
+      .unsupported("max_numwant", "default_numwant", "max_scrape_infohashes", advice: "write it below http and udp"),
+      .unsupported("prometheus_addr", advice: "this is metrics_addr now"),
+    ] + sections
+  }
+
+  private static var sections: [Setting<Self>] {
+    [
+      .section("http", \.http, isUsed: { !$0.address.isEmpty }),
+      .section("udp", \.udp, isUsed: { !$0.address.isEmpty }),
+      .derive { $0.storage.peerLifetime = $0.announceInterval + .seconds(60) },
+      .section("storage", \.storage),
+      .check { config, root in
+        if config.storage.peerLifetime <= config.announceInterval {
+          root.section("storage").section("config").warn(
+            "peer_lifetime", "not longer than announce_interval: peers disappear before they announce again")
+        }
+      },
+      .hooks("prehooks", \.prehooks, "hooks in their order, see below"),
+      .hooks("posthooks", \.posthooks, "more hooks, behind those"),
+      .check { HookEntry.refuseRepeated([("prehooks", $0.prehooks), ("posthooks", $0.posthooks)], $1) },
+    ]
+  }
+
+  /// Whether only approved passkeys may announce.
+  var approvesPasskeys: Bool { (prehooks + posthooks).contains { $0.options is PasskeyApprovalOptions } }
 
   /// `batchDelay` as an event loop takes it; the limits keep it small.
   var batchDelayNanoseconds: UInt64 { UInt64(batchDelay.wholeNanoseconds) }
-
-  /// The default place of the file.
-  static let defaultPath = "/etc/pt-tracker/tracker.yaml"
 
   /// The settings in force as a configuration file, each with its origin, secrets as `***`.
   func describe() -> String { EffectiveSetting.document(effectiveSettings, rootKey: "chihaya") }
 }
 
-/// Limits on what a client may ask for, the same settings for HTTP and UDP.
-struct RequestLimits: Sendable, Equatable {
-  /// The most peers a reply holds.
-  var maxNumwant = 100
-  /// Peers in a reply when the client does not say.
-  var defaultNumwant = 50
-  /// Infohashes in one scrape; a scrape asking for more is answered for the first so many.
-  var maxScrapeInfohashes = 50
-}
-
-/// `http:`.
-struct TrackerHTTPConfig: Sendable, Equatable {
-  /// As SocketAddress reads it; also `unix:/path` for a reverse proxy.
-  var address: String
-  var readTimeout: Duration = .seconds(2)
-  var writeTimeout: Duration = .seconds(2)
-  var enableKeepalive = false
-  var idleTimeout: Duration = .seconds(30)
-  var enableRequestTiming = false
-  /// Routes with `:name` parameters, such as `/announce/:passkey`.
-  var announceRoutes = ["/announce", "/announce/:passkey"]
-  var scrapeRoutes = ["/scrape", "/scrape/:passkey"]
-  var allowIPSpoofing = false
-  /// Lower case; nil: the peer's address is the connection's.
-  var realIPHeader: String?
-  /// Addresses and prefixes (`10.0.0.0/8`, `::1`) whose `realIPHeader` counts. A unix socket's peer is always trusted.
-  var trustedProxies: [AddressPrefix] = []
-  var limits = RequestLimits()
-}
-
-/// `udp:`.
-struct TrackerUDPConfig: Sendable, Equatable {
-  /// As SocketAddress reads it.
-  var address: String
-  /// The tolerance for a connection id's time.
-  var maxClockSkew: Duration = .seconds(10)
-  /// The secret behind connection ids; nil: made at start and never shown.
-  var privateKey: String?
-  var enableRequestTiming = false
-  var allowIPSpoofing = false
-  var limits = RequestLimits()
-}
-
-/// `storage:` with `name: memory`.
-struct TrackerStorageConfig: Sendable, Equatable {
-  /// How often stale peers are looked for.
-  var gcInterval: Duration = .seconds(3 * 60)
-  /// How long a peer stays after its last announce; unless given a minute more than the announce interval. Chihaya's
-  /// built-in 30 minutes are its interval, at which every peer would come and go; its example file has the minute too.
-  var peerLifetime: Duration = .seconds(31 * 60)
-  /// Lock-striped parts of the swarm table.
-  var shardCount = 1024
-  /// How often the storage gauges are brought up to date.
-  var prometheusReportingInterval: Duration = .seconds(1)
-  /// Whether a user's other sessions are left out of his peer list (ours).
-  var excludeOwnPeers = true
-  /// Sessions of one user on one torrent (ours).
-  var maxPeersPerUser = 3
-  /// The file that keeps the snatch counts over a restart (ours); nil: they begin at 0.
-  var snatchPath: String?
+extension Setting {
+  /// A list of hooks: see HookEntry.
+  fileprivate static func hooks(
+    _ key: String, _ path: WritableKeyPath<Root, [HookEntry]>, _ meaning: String
+  ) -> Setting {
+    Setting(key, path, .restart, meaning) { section, _ in HookEntry.read(section, key, kinds: HookRegistry.kinds) }
+  }
 }

@@ -48,7 +48,7 @@ final class TrackerDaemon {
     for warning in config.warnings { Log.warning("configuration", ["problem": "\(warning)"]) }
     snatches = try SnatchLedger(path: config.storage.snatchPath)
     store = SwarmStore(shardCount: config.storage.shardCount, snatches: snatches)
-    hooks = try HookChain(config: config, metrics: metrics)
+    hooks = try HookChain(config.prehooks + config.posthooks, metrics: metrics)
     loop = try EventLoop(mailbox: try EventLoopMailbox())
     registerStorageMetrics()
   }
@@ -103,17 +103,17 @@ final class TrackerDaemon {
 
   private func start(_ sockets: [WorkerSockets], _ inherited: InheritedSockets) throws -> TrackerHealth {
     try hooks.start()
-    let rules = hooks.rules(config)
+    let rules = pipelineRules
     applyLogLevel()
     let heartbeats = sockets.map { _ in Heartbeat() }
-    let health = TrackerHealth(workers: heartbeats, dependencies: hooks.dependencies)
+    let health = TrackerHealth(workers: heartbeats, dependencies: hooks.services)
     try startAdmin(health, inherited)
     let mailbox = loop.mailbox
     for (number, sockets) in sockets.enumerated() {
       let plan = WorkerPlan(
         number: number, mailbox: try EventLoopMailbox(), udpSockets: sockets.udp, udpRules: udpRules,
         httpListeners: sockets.http, httpRules: httpRules, store: store,
-        push: hooks.push, rules: rules,
+        push: hooks.service(TrafficPush.self, TrafficPushOptions.name), rules: rules,
         batchDelayNanoseconds: config.batchDelayNanoseconds, metrics: metrics, heartbeat: heartbeats[number])
       let worker = try WorkerThread(plan) { error in
         mailbox.post { loop in (loop.context as? TrackerDaemon)?.fail(error) }
@@ -125,9 +125,22 @@ final class TrackerDaemon {
     return health
   }
 
+  /// What the workers' pipelines follow.
+  private var pipelineRules: PipelineRules {
+    var rules = PipelineRules()
+    rules.hooks = hooks.hooks
+    rules.intervalSeconds = UInt32(clamping: config.announceInterval.wholeSeconds)
+    rules.minIntervalSeconds = UInt32(clamping: config.minAnnounceInterval.wholeSeconds)
+    rules.swarmPolicy = SwarmPolicy(
+      excludeOwnPeers: config.storage.excludeOwnPeers, maxPeersPerUser: config.storage.maxPeersPerUser,
+      overdueSeconds: rules.intervalSeconds &+ rules.intervalSeconds / 8)
+    return rules
+  }
+
+  /// UDP knows the passkey routes of the HTTP listener, or the usual ones.
   private var udpRules: UDPRules? {
     guard let udp = config.udp, let connectionID else { return nil }
-    var rules = UDPRules(udp, connectionID: connectionID, routes: config.http)
+    var rules = UDPRules(udp, connectionID: connectionID, routes: (config.http ?? HTTPSettings()).routes)
     let scrapeRoutes = config.http?.scrapeRoutes ?? []
     rules.refusesScrapes =
       config.approvesPasskeys && !scrapeRoutes.isEmpty && RouteTable.scrapeNeedsPasskey(scrapeRoutes)
@@ -149,10 +162,15 @@ final class TrackerDaemon {
       return
     }
     let reload = TrackerReload(running: config, new: new)
+    do {
+      try hooks.replace(reload.merged.prehooks + reload.merged.posthooks)
+    } catch {
+      Log.error("the hooks were not reloaded; the old configuration stays in force", ["error": "\(error)"])
+      return
+    }
     config = reload.merged
-    hooks.replaceLists(config)
     applyLogLevel()
-    let rules = hooks.rules(config)
+    let rules = pipelineRules
     for worker in workers {
       worker.update(rules, udpRules, httpRules, batchDelayNanoseconds: config.batchDelayNanoseconds)
     }
@@ -200,19 +218,5 @@ final class TrackerDaemon {
     metrics.gauge("chihaya_storage_leechers_count", help: "The number of leechers tracked.") {
       Double(store.counts().leechers)
     }
-  }
-}
-
-extension UDPRules {
-  /// UDP knows the passkey routes of the HTTP listener, or the usual ones.
-  init(_ config: TrackerUDPConfig, connectionID: ConnectionID, routes http: TrackerHTTPConfig?) {
-    let routes = http ?? TrackerHTTPConfig(address: "")
-    self.init(
-      connectionID: connectionID,
-      parser: UDPParser(
-        routes: RouteTable(announceRoutes: routes.announceRoutes, scrapeRoutes: routes.scrapeRoutes),
-        maxScrapeInfoHashes: min(config.limits.maxScrapeInfohashes, UDPWriter.maximumScrapeInfoHashes),
-        allowIPSpoofing: config.allowIPSpoofing),
-      defaultNumwant: config.limits.defaultNumwant, maxNumwant: config.limits.maxNumwant)
   }
 }

@@ -2,17 +2,11 @@
 
 import Linux
 
-/// Something outside the process that the tracker needs.
-struct Dependency: Sendable {
-  let name: String
-  /// Nil when all is well, else one sentence for the operator.
-  let trouble: @Sendable () -> String?
-}
-
 /// Live while every worker's loop moves; ready while every dependency is reachable, too.
 struct TrackerHealth: Sendable {
   let workers: [Heartbeat]
-  let dependencies: [Dependency]
+  /// What the hooks need outside the process.
+  let dependencies: [(name: String, service: any HookService)]
 
   @Sendable func probe() -> Health {
     let stuck = workers.count { !$0.isAlive }
@@ -21,9 +15,9 @@ struct TrackerHealth: Sendable {
         name: "workers", isOK: stuck == 0,
         detail: stuck == 0 ? "\(workers.count) running" : "\(stuck) of \(workers.count) stuck")
     ]
-    for dependency in dependencies {
-      let trouble = dependency.trouble()
-      checks.append(Health.Check(name: dependency.name, isOK: trouble == nil, detail: trouble ?? "reachable"))
+    for (name, service) in dependencies {
+      let trouble = service.trouble
+      checks.append(Health.Check(name: name, isOK: trouble == nil, detail: trouble ?? "reachable"))
     }
     return Health(isLive: stuck == 0, isReady: checks.allSatisfy(\.isOK), checks: checks)
   }

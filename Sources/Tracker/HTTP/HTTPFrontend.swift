@@ -4,22 +4,37 @@
 import Glibc
 import HTTP
 import Linux
+import Settings
 import Wire
 
 /// What the HTTP side of a worker is configured with.
 struct HTTPRules: Sendable {
-  var parser: HTTPParser
+  var parser: QueryParser
   var clientAddress: ClientAddress
-  var limits: HTTPLimits
-  /// Peers in a reply when the client does not say, and at most.
-  var defaultNumwant: Int
-  var maxNumwant: Int
+  /// What a connection may take.
+  var connections: HTTPLimits
+  var limits: RequestLimits
   /// The same for all workers of a process.
   var trackerID: [UInt8]
+}
 
-  func limit(_ request: AnnounceRequest) -> Int {
-    guard let numwant = request.numwant else { return min(defaultNumwant, maxNumwant) }
-    return min(Int(numwant), maxNumwant)
+extension HTTPRules {
+  /// The rules of a configuration, for each of `workers`.
+  init(_ settings: HTTPSettings, workers: Int, trackerID: [UInt8]) {
+    func nanoseconds(_ duration: Duration) -> UInt64 { UInt64(duration.wholeNanoseconds) }
+    self.init(
+      parser: QueryParser(
+        routes: settings.routes, maxScrapeInfoHashes: settings.limits.maxScrapeInfohashes,
+        allowIPSpoofing: settings.allowIPSpoofing),
+      clientAddress: ClientAddress(
+        header: settings.realIPHeader.map { Array($0.lowercased().utf8) }, trustedProxies: settings.trustedProxies),
+      connections: HTTPLimits(
+        readTimeoutNanoseconds: nanoseconds(settings.readTimeout),
+        writeTimeoutNanoseconds: nanoseconds(settings.writeTimeout),
+        idleTimeoutNanoseconds: nanoseconds(settings.idleTimeout), keepsAlive: settings.enableKeepalive,
+        maximumConnections: DescriptorLimit.connectionsPerWorker(
+          workers: workers, wanted: HTTPLimits.defaultMaximumConnections)),
+      limits: settings.limits, trackerID: trackerID)
   }
 }
 
@@ -53,12 +68,12 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
     self.pipeline = pipeline
     self.rules = rules
     self.loop = loop
-    writer = HTTPWriter(maxNumwant: rules.maxNumwant, trackerID: rules.trackerID)
+    writer = HTTPWriter(maxNumwant: rules.limits.maxNumwant, trackerID: rules.trackerID)
     infoHashes = .allocate(byteCount: rules.parser.maxScrapeInfoHashes * InfoHash.byteCount, alignment: 8)
     metrics = ResponseMetrics(name: "chihaya_http_response_duration_milliseconds", registry: registry)
     pipeline.httpReceiver = self
     let server = HTTPServer(
-      loop: loop, listeners: listeners, limits: rules.limits,
+      loop: loop, listeners: listeners, limits: rules.connections,
       metrics: HTTPServerMetrics(registry: registry, prefix: "tracker_http"), handler: self)
     self.server = server
     try server.start()
@@ -70,8 +85,8 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
   /// Takes the rules of a reload.
   func update(_ new: HTTPRules) {
     rules = new
-    server?.update(new.limits)
-    writer = HTTPWriter(maxNumwant: new.maxNumwant, trackerID: new.trackerID)
+    server?.update(new.connections)
+    writer = HTTPWriter(maxNumwant: new.limits.maxNumwant, trackerID: new.trackerID)
     infoHashes.deallocate()
     infoHashes = .allocate(byteCount: new.parser.maxScrapeInfoHashes * InfoHash.byteCount, alignment: 8)
   }
@@ -129,7 +144,7 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
   private func put(
     _ announce: AnnounceRequest, form: ReplyForm, origin: RequestOrigin, into response: inout HTTPResponseWriter
   ) -> HTTPHandling {
-    let limit = rules.limit(announce)
+    let limit = rules.limits.peers(announce.numwant)
     var reply = AnnounceReply()
     reply.peers = writer.sink(limit: limit, form: form)
     switch pipeline.announce(announce, origin: origin, time: time, reply: &reply) {
@@ -221,34 +236,5 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
       }
       return .answered
     }
-  }
-}
-
-extension HTTPRules {
-  /// The rules of a configuration, for each of `workers`.
-  init(_ config: TrackerHTTPConfig, workers: Int, trackerID: [UInt8]) {
-    self.init(
-      parser: HTTPParser(
-        routes: RouteTable(announceRoutes: config.announceRoutes, scrapeRoutes: config.scrapeRoutes),
-        maxScrapeInfoHashes: config.limits.maxScrapeInfohashes, allowIPSpoofing: config.allowIPSpoofing),
-      clientAddress: ClientAddress(
-        header: config.realIPHeader.map { Array($0.lowercased().utf8) }, trustedProxies: config.trustedProxies),
-      limits: HTTPLimits(
-        readTimeoutNanoseconds: Self.nanoseconds(config.readTimeout),
-        writeTimeoutNanoseconds: Self.nanoseconds(config.writeTimeout),
-        idleTimeoutNanoseconds: Self.nanoseconds(config.idleTimeout), keepsAlive: config.enableKeepalive,
-        maximumConnections: DescriptorLimit.connectionsPerWorker(
-          workers: workers, wanted: HTTPLimits.defaultMaximumConnections)),
-      defaultNumwant: config.limits.defaultNumwant, maxNumwant: config.limits.maxNumwant,
-      trackerID: trackerID)
-  }
-
-  /// A timeout that is not positive would close every connection at once; like Chihaya, it means the default.
-  private static func nanoseconds(_ duration: Duration) -> UInt64 {
-    let (seconds, attoseconds) = duration.components
-    let total = seconds.multipliedReportingOverflow(by: 1_000_000_000)
-    guard !total.overflow, seconds >= 0 else { return 2_000_000_000 }
-    let nanoseconds = UInt64(total.partialValue) + UInt64(max(0, attoseconds) / 1_000_000_000)
-    return nanoseconds > 0 ? nanoseconds : 2_000_000_000
   }
 }

@@ -1,4 +1,4 @@
-// HostText: IP addresses as proxies' headers and clients' parameters write them. Pure; used by ClientAddress and HTTPParser
+// HostText: IP addresses as proxies' headers and clients' parameters write them. Pure; used by ClientAddress and QueryParser
 // on a worker's thread.
 
 import Wire

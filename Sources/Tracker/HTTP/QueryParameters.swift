@@ -1,4 +1,4 @@
-// QueryParameters: the `key=value` pairs of a URL query, over raw bytes. Pure; used by HTTPParser
+// QueryParameters: the `key=value` pairs of a URL query, over raw bytes. Pure; used by QueryParser
 // on a worker's thread. No allocation.
 
 import Glibc

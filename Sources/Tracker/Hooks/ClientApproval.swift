@@ -1,6 +1,34 @@
 // ClientApproval: the hook `client approval`: white or black list of clients by how their peer ids begin. Immutable.
 
+import Settings
 import Wire
+
+/// By the beginning of the peer id. A prefix without a dash also counts behind the peer id's leading dash, so that Chihaya's
+/// client ids of six bytes (`TR2940` for `-TR2940-...`) work unchanged. At most one of the lists has members.
+struct ClientApprovalOptions: HookOptions {
+  static let name = "client approval"
+
+  var whitelist: [String] = []
+  var blacklist: [String] = []
+
+  static var settings: [Setting<Self>] {
+    [
+      .texts(
+        "whitelist", \.whitelist, .live, "the only clients that may announce: peer id prefixes", check: checkPrefix),
+      .texts("blacklist", \.blacklist, .live, "clients that may not: peer id prefixes", check: checkPrefix),
+      .check { $1.refuseBothLists($0.whitelist, $0.blacklist) },
+    ]
+  }
+
+  /// A peer id has twenty bytes (BEP 3).
+  private static func checkPrefix(_ text: String) throws(ConfigComplaint) {
+    guard (1...20).contains(text.utf8.count) else {
+      throw ConfigComplaint("expected the first 1 to 20 bytes of a peer id, such as TR2940 or -TR2940-, found \(text)")
+    }
+  }
+
+  func make(_ chain: HookChain) -> (any AnnounceHook)? { ClientApproval(self) }
+}
 
 /// Which clients may announce.
 final class ClientApproval: AnnounceHook {

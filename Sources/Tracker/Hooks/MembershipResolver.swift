@@ -43,7 +43,7 @@ struct MembershipRules: Sendable {
 }
 
 /// The thread between a hook and Redis.
-final class MembershipResolver: Sendable {
+final class MembershipResolver: HookService {
   /// A question that waits, and the worker that asked.
   struct Waiting: Sendable {
     let member: SetMember
@@ -72,6 +72,7 @@ final class MembershipResolver: Sendable {
 
   /// Whether the last word from Redis was a good one.
   var isReady: Bool { isReachable.load(ordering: .relaxed) }
+  var trouble: String? { isReady ? nil : "redis is unreachable; known \(rules.name)s go on" }
 
   /// Takes a question; the worker's parked requests of this key are resumed once, whatever happens. False when too many
   /// are waiting already. Called on a worker's thread; never blocks.

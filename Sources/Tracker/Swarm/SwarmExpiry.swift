@@ -20,7 +20,7 @@ final class SwarmExpiry {
     init(_ duration: Duration) { seconds = Atomic(UInt32(clamping: duration.wholeSeconds)) }
   }
 
-  init(store: SwarmStore, snatches: SnatchLedger, storage: TrackerStorageConfig, metrics: MetricRegistry)
+  init(store: SwarmStore, snatches: SnatchLedger, storage: StorageSettings, metrics: MetricRegistry)
     throws(SystemError)
   {
     let mailbox = try EventLoopMailbox()
@@ -50,7 +50,7 @@ final class SwarmExpiry {
   }
 
   /// Follows a reloaded configuration from the next sweep on.
-  func update(_ storage: TrackerStorageConfig) {
+  func update(_ storage: StorageSettings) {
     lifetime.seconds.store(UInt32(clamping: storage.peerLifetime.wholeSeconds), ordering: .relaxed)
   }
 

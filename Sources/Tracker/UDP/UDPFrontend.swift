@@ -10,16 +10,21 @@ import Wire
 struct UDPRules: Sendable {
   var connectionID: ConnectionID
   var parser: UDPParser
-  /// Peers in a reply when the client does not say, and at most.
-  var defaultNumwant: Int
-  var maxNumwant: Int
-  /// Whether scrapes are refused: BEP 41 extends announces only, so nobody can say in a scrape who he is, and this
+  var limits: RequestLimits
+  /// Whether scrapes are refused: BEP 41 extends announces only, so a scrape does not say who asks, and this
   /// tracker answers no strangers.
   var refusesScrapes = false
+}
 
-  func limit(_ request: AnnounceRequest) -> Int {
-    guard let numwant = request.numwant else { return min(defaultNumwant, maxNumwant) }
-    return min(Int(numwant), maxNumwant)
+extension UDPRules {
+  init(_ settings: UDPSettings, connectionID: ConnectionID, routes: RouteTable) {
+    self.init(
+      connectionID: connectionID,
+      parser: UDPParser(
+        routes: routes,
+        maxScrapeInfoHashes: min(settings.limits.maxScrapeInfohashes, UDPWriter.maximumScrapeInfoHashes),
+        allowIPSpoofing: settings.allowIPSpoofing),
+      limits: settings.limits)
   }
 }
 
@@ -139,7 +144,8 @@ final class UDPFrontend: ParkedRequestReceiver {
     // An address that the client may speak for (`ip=`) is of the sender's family: see UDPParser.
     let family = announce.pointee.request.address.family
     var reply = AnnounceReply()
-    reply.peers = UDPWriter.sink(for: family, limit: rules.limit(announce.pointee.request), in: batch.replyBuffer)
+    reply.peers = UDPWriter.sink(
+      for: family, limit: rules.limits.peers(announce.pointee.request.numwant), in: batch.replyBuffer)
     let origin = RequestOrigin.udp(socket: socket, path: batch.replyPath(message), transactionID: transactionID)
     switch pipeline.announce(announce.pointee.request, origin: origin, time: time, reply: &reply) {
     case .accepted:
@@ -192,7 +198,7 @@ final class UDPFrontend: ParkedRequestReceiver {
     let family: IPAddress.Family = sockets[socket].endpoint.address.family
     let target = batch.replyBuffer
     var reply = AnnounceReply()
-    reply.peers = UDPWriter.sink(for: family, limit: rules.limit(request), in: target)
+    reply.peers = UDPWriter.sink(for: family, limit: rules.limits.peers(request.numwant), in: target)
     var refused: Refusal?
     let length: Int
     switch pipeline.announce(request, origin: origin, time: time, reply: &reply) {

@@ -62,11 +62,12 @@ private let small = """
   func fork() throws {
     let config = try TrackerConfig.load(
       path: Repository.path("Tests/SharedTests/Fixtures/yaml/fork_traffic.yaml"), environment: [:])
-    var approval = PasskeyApprovalOptions(redisBroker: "redis://pwd@127.0.0.1:6379/0")
+    var approval = PasskeyApprovalOptions()
+    approval.redisSet.redisBroker = "redis://pwd@127.0.0.1:6379/0"
     approval.httpURL = "https://pt.example.com/api/passkey/verify?passkey="
     #expect(
       config.prehooks == [
-        .passkeyApproval(approval), .trafficPush(TrafficPushOptions(redisBroker: "redis://pwd@127.0.0.1:6379/0")),
+        HookEntry(approval), HookEntry(TrafficPushOptions(redisBroker: "redis://pwd@127.0.0.1:6379/0")),
       ])
     #expect(config.udp?.privateKey == "随机字符串")
   }
@@ -78,11 +79,11 @@ private let small = """
     let hash = try #require(InfoHash(hex: "e1d2c3b4a5e1b2c3b4a5e1d2c3b4e5e1d2c3b4a5"))
     #expect(
       config.prehooks == [
-        .clientApproval(ClientApprovalOptions(whitelist: ["OP1011", "UT2210"])),
-        .intervalVariation(
+        HookEntry(ClientApprovalOptions(whitelist: ["OP1011", "UT2210"])),
+        HookEntry(
           IntervalVariationOptions(modifyResponseProbability: 0.2, maxIncreaseDeltaSeconds: 60, modifyMinInterval: true)
         ),
-        .torrentApproval(TorrentApprovalOptions(blacklist: [hash])),
+        HookEntry(TorrentApprovalOptions(blacklist: [hash])),
       ])
     #expect(config.http?.announceRoutes == ["/announce", "/announce.php", "/announce/:passkey"])
   }
@@ -113,7 +114,7 @@ private let small = """
   func defaults() throws {
     let config = try load(small)
     var expected = TrackerConfig()
-    expected.http = TrackerHTTPConfig(address: ":6969")
+    expected.http = HTTPSettings(address: ":6969")
     expected.effectiveSettings = config.effectiveSettings
     #expect(config == expected)
     #expect(config.http?.limits.maxNumwant == 100 && config.http?.limits.defaultNumwant == 50)
@@ -133,8 +134,8 @@ private let small = """
     let config = try load(
       "tracker:\n  udp:\n    addr: \":1\"\n    private_key:\n  http:\n  storage: ~\n  prehooks: null\n")
     #expect(config.http == nil)
-    #expect(config.udp == TrackerUDPConfig(address: ":1"))
-    #expect(config.storage == TrackerStorageConfig())
+    #expect(config.udp == UDPSettings(address: ":1"))
+    #expect(config.storage == StorageSettings())
   }
 
   @Test("a unix socket serves HTTP, and trusted proxies are prefixes")
@@ -151,6 +152,13 @@ private let small = """
     #expect(config.http?.realIPHeader == "x-forwarded-for")
     #expect(config.http?.trustedProxies.map(\.description) == ["10.0.0.0/8", "::1/128"])
     #expect(config.warnings.isEmpty)
+  }
+
+  @Test("request timing, which Chihaya switches on, is said to be on always")
+  func requestTiming() throws {
+    let config = try load(
+      small + "    enable_request_timing: true\n  udp: {addr: \":1\", enable_request_timing: false}\n")
+    #expect(config.warnings.map(\.setting) == ["http.enable_request_timing"])
   }
 
   // MARK: What is wrong
@@ -409,9 +417,9 @@ private let small = """
       "TRACKER__PREHOOKS__1__OPTIONS__REDIS_BROKER", "TRACKER__PREHOOKS__PASSKEY_APPROVAL__OPTIONS__REDIS_BROKER",
     ] {
       let config = try load(text, [variable: "redis://environment"])
-      #expect(
-        config.prehooks.last == .passkeyApproval(PasskeyApprovalOptions(redisBroker: "redis://environment")),
-        "\(variable)")
+      var options = PasskeyApprovalOptions()
+      options.redisSet.redisBroker = "redis://environment"
+      #expect(config.prehooks.last == HookEntry(options), "\(variable)")
     }
   }
 

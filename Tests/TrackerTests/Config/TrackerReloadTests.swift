@@ -43,7 +43,7 @@ struct TrackerReloadTests {
     }
     #expect(reload.merged.announceInterval == .seconds(1200))
     #expect(reload.merged.http?.limits.maxNumwant == 80)
-    #expect(reload.merged.prehooks.first == .clientApproval(ClientApprovalOptions(blacklist: ["YY0000"])))
+    #expect(reload.merged.prehooks.first == HookEntry(ClientApprovalOptions(blacklist: ["YY0000"])))
     #expect(Set(reload.applied).isSuperset(of: ["announce_interval", "http.max_numwant"]))
     #expect(reload.needRestart.isEmpty)
   }
@@ -88,5 +88,18 @@ struct TrackerReloadTests {
     }
     #expect(reload.merged.prehooks.count == 2)
     #expect(!reload.needRestart.isEmpty)
+  }
+
+  @Test("of a list of hooks that needs a restart, and of a section that came, no setting is said to have changed")
+  func truth() throws {
+    let hooks = try Self.reload {
+      $0 =
+        $0.replacing("XX0000", with: "YY0000") + "\n  - name: port approval\n    options: { blacklist: [ \"22\" ] }\n"
+    }
+    #expect(
+      hooks.applied.isEmpty && hooks.merged.prehooks.first == HookEntry(ClientApprovalOptions(blacklist: ["XX0000"])))
+    #expect(hooks.needRestart.contains("prehooks[0].options.blacklist"))
+    let udp = try Self.reload { $0 = $0.replacing("udp: { addr: \"127.0.0.1:0\" }", with: "workers: 0") }
+    #expect(udp.applied.isEmpty && udp.needRestart.contains("udp.max_numwant") && udp.merged.udp != nil)
   }
 }

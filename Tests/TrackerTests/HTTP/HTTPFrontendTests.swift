@@ -13,9 +13,9 @@ private final class TestWorker {
 
   init(
     host: String = "127.0.0.1", pipeline: PipelineRules = PipelineRules(),
-    _ change: (inout TrackerHTTPConfig) -> Void = { _ in }
+    _ change: (inout HTTPSettings) -> Void = { _ in }
   ) throws {
-    var config = TrackerHTTPConfig(address: "")
+    var config = HTTPSettings(address: "")
     config.enableKeepalive = true
     config.readTimeout = .seconds(120)
     config.writeTimeout = .seconds(120)

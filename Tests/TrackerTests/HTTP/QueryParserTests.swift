@@ -7,7 +7,7 @@ import Wire
 private func announce(
   _ query: [UInt8], passkey: String? = nil, from address: String = "192.0.2.1", spoofing: Bool = false
 ) throws(Refusal) -> (request: AnnounceRequest, form: ReplyForm) {
-  let parser = HTTPParser(
+  let parser = QueryParser(
     routes: RouteTable(announceRoutes: [], scrapeRoutes: []), maxScrapeInfoHashes: 3, allowIPSpoofing: spoofing)
   let segment = passkey.map { Array($0.utf8) } ?? []
   let result: Result<(request: AnnounceRequest, form: ReplyForm), Refusal> = query.withUnsafeBytes { query in
@@ -34,7 +34,7 @@ private let infoHash = "aaaaaaaaaaaaaaaaaaaa"
 private let complete = "info_hash=\(infoHash)&peer_id=-TR2940-k8hj0wgej6ch&port=51413&uploaded=1&downloaded=2&left=3"
 
 @Suite("HTTP parser")
-struct HTTPParserTests {
+struct QueryParserTests {
   @Test("an announce is read with all its fields")
   func wholeAnnounce() throws {
     let (request, form) = try announce(
@@ -190,7 +190,7 @@ struct HTTPParserTests {
   private func parseScrape(
     _ query: String, passkey: String? = nil
   ) throws(Refusal) -> (infoHashes: [[UInt8]], passkey: Passkey?) {
-    let parser = HTTPParser(
+    let parser = QueryParser(
       routes: RouteTable(announceRoutes: [], scrapeRoutes: []), maxScrapeInfoHashes: 3, allowIPSpoofing: false)
     var room = [UInt8](repeating: 0, count: 3 * InfoHash.byteCount)
     let result: Result<(count: Int, passkey: Passkey?), Refusal> = Array(query.utf8).withUnsafeBytes { query in

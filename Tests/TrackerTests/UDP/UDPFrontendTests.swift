@@ -24,7 +24,7 @@ struct UDPFrontendTests {
         connectionID: ids,
         parser: UDPParser(
           routes: RouteTable(announceRoutes: ["/announce/:passkey"], scrapeRoutes: []), maxScrapeInfoHashes: 74,
-          allowIPSpoofing: false), defaultNumwant: 50, maxNumwant: maxNumwant)
+          allowIPSpoofing: false), limits: RequestLimits(maxNumwant: maxNumwant))
       let plan = WorkerPlan(
         number: 0, mailbox: try EventLoopMailbox(), udpSockets: sockets, udpRules: rules, httpListeners: [],
         httpRules: nil, store: store, push: nil, rules: PipelineRules(),

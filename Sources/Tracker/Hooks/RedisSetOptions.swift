@@ -1,0 +1,64 @@
+// RedisSetOptions: the Redis set of those who may, as the options of two hooks describe it, and the resolver that asks it.
+// Plain values; main thread.
+
+import Redis
+import Settings
+
+/// A Redis set whose members are approved.
+struct RedisSetOptions: SettingsSection, Sendable, Equatable {
+  /// A URL that RedisEndpoint reads.
+  var redisBroker = ""
+  var timeouts = RedisTimeoutOptions()
+  var setKey = "pt:torrents"
+  /// How long a yes is remembered.
+  var cacheTTL: Duration = .seconds(300)
+  /// How long a no is remembered.
+  var negativeCacheTTL: Duration = .seconds(30)
+
+  private static let ttl: ClosedRange<Duration> = .zero ... .seconds(30 * 86_400)
+
+  static var settings: [Setting<Self>] { connection + lifetimes }
+
+  static var connection: [Setting<Self>] {
+    [
+      .redisBroker(\.redisBroker),
+      .group(\.timeouts, RedisTimeoutOptions.settings),
+      .text("set_key", \.setKey, .restart, "the set of those who may", check: ConfigSection.checkName),
+    ]
+  }
+
+  static var lifetimes: [Setting<Self>] {
+    [
+      .duration("cache_ttl", \.cacheTTL, in: ttl, .restart, "how long a yes is remembered"),
+      .duration("negative_cache_ttl", \.negativeCacheTTL, in: ttl, .restart, "how long a no is"),
+    ]
+  }
+
+  /// The resolver of a hook: `member` says in logs and metrics what is in the set.
+  func resolver(_ chain: HookChain, hook: String, member: String, origin: OriginCheck? = nil) throws
+    -> MembershipResolver
+  {
+    try chain.service(hook) {
+      let rules = MembershipRules(
+        endpoint: try RedisEndpoint(url: redisBroker), timeouts: RedisTimeouts(forApproval: timeouts), setKey: setKey,
+        name: member, origin: origin)
+      let cache = ApprovalCache(
+        approvedSeconds: UInt32(clamping: cacheTTL.wholeSeconds),
+        refusedSeconds: UInt32(clamping: negativeCacheTTL.wholeSeconds))
+      return try MembershipResolver(rules: rules, cache: cache, metrics: chain.metrics)
+    }
+  }
+}
+
+extension RedisTimeouts {
+  /// A client waits for the answer: what takes longer than this is no answer to it, and "try again" is a better one.
+  private static let maximumApprovalMilliseconds = 2000
+
+  /// The timeouts of a hook's options, for questions that announces wait for.
+  fileprivate init(forApproval options: RedisTimeoutOptions) {
+    func limited(_ duration: Duration) -> Int { min(duration.wholeMilliseconds, Self.maximumApprovalMilliseconds) }
+    self.init(
+      connectMilliseconds: limited(options.connect), readMilliseconds: limited(options.read),
+      writeMilliseconds: limited(options.write))
+  }
+}
