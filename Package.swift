@@ -54,6 +54,10 @@ let package = Package(
     // `make bench`: what loads the trackers under test (Benchmarks/README.md).
     .executableTarget(
       name: "LoadGenerator", dependencies: ["CLinux"], path: "Benchmarks/LoadGenerator", swiftSettings: strict),
+    // The publisher by itself, for the row `push` of `make bench`; skipped unless that runs it.
+    .testTarget(
+      name: "PushBenchmark", dependencies: ["Tracker", "Simulation"], path: "Benchmarks/PushBenchmark",
+      swiftSettings: strict),
     .testTarget(
       name: "SharedTests", dependencies: ["Wire", "Linux", "Settings", "HTTP", "Redis", "SQLite", "Simulation"],
       path: "Tests/SharedTests", exclude: ["Fixtures"],
