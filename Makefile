@@ -1,7 +1,7 @@
 # What you can do with this checkout; `make` alone lists it. The commands behind it are plain SwiftPM (see README.md).
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-clients lint demo fuzz bench bench-long bench-push bench-consume bench-latency release install install-files test-package clean dependencies
+.PHONY: help build test test-clients lint demo fuzz bench bench-long bench-programs release install install-files test-package clean dependencies
 
 # Debian's hiredis.pc carries -D_FILE_OFFSET_BITS=64, a flag SwiftPM refuses with a warning (and a 64-bit system does not
 # need). This copy of whatever hiredis.pc is installed leaves -D flags out; everything else in it stays.
@@ -27,33 +27,28 @@ test-clients: dependencies ## real clients from Debian, and nginx, with the trac
 
 lint: ## formatting and style, as strict as CI
 	swift format lint --strict -r Package.swift Sources Tests Benchmarks
+	Benchmarks/bench --check-document
 
 demo: build ## the whole path on simulated users, in about a minute; KEEP=1 leaves it running
 	swift build -c release --product Demo
 	.build/release/Demo $(if $(KEEP),--keep)
 
-bench: build ## speed beside the other trackers that are installed, in about ten minutes; ROWS="udp-plain http-close" ROUNDS=3
-	@.ci/install-dependencies bench
+# `make bench ROWS="udp-plain push" ROUNDS=5 SECONDS=8 JSON=file`; Benchmarks/README.md says what a row is.
+BENCH_OPTIONS = $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(JSON),--json '$(JSON)') $(ROWS)
+
+bench: bench-programs ## speed beside other trackers and what the machine can do; ROWS="udp-plain push" ROUNDS=3 JSON=file
+	Benchmarks/bench $(BENCH_OPTIONS)
+
+bench-long: bench-programs ## sweeps over connections, swarm sizes, peers wanted, IPv4 and IPv6, one and two cores
+	Benchmarks/bench --long $(BENCH_OPTIONS)
+
+# Where a peer cannot be installed, the rows that need it say so and the others run.
+bench-programs: build
+	@.ci/install-dependencies bench || echo "bench: going on without them"
 	swift build -c release --product LoadGenerator
-	Benchmarks/bench --rounds $(or $(ROUNDS),3) $(ROWS)
-
-bench-long: build ## sweeps over connections, swarm sizes, peers wanted, IPv4 and IPv6, one and two cores
-	@.ci/install-dependencies bench
-	swift build -c release --product LoadGenerator
-	Benchmarks/bench --long $(ROWS)
-
-bench-consume: build ## stream to committed, beside draining without work (shared/tools/streambench)
-	Benchmarks/bench-consume
-
-bench-latency: build ## announce to queryable, p99 under 5,000 announces per second (shared/tools/udpload)
-	Benchmarks/bench-latency
 
 fuzz: ## libFuzzer on the parsers, SECONDS=600 for each harness
 	Tests/Fuzz/run $(or $(SECONDS),600)
-
-bench-push: dependencies ## traffic push beside what Redis itself can do (shared/tools/streambench); EVENTS=300000
-	Benchmarks/bench-push
-	Benchmarks/bench-push-workers
 
 release: dependencies ## release/: self-contained binaries, checksums, a Debian package
 	dist/release.sh all

@@ -1,5 +1,5 @@
 // AnnounceDatagram: the bytes of UDP requests (BEP 15, URL data of BEP 41), written into a slot that keeps what never
-// changes. The same bytes as shared/tools/udpload.c. Used by UDPLoad.
+// changes. Used by UDPLoad.
 //
 //    0 connection id 8 |  8 action 4 | 12 transaction id 4 | 16 info_hash 20 | 36 peer_id 20 | 56 downloaded 8 | 64 left 8
 //   72 uploaded 8      | 80 event 4  | 84 IP 4             | 88 key 4        | 92 num_want 4 | 96 port 2

@@ -5,7 +5,7 @@ import Glibc
 /// What the first bytes received are.
 enum AnnounceReplyText {
   case incomplete
-  /// A whole reply of so many bytes, with so many peers.
+  /// A whole reply, its length and how many peers it has.
   case announce(byteCount: Int, peers: Int)
   /// A whole reply that is a refusal or no announce reply.
   case refused(byteCount: Int)

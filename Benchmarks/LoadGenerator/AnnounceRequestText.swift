@@ -1,5 +1,5 @@
-// AnnounceRequestText: the bytes of an HTTP announce, as qBittorrent writes it; the same bytes as shared/tools/httpload.c.
-// Constant parts are prepared once. Used by HTTPLoad.
+// AnnounceRequestText: the bytes of an HTTP announce, as qBittorrent writes it. Constant parts are prepared once. Used by
+// HTTPLoad.
 
 import Glibc
 

@@ -20,7 +20,7 @@ struct HTTPLoad: ~Copyable {
 
   /// Room for one reply, and one more for each pipelined request: 200 peers of both families and the headers.
   private static let replyByteCount = 8192
-  /// A connection that waits longer for a reply is given up and opened again, as in httpload.
+  /// A connection that waits longer for a reply is given up and opened again.
   private static let patienceNanoseconds: UInt64 = 1_000_000_000
 
   private let options: LoadOptions
@@ -86,7 +86,7 @@ struct HTTPLoad: ~Copyable {
     }
     loop(
       &pace, countFrom: start + UInt64(options.seconds * 0.2e9), until: start + UInt64(options.seconds * 1e9))
-    report.stopCounting(pid: options.pid)
+    report.stopCounting(options.process)
     collectRest()
     return report.json(latency)
   }
@@ -102,7 +102,7 @@ struct HTTPLoad: ~Copyable {
         if now >= end { break }
         if !isCounting && now >= countFrom {
           isCounting = true
-          report.startCounting(pid: options.pid, latency: &latency)
+          report.startCounting(options.process, latency: &latency)
         }
         if options.rate > 0 { offer(&pace, &isHeldUp, now) }
         handle(epoll_wait(epoll, events.baseAddress, 128, 50), events.baseAddress!)

@@ -3,7 +3,7 @@
 /// One request.
 struct InFlight {
   var sentNanoseconds: UInt64 = 0
-  /// 0: nobody waits here.
+  /// 0: the place is free.
   var transactionID: UInt32 = 0
   /// The announcing peer.
   var peer: UInt32 = 0
@@ -42,7 +42,7 @@ struct InFlightRing: ~Copyable {
     return id
   }
 
-  /// Takes the request out that a reply belongs to; nil when nobody waits for it.
+  /// Takes the request out that a reply belongs to; nil when none waits for it.
   @inline(__always)
   mutating func remove(_ transactionID: UInt32) -> InFlight? {
     let place = Int(transactionID) & (capacity - 1)

@@ -13,10 +13,15 @@ enum LoadClock {
 }
 
 /// The CPU time of a process.
-enum ProcessorTime {
-  /// Nanoseconds all threads of a process that live now have run (the first number of proc(5)'s schedstat, which has the
+struct ProcessorTime {
+  /// 0: none is measured.
+  var pid: Int32 = 0
+  /// Only threads whose names begin so; empty: all.
+  var threadPrefix = ""
+
+  /// Nanoseconds that the process' threads that live now have run (the first number of proc(5)'s schedstat, which has the
   /// scheduler's own resolution); nil when there is no such process.
-  static func nanoseconds(of pid: Int32) -> UInt64? {
+  func nanoseconds() -> UInt64? {
     guard pid > 0, let folder = opendir("/proc/\(pid)/task") else { return nil }
     defer { closedir(folder) }
     var sum: UInt64 = 0
@@ -25,18 +30,21 @@ enum ProcessorTime {
         String(cString: $0.bindMemory(to: CChar.self).baseAddress!)
       }
       if name.hasPrefix(".") { continue }
-      sum += firstNumber(of: "/proc/\(pid)/task/\(name)/schedstat") ?? 0
+      let folder = "/proc/\(pid)/task/\(name)"
+      if !threadPrefix.isEmpty && Self.text(of: "\(folder)/comm")?.hasPrefix(threadPrefix) != true { continue }
+      let text = Self.text(of: "\(folder)/schedstat") ?? ""
+      sum += UInt64(text.prefix { $0 != " " }) ?? 0
     }
     return sum
   }
 
-  private static func firstNumber(of path: String) -> UInt64? {
+  private static func text(of path: String) -> String? {
     let descriptor = open(path, O_RDONLY)
     guard descriptor >= 0 else { return nil }
     defer { close(descriptor) }
     var bytes = [UInt8](repeating: 0, count: 128)
     let length = read(descriptor, &bytes, bytes.count)
     guard length > 0 else { return nil }
-    return UInt64(String(decoding: bytes[..<length].prefix { $0 != UInt8(ascii: " ") }, as: UTF8.self))
+    return String(decoding: bytes[..<length], as: UTF8.self)
   }
 }

@@ -1,5 +1,4 @@
-// LoadOptions: the command line of the load generator, parsed once at start on the main thread. The names follow
-// shared/tools (udpload, httpload), which do the same work in C.
+// LoadOptions: the command line of the load generator, parsed once at start on the main thread.
 
 /// What to send to whom.
 struct LoadOptions {
@@ -37,16 +36,17 @@ struct LoadOptions {
   var rate = 0.0
   /// Each peer once, in order, until all have been answered (UDP).
   var fills = false
-  /// Every peer has its own address and port even when there are a million of them; otherwise the ports of the C tools.
+  /// Every peer has its own address and port even when there are a million of them; otherwise ports may meet.
   var hasUniquePorts = false
-  /// Counters that only grow, as a client's do; otherwise the C tools' random ones.
+  /// Counters that only grow, as a client's do; otherwise random ones.
   var hasRisingCounters = false
-  /// The process whose CPU time is measured over the counted part; 0: none.
-  var pid: Int32 = 0
+  /// The process whose CPU time is measured over the counted part.
+  var process = ProcessorTime()
 
   static let usage = """
     usage: LoadGenerator udp|http HOST PORT [--seconds 5] [--torrents 1000] [--peers 100000] [--numwant 50]
-      [--path /announce/] [--passkeys 1000] [--rate ANNOUNCES_PER_SECOND] [--rising-counters] [--pid PID]
+      [--path /announce/] [--passkeys 1000] [--rate ANNOUNCES_PER_SECOND] [--rising-counters]
+      [--pid PID] [--pid-threads PREFIX]
       udp:  [--sockets 16] [--window 16] [--scrape PERCENT] [--fill] [--unique-ports]
       http: [--connections 64] [--keep-alive] [--pipeline 1]
     or: LoadGenerator echo-udp|echo-http PORT, a server that does nothing but answer: the limit of the machine
@@ -93,7 +93,8 @@ struct LoadOptions {
     case "--path": path = value
     case "--passkeys": passkeys = try Self.number(value, option, in: 0...10_000_000)
     case "--rate": rate = try Self.real(value, option)
-    case "--pid": pid = try Self.number(value, option, in: 0...4_194_304)
+    case "--pid": process.pid = try Self.number(value, option, in: 0...4_194_304)
+    case "--pid-threads": process.threadPrefix = value
     default: throw .usage("\(option): unknown\n\(Self.usage)")
     }
   }

@@ -26,21 +26,20 @@ struct LoadReport {
   static let lostAfterNanoseconds: UInt64 = 250_000_000
 
   /// Begins the counted part.
-  mutating func startCounting(pid: Int32, latency: inout LatencyHistogram) {
+  mutating func startCounting(_ process: ProcessorTime, latency: inout LatencyHistogram) {
     let (sent, answered) = (announcesSentEver, announcesAnsweredEver)
     self = LoadReport()
     (announcesSentEver, announcesAnsweredEver) = (sent, answered)
     latency.reset()
-    startProcessorNanoseconds = ProcessorTime.nanoseconds(of: pid)
+    startProcessorNanoseconds = process.nanoseconds()
     startNanoseconds = LoadClock.now()
   }
 
-  mutating func stopCounting(pid: Int32) {
-    endProcessorNanoseconds = ProcessorTime.nanoseconds(of: pid)
+  mutating func stopCounting(_ process: ProcessorTime) {
+    endProcessorNanoseconds = process.nanoseconds()
     endNanoseconds = LoadClock.now()
   }
 
-  /// `credited`: the sums that rising counters must lead to.
   func json(_ latency: borrowing LatencyHistogram) -> String {
     let seconds = Double(endNanoseconds - startNanoseconds) / 1e9
     let replies = announces + scrapes

@@ -1,7 +1,7 @@
-// PeerPlan: who announces what: the population of shared/tools/udpload.c, value for value. Each peer sits in one torrent and
-// speaks from one socket, that is from one address, so that swarms fill as they do with real clients.
+// PeerPlan: who announces what. Each peer sits in one torrent and speaks from one socket, that is from one address, so that
+// swarms fill as they do with real clients; they all have the same size, so that every reply carries the same work.
 
-/// Numbers without a pattern that are the same in every run (xorshift64, as in the C tools).
+/// Numbers without a pattern that are the same in every run (xorshift64).
 struct RandomSource {
   private var state: UInt64 = 88_172_645_463_325_252
 
@@ -24,7 +24,7 @@ struct PeerPlan {
   let torrents: UInt32
   let hasUniquePorts: Bool
 
-  /// The multiplier of the C tools (2^32 divided by the golden ratio); it scatters info hashes and swarms.
+  /// 2^32 divided by the golden ratio; it scatters info hashes and swarms.
   static let scatter: UInt32 = 2_654_435_761
 
   init(_ options: LoadOptions, sockets: Int) {
@@ -47,14 +47,14 @@ struct PeerPlan {
   @inline(__always)
   static func infoHashHead(_ torrent: UInt32) -> UInt64 { UInt64(torrent &* scatter) << 32 | UInt64(torrent) }
 
-  /// udpload's port, or one that no other peer of the socket has (up to 64,000 peers a socket).
+  /// A port that peers of one socket may share, or one that no other has (up to 64,000 peers a socket).
   @inline(__always)
   func udpPort(of peer: UInt32) -> UInt16 {
     if hasUniquePorts { return UInt16(1024 + (peer / sockets) % 64_000) }
     return UInt16(truncatingIfNeeded: peer) | 0x8000
   }
 
-  /// httpload's port.
+  /// The port in an HTTP announce.
   @inline(__always)
   static func httpPort(of peer: UInt32) -> UInt32 { 1024 + peer % 60_000 }
 }

@@ -114,14 +114,14 @@ struct UDPLoad: ~Copyable {
     let countFrom = options.fills ? start : start + UInt64(options.seconds * 0.2e9)
     lastSweep = start
     if options.fills {
-      report.startCounting(pid: options.pid, latency: &latency)
+      report.startCounting(options.process, latency: &latency)
       closedLoop(countFrom: UInt64.max, until: UInt64.max)
     } else if options.rate > 0 {
       try offeredLoop(start: start, countFrom: countFrom, until: end)
     } else {
       closedLoop(countFrom: countFrom, until: end)
     }
-    report.stopCounting(pid: options.pid)
+    report.stopCounting(options.process)
     collectRest()
     return report.json(latency)
   }
@@ -136,7 +136,7 @@ struct UDPLoad: ~Copyable {
       while now < end && unanswered > 0 {
         if !isCounting && now >= countFrom {
           isCounting = true
-          report.startCounting(pid: options.pid, latency: &latency)
+          report.startCounting(options.process, latency: &latency)
         }
         let count = epoll_wait(epoll, events.baseAddress, 64, 50)
         now = LoadClock.now()
@@ -164,7 +164,7 @@ struct UDPLoad: ~Copyable {
         if now >= end { break }
         if !isCounting && now >= countFrom {
           isCounting = true
-          report.startCounting(pid: options.pid, latency: &latency)
+          report.startCounting(options.process, latency: &latency)
         }
         while pace.nextNanoseconds <= now {
           pace.advance()

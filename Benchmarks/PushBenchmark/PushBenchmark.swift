@@ -1,22 +1,21 @@
-// PushBenchmark: what `make bench-push` runs, in a release build: events per second through the whole publisher beside
-// what Redis itself can do (shared/tools/streambench), Redis' CPU time and memory, and the cost of enqueuing. Skipped
-// unless PUSH_BENCH says how many events; STREAMBENCH is the program.
+// PushBenchmark: the publisher by itself, for the row `push` of `make bench` (Benchmarks/runner/rows/push.py): one run of so
+// many events through the whole publisher, and a line of JSON. Skipped unless PUSH_BENCHMARK_EVENTS says how many and
+// PUSH_BENCHMARK_REDIS where to.
 
 import Foundation
 import Glibc
 import Linux
 import Redis
-import Simulation
 import Testing
 import Wire
 
 @testable import Tracker
 
-private let benchmarkEvents = ProcessInfo.processInfo.environment["PUSH_BENCH"].flatMap { Int($0) }
-private let streambench = ProcessInfo.processInfo.environment["STREAMBENCH"]
+private let wantedEvents = ProcessInfo.processInfo.environment["PUSH_BENCHMARK_EVENTS"].flatMap { Int($0) }
+private let redisURL = ProcessInfo.processInfo.environment["PUSH_BENCHMARK_REDIS"]
 
-@Suite(.serialized, .enabled(if: benchmarkEvents != nil)) struct PushBenchmark {
-  /// streambench's: one user, 1000 torrents, 20,000 peers. Each begins at zero and reports every half hour.
+@Suite(.enabled(if: wantedEvents != nil && redisURL != nil)) struct PushBenchmark {
+  /// One user, 1000 torrents, 20,000 peers. Each begins at zero and reports every half hour.
   private static let sessions = 20_000
   private static func record(_ index: Int) -> AnnounceRecord {
     let round = index / sessions
@@ -28,109 +27,36 @@ private let streambench = ProcessInfo.processInfo.environment["STREAMBENCH"]
       timestamp: 1_700_000_000 + Int64(round) * 1800, intervalSeconds: 1800, minIntervalSeconds: 900)
   }
 
-  private struct Figure {
-    var eventsPerSecond: Double
-    /// Microseconds of Redis' CPU time per event.
-    var redisMicroseconds: Double
-  }
-
-  /// Five rounds in turn on one Redis; the ratios are what counts, the machine is shared.
-  @Test("events per second from the queue to Redis, beside what Redis itself can do")
-  func throughput() async throws {
-    let directory = try TemporaryDirectory()
-    let redis = try await RedisServer.start(in: directory, extra: ["--appendonly", "no"])
-    let events = benchmarkEvents!
-    var figures: [String: [Figure]] = [:]
-    let modes = streambench == nil ? [] : ["xadd", "multi", "lua"]
-    for round in 1...5 {
-      for mode in ["push"] + modes {
-        var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
-        _ = try connection.command(["FLUSHALL"])
-        let before = try Self.cpuSeconds(&connection)
-        let rate = try await mode == "push" ? publish(redis.url, events: events) : run(mode, redis, events: events)
-        let used = try Self.cpuSeconds(&connection) - before
-        let figure = Figure(eventsPerSecond: rate, redisMicroseconds: used * 1e6 / Double(events))
-        figures[mode, default: []].append(figure)
-        print(
-          "bench-push: round \(round) \(mode): \(Int(rate)) events/s, redis \(Self.text(figure.redisMicroseconds)) us/event"
-        )
-        if mode == "push" && round == 1 { try printMemory(&connection, events: events) }
-      }
-    }
-    func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
-    for mode in ["push"] + modes {
-      let all = figures[mode]!
-      let ratio = median(zip(figures["push"]!, all).map { $0.eventsPerSecond / $1.eventsPerSecond })
-      print(
-        "bench-push: median \(mode): \(Int(median(all.map(\.eventsPerSecond)))) events/s, redis "
-          + "\(Self.text(median(all.map(\.redisMicroseconds)))) us/event"
-          + (mode == "push" ? "" : "; push / \(mode) = \(Self.text(ratio))"))
-    }
-  }
-
-  /// Two decimals.
-  private static func text(_ value: Double) -> String { String(Double(Int(value * 100 + 0.5)) / 100) }
-
-  private static func cpuSeconds(_ connection: inout RedisConnection) throws -> Double {
-    let text = try connection.command(["INFO", "cpu"]).string ?? ""
-    return text.split(whereSeparator: \.isNewline).reduce(0) { sum, line in
-      guard line.hasPrefix("used_cpu_user:") || line.hasPrefix("used_cpu_sys:") else { return sum }
-      return sum + (Double(line.split(separator: ":")[1]) ?? 0)
-    }
-  }
-
-  private func run(_ mode: String, _ redis: RedisServer, events: Int) async throws -> Double {
-    let result = try await CommandResult.run(
-      [streambench!, mode, "\(events)", "100"], environment: ["REDIS_SOCK": redis.socketPath])
-    guard let rate = result.output.split(separator: " ").dropFirst(3).first.flatMap({ Double($0) }) else {
-      throw HarnessError("streambench: \(result.output)\(result.errors)")
-    }
-    return rate
-  }
-
-  /// What Redis holds after a round: all of it by its own account, the stream by MEMORY USAGE, the rest is snapshots.
-  private func printMemory(_ connection: inout RedisConnection, events: Int) throws {
-    let stream = try connection.integer(["MEMORY", "USAGE", "tracker:traffic", "SAMPLES", "0"])
-    let key =
-      "tracker:last:0123456789abcdef0123456789abcdef:\(Self.record(0).infoHash.hex):\(Self.record(0).peerID.hex)"
-    let used = try Self.usedMemory(&connection)
-    _ = try connection.command(["DEL", "tracker:traffic"])
-    let rest = try Self.usedMemory(&connection)
-    _ = try connection.command(["FLUSHALL"])
-    let empty = try Self.usedMemory(&connection)
-    print(
-      "bench-push: memory: stream \(stream / Int64(events)) bytes/entry (\((used - rest) / events) by used_memory), "
-        + "snapshot \((rest - empty) / Self.sessions) bytes/session, expiry and key included (\(key.utf8.count) bytes)")
-  }
-
-  private static func usedMemory(_ connection: inout RedisConnection) throws -> Int {
-    let text = try connection.command(["INFO", "memory"]).string ?? ""
-    let line = text.split(whereSeparator: \.isNewline).first { $0.hasPrefix("used_memory:") }
-    return line.flatMap { Int($0.dropFirst("used_memory:".count)) } ?? 0
-  }
-
-  private func publish(_ url: String, events: Int) throws -> Double {
+  @Test("events per second from the queue to Redis")
+  func throughput() throws {
+    let events = try #require(wantedEvents)
+    let url = try #require(redisURL)
     var limits = EventQueue.Limits()
     limits.coalesceAbove = events + 1
     limits.capacityEvents = events + 1
     let push = try TrafficPush(
       options: TrafficPushOptions(redisBroker: url), metrics: MetricRegistry(), limits: limits)
-    let records = (0..<events).map(Self.record)
-    var cpu = threadNanoseconds()
-    for start in stride(from: 0, to: events, by: 64) {
-      records.withUnsafeBufferPointer {
-        push.enqueue(UnsafeBufferPointer(rebasing: $0[start..<min(events, start + 64)]))
-      }
-    }
-    cpu = threadNanoseconds() - cpu
-    print("bench-push: enqueue \(cpu / UInt64(events)) ns per record (worker thread CPU)")
+    let nanosecondsPerRecord = enqueue(events, into: push)
+
     var connection = try RedisConnection(endpoint: RedisEndpoint(url: url))
     let start = Clock.monotonicNanoseconds()
     try push.start()
-    while try connection.integer(["XLEN", "tracker:traffic"]) < events { usleep(2000) }
+    while try connection.command(["XLEN", "tracker:traffic"]).integer ?? 0 < Int64(events) { usleep(2000) }
     let seconds = Double(Clock.monotonicNanoseconds() - start) / 1e9
     push.shutdown()
-    return Double(events) / seconds
+    print("push-benchmark: {\"per_second\": \(Double(events) / seconds), \"enqueue_ns\": \(nanosecondsPerRecord)}")
+  }
+
+  /// Puts everything into the queue, in batches as workers do; the CPU time of one record.
+  private func enqueue(_ events: Int, into push: TrafficPush) -> UInt64 {
+    let records = (0..<events).map(Self.record)
+    let start = threadNanoseconds()
+    for first in stride(from: 0, to: events, by: 64) {
+      records.withUnsafeBufferPointer {
+        push.enqueue(UnsafeBufferPointer(rebasing: $0[first..<min(events, first + 64)]))
+      }
+    }
+    return (threadNanoseconds() - start) / UInt64(events)
   }
 
   private func threadNanoseconds() -> UInt64 {

@@ -1,7 +1,7 @@
 """opentracker as Debian ships it (package opentracker): UDP and HTTP with a connection for each announce.
 
 Debian builds it with a whitelist: torrents that are not listed are refused. It reads the list after it has changed its
-root directory and its user, so the list lies in that directory, named without a path, readable by everybody.
+root directory and its user, so the list lies in that directory, named without a path, readable for all users.
 """
 
 import os
@@ -11,6 +11,7 @@ import shutil
 from runner import machine, systems
 
 NAME = "opentracker"
+INSTALL = "apt-get install opentracker"
 FEATURES = {"udp", "http"}
 
 
@@ -33,9 +34,5 @@ def start(folder, cores=machine.TRACKER_CORE):
         f"listen.tcp_udp 127.0.0.1:{port}\naccess.whitelist {whitelist.name}\n"
         f"tracker.rootdir {root}\ntracker.user _opentracker\n")
     process = machine.Process(["opentracker", "-f", str(config)], cores, root / "log")
-    try:
-        machine.wait_until(lambda: process.check() or machine.udp_answers(port), "opentracker answers")
-    except Exception:
-        process.stop()
-        raise
+    process.wait_until(lambda: machine.udp_answers(port), "opentracker answers")
     return systems.Tracker(NAME, process, port)

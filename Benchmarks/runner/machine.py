@@ -1,23 +1,29 @@
 """What a benchmark touches of the machine: processes pinned to a core, free ports, memory and CPU time from /proc."""
 
 import os
+import pathlib
 import signal
 import socket
 import subprocess
 import time
 
 # The tracker under test has a core of its own; the load generator, and Redis where a row needs it, share the other.
-TRACKER_CORE = "0"
-LOAD_CORE = "1"
-BOTH_CORES = "0-1"
+_CORES = sorted(os.sched_getaffinity(0))
+TRACKER_CORE = str(_CORES[0])
+LOAD_CORE = str(_CORES[1 % len(_CORES)])
+BOTH_CORES = f"{TRACKER_CORE},{LOAD_CORE}"
 
 
 class BenchError(Exception):
-    """Something that makes a measurement impossible or void."""
+    """A measurement went wrong or is void; the run fails."""
+
+
+class NotRun(Exception):
+    """Something that a row needs is not on this machine; the run goes on without the row."""
 
 
 def free_port():
-    """A port of 127.0.0.1 that nobody has, for TCP and UDP."""
+    """A port of 127.0.0.1 that is free for TCP and UDP."""
     for _ in range(100):
         with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
             tcp.bind(("127.0.0.1", 0))
@@ -61,6 +67,14 @@ class Process:
             with open(self.log, errors="replace") as log:
                 raise BenchError(f"{self.child.args[3]} ended with {self.child.returncode}:\n{log.read()[-2000:]}")
 
+    def wait_until(self, condition, what, **limits):
+        """Waits for a condition as long as the process lives; ends the process when it does not come true."""
+        try:
+            wait_until(lambda: self.check() or condition(), what, **limits)
+        except Exception:
+            self.stop()
+            raise
+
     def stop(self):
         if self.child.poll() is None:
             self.child.send_signal(signal.SIGCONT)
@@ -74,8 +88,32 @@ class Process:
 
 def resident_bytes(pid):
     """The memory a process has in RAM."""
-    with open(f"/proc/{pid}/statm") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    return _status(pid, "VmRSS")
+
+
+def peak_resident_bytes(pid):
+    """The most memory a process has had in RAM."""
+    return _status(pid, "VmHWM")
+
+
+def _status(pid, name):
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise BenchError(f"no {name} in the status of process {pid}")
+
+
+def cpu_seconds(pid):
+    """The CPU time of all threads of a process that live now."""
+    tasks = pathlib.Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+def move_threads(pid, prefix, core):
+    """Pins the threads of a process whose names begin so."""
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        if (task / "comm").read_text().startswith(prefix):
+            os.sched_setaffinity(int(task.name), {int(core)})
 
 
 def udp_answers(port, host="127.0.0.1"):
@@ -92,7 +130,7 @@ def udp_answers(port, host="127.0.0.1"):
 
 
 def http_answers(port):
-    """Whether somebody accepts connections."""
+    """Whether connections are accepted."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=0.5):
             return True

@@ -1,6 +1,7 @@
 """A redis-server of the run's own, without persistence, on the load's core."""
 
 import pathlib
+import shutil
 import signal
 import socket
 
@@ -25,13 +26,15 @@ return { first, entries, n, du, dd }
 
 
 class Redis:
-    def __init__(self, folder):
+    def __init__(self, folder, cores=machine.LOAD_CORE):
+        if shutil.which("redis-server") is None:
+            raise machine.NotRun("redis-server is not installed (apt-get install redis-server)")
         self.path = str(pathlib.Path(folder) / "redis.sock")
         self.url = f"redis+unix://{self.path}?db=0"
         self.process = machine.Process(
             ["redis-server", "--port", "0", "--unixsocket", self.path, "--save", "", "--appendonly", "no", "--dir",
-             str(folder)], machine.LOAD_CORE, pathlib.Path(folder) / "redis.log")
-        machine.wait_until(lambda: self.process.check() or self._answers(), "redis-server answers")
+             str(folder)], cores, pathlib.Path(folder) / "redis.log")
+        self.process.wait_until(self._answers, "redis-server answers")
         self.socket = self._connect()
         self.reader = self.socket.makefile("rb")
 
@@ -58,6 +61,8 @@ class Redis:
     def _reply(self):
         line = self.reader.readline()
         kind, rest = line[:1], line[1:-2]
+        if not kind:
+            raise machine.BenchError("redis: the connection has ended")
         if kind == b"-":
             raise machine.BenchError(f"redis: {rest.decode()}")
         if kind == b"$":
@@ -66,9 +71,19 @@ class Redis:
             return [self._reply() for _ in range(int(rest))]
         return int(rest) if kind == b":" else rest.decode()
 
-    def add_passkeys(self):
+    def add_passkeys(self, count=systems.PASSKEYS):
         """The passkeys of the generator: numbers as 32 hex digits."""
-        self.call("SADD", "pt:passkeys", *(f"{number:032x}" for number in range(systems.PASSKEYS)))
+        self.call("SADD", "pt:passkeys", *(f"{number:032x}" for number in range(count)))
+
+    def info(self, section):
+        """INFO's numbers."""
+        pairs = (line.split(":", 1) for line in self.call("INFO", section).splitlines() if ":" in line)
+        return {name: float(value) for name, value in pairs if value.replace(".", "", 1).isdigit()}
+
+    def cpu_seconds(self):
+        """CPU time of the server's main thread and its others."""
+        found = self.info("cpu")
+        return found["used_cpu_user"] + found["used_cpu_sys"]
 
     def stream(self):
         """Entries of the traffic stream, the announces they stand for, and the bytes they credit."""
