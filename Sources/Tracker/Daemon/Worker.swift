@@ -24,7 +24,7 @@ struct WorkerPlan: Sendable {
 
 /// The objects of one worker thread.
 final class Worker {
-  let pipeline: AnnouncePipeline
+  private let pipeline: AnnouncePipeline
   private let udp: UDPFrontend?
   private let http: HTTPFrontend?
 

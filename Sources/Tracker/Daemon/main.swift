@@ -30,10 +30,10 @@ nonisolated func runTracker() -> ExitCode {
   }
   options.configureLog()
   SignalSource.blockSignals()
-  return serve(options, environment)
+  return runDaemon(options, environment)
 }
 
-nonisolated func serve(_ options: CommandLineOptions, _ environment: [String: String]) -> ExitCode {
+nonisolated func runDaemon(_ options: CommandLineOptions, _ environment: [String: String]) -> ExitCode {
   do {
     let daemon = try TrackerDaemon(isDebug: options.isDebug, environment: environment) { () throws(ConfigError) in
       try TrackerConfig.load(path: options.configPath, environment: environment)

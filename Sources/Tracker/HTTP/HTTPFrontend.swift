@@ -132,7 +132,7 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
       refuse(error, .announce, address.family, into: &response)
       return .answered
     }
-    let origin = RequestOrigin.http(listener: 0, ticket: request.ticket.rawValue, form: form.rawValue)
+    let origin = RequestOrigin.http(ticket: request.ticket.rawValue, form: form.rawValue)
     return put(announce, form: form, origin: origin, into: &response)
   }
 
@@ -209,7 +209,7 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
   func resume(_ request: AnnounceRequest, origin: RequestOrigin) {
     time = BatchTime(monotonicNanoseconds: loop.nowNanoseconds, unixSeconds: Clock.unixSeconds())
     switch origin {
-    case .http(_, let ticket, let form):
+    case .http(let ticket, let form):
       server?.resume(HTTPTicket(rawValue: ticket)) { response in
         put(request, form: ReplyForm(rawValue: form), origin: origin, into: &response)
       }

@@ -28,6 +28,13 @@ struct MembershipQuestion {
   let member: SetMember
 }
 
+/// Who asked, and is told when there is an answer: a worker's pipeline.
+protocol AnswerReceiver: AnyObject, Sendable {
+  /// The look-ups of these keys have ended, as well as they could: what there is to know is in the cache. Any thread;
+  /// returns at once.
+  func lookedUp(_ keys: [UserKey])
+}
+
 /// What a resolver asks and how.
 struct MembershipRules: Sendable {
   var endpoint: RedisEndpoint
@@ -44,11 +51,11 @@ struct MembershipRules: Sendable {
 
 /// The thread between a hook and Redis.
 final class MembershipResolver: HookService {
-  /// A question that waits, and the worker that asked.
+  /// A question that waits, and who asked.
   struct Waiting: Sendable {
     let member: SetMember
     let key: UserKey
-    let worker: EventLoopMailbox
+    let receiver: any AnswerReceiver
   }
 
   /// Waiting questions, over all workers; more are turned away with "try again". A restart with a million users at once
@@ -74,12 +81,12 @@ final class MembershipResolver: HookService {
   var isReady: Bool { isReachable.load(ordering: .relaxed) }
   var trouble: String? { isReady ? nil : "redis is unreachable; known \(rules.name)s go on" }
 
-  /// Takes a question; the worker's parked requests of this key are resumed once, whatever happens. False when too many
-  /// are waiting already. Called on a worker's thread; never blocks.
-  func lookUp(_ question: MembershipQuestion, for worker: EventLoopMailbox) -> Bool {
+  /// Takes a question; the receiver is told once, whatever happens. False when too many are waiting already. Called on a
+  /// worker's thread; never blocks.
+  func lookUp(_ question: MembershipQuestion, for receiver: any AnswerReceiver) -> Bool {
     let before: Int? = waiting.withLock { waiting in
       guard waiting.count < Self.maximumWaiting else { return nil }
-      waiting.append(Waiting(member: question.member, key: question.key, worker: worker))
+      waiting.append(Waiting(member: question.member, key: question.key, receiver: receiver))
       return waiting.count - 1
     }
     guard let before else { return false }
@@ -96,13 +103,11 @@ final class MembershipResolver: HookService {
     }
   }
 
-  /// Tells the workers that these have been answered as well as they could be. Any thread.
+  /// Tells those who asked that these have been answered as well as they could be. Any thread.
   func tell(_ answered: [Waiting]) {
-    var keys: [ObjectIdentifier: (worker: EventLoopMailbox, keys: [UserKey])] = [:]
-    for one in answered { keys[ObjectIdentifier(one.worker), default: (one.worker, [])].keys.append(one.key) }
-    for (worker, keys) in keys.values {
-      worker.post { loop in (loop.context as? Worker)?.pipeline.resumeParked(keys) }
-    }
+    var keys: [ObjectIdentifier: (receiver: any AnswerReceiver, keys: [UserKey])] = [:]
+    for one in answered { keys[ObjectIdentifier(one.receiver), default: (one.receiver, [])].keys.append(one.key) }
+    for (receiver, keys) in keys.values { receiver.lookedUp(keys) }
   }
 
   func start() throws(SystemError) {

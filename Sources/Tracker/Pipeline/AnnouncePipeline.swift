@@ -4,20 +4,6 @@
 import Linux
 import Wire
 
-/// Time as a worker sees it, read once per batch of requests.
-struct BatchTime {
-  /// CLOCK_MONOTONIC.
-  var monotonicNanoseconds: UInt64
-  var unixSeconds: Int64
-
-  /// Whole monotonic seconds: what peers are aged by.
-  var monotonicSeconds: UInt32 { UInt32(truncatingIfNeeded: monotonicNanoseconds / 1_000_000_000) }
-
-  static func now() -> BatchTime {
-    BatchTime(monotonicNanoseconds: Clock.monotonicNanoseconds(), unixSeconds: Clock.unixSeconds())
-  }
-}
-
 /// A frontend that can answer a request later.
 protocol ParkedRequestReceiver: AnyObject {
   /// The look-up a parked request waited for has ended: announce it again, with the same origin, and write the result.
@@ -41,7 +27,7 @@ final class AnnouncePipeline {
 
   private let store: SwarmStore
   private let push: (any AnnounceRecordSink)?
-  private let mailbox: EventLoopMailbox
+  private let answers: PipelineAnswers
   /// Changes with a reload.
   var rules: PipelineRules
   private var lottery: PeerLottery
@@ -49,22 +35,23 @@ final class AnnouncePipeline {
   private var parking = ParkingLot()
   private let records: UnsafeMutablePointer<AnnounceRecord>
   private var recordCount = 0
-  /// Answers the requests that came by UDP and by HTTP.
+  /// Answer the requests that came by UDP and by HTTP.
   weak var udpReceiver: (any ParkedRequestReceiver)?
   weak var httpReceiver: (any ParkedRequestReceiver)?
 
-  /// `mailbox` is the worker's: answers of the resolver come through it.
+  /// `mailbox` is the worker's: answers to questions come through it.
   init(
     store: SwarmStore, push: (any AnnounceRecordSink)?, rules: PipelineRules, mailbox: EventLoopMailbox
   ) {
     self.store = store
     self.push = push
-    self.mailbox = mailbox
+    answers = PipelineAnswers(mailbox: mailbox)
     self.rules = rules
     lottery = PeerLottery(seed: Clock.unixNanoseconds())
     spread = StormSpread(
       startSeconds: BatchTime.now().monotonicSeconds, intervalSeconds: rules.intervalSeconds)
     records = .allocate(capacity: Self.recordCapacity)
+    answers.pipeline = self
   }
 
   deinit { records.deallocate() }
@@ -163,7 +150,7 @@ final class AnnouncePipeline {
     return "announced before the minimum interval has passed"
   }
 
-  /// Notes the announce for the traffic stream; without passkey there is nobody to credit.
+  /// Notes the announce for the traffic stream; without passkey there is no user to credit.
   private func record(_ request: borrowing AnnounceRequest, _ context: AnnounceContext) {
     guard push != nil, let passkey = request.passkey else { return }
     (records + recordCount).initialize(
@@ -197,14 +184,14 @@ final class AnnouncePipeline {
     case .full: return .refused(.tryAgain)
     case .joined: return .parked
     case .first:
-      if question.resolver.lookUp(question, for: mailbox) { return .parked }
+      if question.resolver.lookUp(question, for: answers) { return .parked }
       parking.removeAll(of: question.key)
       return .refused(.tryAgain)
     }
   }
 
   /// Look-ups have ended: what waited for them goes on.
-  func resumeParked(_ keys: [UserKey]) {
+  fileprivate func resumeParked(_ keys: [UserKey]) {
     for key in keys {
       for parked in parking.removeAll(of: key) {
         switch parked.origin {
@@ -214,4 +201,15 @@ final class AnnouncePipeline {
       }
     }
   }
+}
+
+/// Brings answers from other threads to a pipeline on its worker's thread.
+private final class PipelineAnswers: AnswerReceiver {
+  private let mailbox: EventLoopMailbox
+  /// Set when the pipeline is made; used on the worker's thread only.
+  nonisolated(unsafe) weak var pipeline: AnnouncePipeline?
+
+  init(mailbox: EventLoopMailbox) { self.mailbox = mailbox }
+
+  func lookedUp(_ keys: [UserKey]) { mailbox.post { _ in self.pipeline?.resumeParked(keys) } }
 }

@@ -1,4 +1,4 @@
-// KeyedHash: the hash of the tracker's own tables. Keyed with the process' secret, so that nobody outside can choose
+// KeyedHash: the hash of the tracker's own tables. Keyed with the process' secret, so that an outsider cannot choose
 // info hashes or passkeys that collide. Pure; any thread. Not a MAC: nothing it makes leaves the process.
 
 import CLinux
@@ -48,22 +48,5 @@ struct KeyedHash: Sendable {
       }
       return Self.fold(state ^ key.2, key.3 | 1)
     }
-  }
-}
-
-/// xorshift64*: the choice of peers must be spread, not unpredictable. One per worker.
-struct PeerLottery {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed | 1 }
-
-  /// A number below `bound` (> 0), without a division.
-  @inline(__always)
-  mutating func below(_ bound: Int) -> Int {
-    state ^= state >> 12
-    state ^= state << 25
-    state ^= state >> 27
-    let high = UInt32(truncatingIfNeeded: (state &* 0x2545_f491_4f6c_dd1d) >> 32)
-    return Int((UInt64(high) &* UInt64(bound)) >> 32)
   }
 }

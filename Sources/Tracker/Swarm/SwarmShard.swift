@@ -7,7 +7,7 @@ import Wire
 
 /// An open-addressing table from info hash to torrent. Guarded by its shard's lock.
 struct TorrentTable: ~Copyable {
-  /// A slot keeps 32 bits of the hash beside the address, so that a probe reads one cache line until it hits.
+  /// A slot keeps the hash beside the address, so that a probe reads one cache line until it hits.
   private struct Slot {
     var hash: UInt64
     var torrent: UnsafeMutablePointer<Torrent>?
@@ -15,7 +15,7 @@ struct TorrentTable: ~Copyable {
   private var slots: UnsafeMutablePointer<Slot>
   private var capacity = 16
   private(set) var count = 0
-  /// Sums over the torrents, kept up to date by whoever changes them.
+  /// Sums over the torrents, kept up to date with every change.
   var seeders = 0
   var leechers = 0
 

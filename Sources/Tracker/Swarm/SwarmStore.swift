@@ -41,6 +41,13 @@ struct SwarmResult {
   var hasTooManySessions = false
 }
 
+/// Swarm counts of a scrape (BEP 48, BEP 15).
+struct ScrapeCounts: Equatable {
+  var complete: UInt32 = 0
+  var downloaded: UInt32 = 0
+  var incomplete: UInt32 = 0
+}
+
 /// The swarms of the tracker.
 final class SwarmStore: Sendable {
   /// What SwarmShard.allocate made: every access goes through a shard's lock.
@@ -63,8 +70,7 @@ final class SwarmStore: Sendable {
 
   deinit { SwarmShard.deallocate(shards, count: shardCount) }
 
-  /// High bits choose the shard, low bits the slot in it.
-  /// Asks for the cache lines of the shard itself.
+  /// Asks for the cache lines of the shard itself. High bits choose the shard, low bits the slot in it.
   @inline(__always)
   func prefetchShard(of hash: UInt64) {
     let shard = shards + Int(truncatingIfNeeded: hash >> shardShift) * SwarmShard.stride
@@ -201,7 +207,7 @@ final class SwarmStore: Sendable {
     return { owner, index in torrent.pointee.peer(at: owner).id.store(to: ids + index * PeerID.byteCount) }
   }
 
-  /// The counts of a torrent; zeros for one nobody knows. Changes nothing.
+  /// The counts of a torrent; zeros for one that is not known. Changes nothing.
   func scrape(_ infoHash: InfoHash) -> ScrapeCounts {
     let hash = hasher.hash(infoHash)
     return withTable(of: hash) { table in

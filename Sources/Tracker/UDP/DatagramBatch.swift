@@ -4,15 +4,6 @@ import CLinux
 import Glibc
 import Linux
 
-/// Where a reply goes, and from which of our addresses.
-struct ReplyPath {
-  var sender: sockaddr_in6
-  /// What `clinux_reply_from` made.
-  var control: clinux_control
-  /// 0: the socket has one address.
-  var controlBytes: Int
-}
-
 /// Received datagrams and the replies to them.
 final class DatagramBatch {
   /// Datagrams per system call: the cost of the call is spread thin, and both buffers stay in the second-level cache.

@@ -14,13 +14,16 @@ struct MembershipResolverTests {
     let redis: RedisServer
     let resolver: MembershipResolver
     let hasher = KeyedHash(seed: 7)
-    let worker: EventLoopMailbox
+    private let receiver = Receiver()
+
+    private final class Receiver: AnswerReceiver {
+      func lookedUp(_ keys: [UserKey]) {}
+    }
 
     init(startRedis: Bool = true, patienceSeconds: UInt64 = 1, origin: OriginCheck? = nil) async throws {
       directory = try TemporaryDirectory()
       redis = try RedisServer(in: directory)
       if startRedis { try await redis.start() }
-      worker = try EventLoopMailbox()
       resolver = try MembershipResolver(
         rules: MembershipRules(
           endpoint: try RedisEndpoint(url: redis.url), timeouts: RedisTimeouts(), setKey: "pt:passkeys",
@@ -41,7 +44,7 @@ struct MembershipResolverTests {
 
     func ask(_ passkey: String) -> Bool {
       resolver.lookUp(
-        MembershipQuestion(resolver: resolver, key: key(passkey), member: .passkey(Passkey(passkey)!)), for: worker)
+        MembershipQuestion(resolver: resolver, key: key(passkey), member: .passkey(Passkey(passkey)!)), for: receiver)
     }
 
     var knowledge: (String) -> ApprovalCache.Knowledge {
