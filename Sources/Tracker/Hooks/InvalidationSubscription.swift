@@ -1,4 +1,4 @@
-// InvalidationSubscription: the second connection of a MembershipSession, on which Redis says that the set has changed.
+// InvalidationSubscription: the second connection of a MembershipLink, on which Redis says that the set has changed.
 // On the resolver's thread.
 
 import CLinux

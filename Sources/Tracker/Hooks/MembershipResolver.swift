@@ -1,6 +1,6 @@
 // MembershipResolver: asks Redis whether passkeys (or info hashes) the cache does not know are members of a set, and keeps
 // the cache honest when the set changes. Owns a thread and a cache; workers hand questions in and are told when the
-// answers are in the cache. Nobody waits for it.
+// answers are in the cache. No thread waits for it.
 
 import Linux
 import Redis
@@ -43,7 +43,7 @@ struct MembershipRules: Sendable {
   var setKey: String
   /// For logs and metrics: `passkey`, `torrent`.
   var name: String
-  /// Asked about what the set does not have; nil: nobody.
+  /// Asked about what the set does not have; nil: such a key is refused.
   var origin: OriginCheck?
   /// How long a missing set is taken for one that is being refreshed: two RENAMEs are apart by milliseconds.
   var missingSetPatienceNanoseconds: UInt64 = 1_000_000_000
@@ -90,7 +90,7 @@ final class MembershipResolver: HookService {
       return waiting.count - 1
     }
     guard let before else { return false }
-    if before == 0 { mailbox.post { loop in (loop.context as? MembershipSession)?.answerAll() } }
+    if before == 0 { mailbox.post { loop in (loop.context as? MembershipLink)?.answerAll() } }
     return true
   }
 
@@ -125,9 +125,9 @@ final class MembershipResolver: HookService {
   private func run() {
     do {
       let loop = try EventLoop(mailbox: mailbox)
-      let session = MembershipSession(self, loop)
-      loop.context = session
-      session.start()
+      let link = MembershipLink(self, loop)
+      loop.context = link
+      link.start()
       loop.run()
     } catch {
       Log.error("resolver cannot run", ["resolver": rules.name, "error": error.description])

@@ -1,5 +1,5 @@
-// OriginCheck: asks the site's own HTTP endpoint about a passkey that the Redis set does not have (seed 001). Used by
-// MembershipSession on the resolver's thread; answers come on a thread of URLSession.
+// OriginCheck: asks the site's own HTTP endpoint about a passkey that the Redis set does not have. Used by
+// MembershipLink on the resolver's thread; answers come on a thread of URLSession.
 //
 //   GET <http_url>?passkey=<passkey>     with the API key header when one is configured
 //   2xx and {"valid": true}: approved. Any other answer: refused. No answer in time: not decided.

@@ -9,7 +9,12 @@ struct BatchTime {
   var unixSeconds: Int64
 
   /// Whole monotonic seconds: what peers are aged by.
-  var monotonicSeconds: UInt32 { UInt32(truncatingIfNeeded: monotonicNanoseconds / 1_000_000_000) }
+  var monotonicSeconds: UInt32 { Self.seconds(monotonicNanoseconds) }
+
+  @inline(__always)
+  static func seconds(_ monotonicNanoseconds: UInt64) -> UInt32 {
+    UInt32(truncatingIfNeeded: monotonicNanoseconds / 1_000_000_000)
+  }
 
   static func now() -> BatchTime {
     BatchTime(monotonicNanoseconds: Clock.monotonicNanoseconds(), unixSeconds: Clock.unixSeconds())

@@ -1,0 +1,134 @@
+// MembershipLink: the part of a MembershipResolver that lives on its thread: carries out what MembershipSession decides, with
+// the connection for questions and the subscription that tells of changes.
+//
+// Live changes: the question connection switches on broadcast tracking of the set's key, redirected to the subscription
+// (Redis manual, CLIENT TRACKING, "The broadcasting mode"); a message on `__redis__:invalidate` makes the cache stale.
+// Where the server refuses that (older than 6, or the ACL), the times to live bound how long a change takes.
+
+import Linux
+import Redis
+
+/// Answers questions from Redis.
+final class MembershipLink {
+  /// Whether the set exists and who is in it, from one moment: two answers around a RENAME must not mix. A script, and
+  /// not MULTI: a Redis at its maxmemory refuses to queue any command after MULTI, and runs a script that only reads.
+  /// SCARD and not EXISTS: it tells a key of another type, even in a probe.
+  private static let membershipScript = """
+    local answers = {redis.call('SCARD', KEYS[1])}
+    for i = 1, #ARGV do answers[i + 1] = redis.call('SISMEMBER', KEYS[1], ARGV[i]) end
+    return answers
+    """
+  /// Keys without a question for this long are forgotten; it still covers a night without announces.
+  private static let forgetSeconds: UInt32 = 24 * 3600
+  private static let forgetPeriodNanoseconds: UInt64 = 600_000_000_000
+
+  private let resolver: MembershipResolver
+  private let loop: EventLoop
+  private let subscription: InvalidationSubscription
+  private var session: MembershipSession
+  private var connection: RedisConnection?
+
+  init(_ resolver: MembershipResolver, _ loop: EventLoop) {
+    self.resolver = resolver
+    self.loop = loop
+    subscription = InvalidationSubscription(resolver: resolver, loop: loop)
+    session = MembershipSession(
+      cache: resolver.cache, hasOrigin: resolver.rules.origin != nil,
+      missingSetPatienceNanoseconds: resolver.rules.missingSetPatienceNanoseconds)
+  }
+
+  func start() {
+    handle(.probe)
+    loop.repeatEvery(nanoseconds: Self.forgetPeriodNanoseconds) { [unowned self] in
+      resolver.cache.expire(before: BatchTime.now().monotonicSeconds &- Self.forgetSeconds)
+    }
+  }
+
+  /// Works off everything that is waiting.
+  func answerAll() {
+    while true {
+      let batch = resolver.takeWaiting(limit: MembershipSession.batchLength)
+      if batch.isEmpty { return }
+      answer(batch)
+    }
+  }
+
+  private func answer(_ batch: [MembershipResolver.Waiting]) {
+    resolver.metrics.lookups.add(UInt64(batch.count))
+    handle(.questions(batch))
+  }
+
+  private func handle(_ event: MembershipSession.Event) {
+    for action in session.handle(event, nowNanoseconds: Clock.monotonicNanoseconds()) { carryOut(action) }
+  }
+
+  private func carryOut(_ action: MembershipSession.Action) {
+    switch action {
+    case .connect: handle(connect())
+    case .disconnect: connection = nil
+    case .ask(let batch): handle(ask(batch))
+    case .invalidateCache: resolver.cache.invalidate()
+    case .remember(let verdict, let question, let source, let epoch):
+      resolver.cache.remember(
+        verdict, for: question.key, from: source, epoch: epoch, nowSeconds: BatchTime.now().monotonicSeconds)
+    case .tell(let batch): resolver.tell(batch)
+    case .giveUp(let batch):
+      resolver.metrics.failures.add(UInt64(batch.count))
+      resolver.tell(batch)
+    case .askOrigin(let question, let epoch): askOrigin(question, epoch)
+    case .askLater(let batch, let nanoseconds):
+      loop.schedule(afterNanoseconds: nanoseconds) { [unowned self] in answer(batch) }
+    case .checkSubscription:
+      subscription.probe()
+      if subscription.needsNewConnection { handle(.subscriptionLost) }
+    case .probeLater(let nanoseconds):
+      loop.schedule(afterNanoseconds: nanoseconds) { [unowned self] in handle(.probe) }
+    }
+  }
+
+  private func connect() -> MembershipSession.Event {
+    do {
+      var fresh = try RedisConnection(endpoint: resolver.rules.endpoint, timeouts: resolver.rules.timeouts)
+      subscription.follow(&fresh)
+      connection = consume fresh
+      return .connected
+    } catch {
+      resolver.setReachable(false, error)
+      return .connectionFailed
+    }
+  }
+
+  /// The session asks only after `.connected`.
+  private func ask(_ batch: [MembershipResolver.Waiting]) -> MembershipSession.Event {
+    let epoch = resolver.cache.epoch
+    do throws(RedisError) {
+      let reply = try connection!.command(
+        ["EVAL", Self.membershipScript, "1", resolver.rules.setKey] + batch.map(\.member.text))
+      guard reply.count == batch.count + 1 else { throw .protocolViolation("the membership script gave no list") }
+      let answer = MembershipAnswer(
+        setExists: reply.view[0].integer ?? 0 > 0, isMember: batch.indices.map { reply.view[$0 + 1].integer == 1 })
+      resolver.setReachable(true, nil)
+      return .answered(answer, epoch: epoch)
+    } catch {
+      connection = nil
+      resolver.setReachable(false, error)
+      return .exchangeFailed
+    }
+  }
+
+  /// The answer comes on a thread of URLSession and needs none of this one, which may be waiting for Redis.
+  private func askOrigin(_ question: MembershipResolver.Waiting, _ epoch: UInt32) {
+    guard let origin = resolver.rules.origin, case .passkey(let passkey) = question.member else { return }
+    resolver.metrics.originCalls.add()
+    let resolver = resolver
+    origin.ask(passkey, key: question.key) { verdict in
+      if let verdict {
+        let now = BatchTime.now().monotonicSeconds
+        resolver.cache.remember(verdict, for: question.key, from: .origin, epoch: epoch, nowSeconds: now)
+      } else {
+        resolver.metrics.originFailures.add()
+      }
+      resolver.tell([question])
+    }
+  }
+}
