@@ -23,7 +23,7 @@ public protocol SettingsSection {
 }
 
 extension SettingsSection {
-  /// Reads a section of a configuration; what is not written keeps its default. Whoever owns the section ends it.
+  /// Reads a section of a configuration; what is not written keeps its default. The section's owner ends it.
   public init(read section: ConfigSection) {
     self.init()
     for setting in Self.settings { setting.read(section, &self) }

@@ -12,7 +12,7 @@ struct TrackerConfig: SettingsSection, Sendable, Equatable {
   var minAnnounceInterval: Duration = .seconds(15 * 60)
   /// Where metrics and health are served, as SocketAddress reads it; nil serves none.
   var metricsAddress: String?
-  /// Whether `metrics_addr` serves /debug/pprof/, too: CPU profiles show what runs, to everybody who reaches the port (ours).
+  /// Whether `metrics_addr` serves /debug/pprof/, too: CPU profiles show what runs to all who reach the port (ours).
   var enablePprof = false
   /// `debug`, `info`, `warning` or `error`; `--debug` wins (ours).
   var logLevel = LogLevel.info

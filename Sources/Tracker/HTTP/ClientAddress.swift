@@ -13,7 +13,7 @@ struct ClientAddress: Sendable {
   /// The client's address; nil when it is unknown: a unix socket without header, or a header that is none.
   ///
   /// A header such as X-Forwarded-For grows to the right, so the right-most address that is no trusted proxy is the
-  /// last one that somebody trustworthy has seen; everything left of it is what the client says. When all are trusted,
+  /// last one that a trusted proxy has seen; everything left of it is what the client says. When all are trusted,
   /// the left-most is the client. A trusted proxy that sends no header speaks for itself (health checks).
   func resolve(_ request: borrowing HTTPRequest) -> IPAddress? {
     guard let header else { return request.peer?.address }
@@ -36,7 +36,7 @@ struct ClientAddress: Sendable {
 private struct ForwardedWalk {
   private(set) var client: IPAddress?
   private var isFirst = true
-  /// What is no address stands right of the one that would count: nobody knows who the client is.
+  /// What is no address stands right of the one that would count: who the client is cannot be known.
   private(set) var isBroken = false
 
   init(client: IPAddress?) { self.client = client }

@@ -167,7 +167,7 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
     metrics.count(action, family, refusal)
   }
 
-  /// A scrape tells nothing about users, and a route without `:passkey` is everybody's. But a passkey that comes along
+  /// A scrape tells nothing about users, and a route without `:passkey` is open to all. But a passkey that comes along
   /// must be an approved one.
   private func scrape(
     _ request: borrowing HTTPRequest, _ match: RouteTable.Match, into response: inout HTTPResponseWriter

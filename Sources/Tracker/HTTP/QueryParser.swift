@@ -40,8 +40,8 @@ struct QueryParser: Sendable {
   }
 
   /// Parses a scrape into `infoHashes`, which has room for `maxScrapeInfoHashes`; returns how many there are, sorted and
-  /// without repetitions, and the passkey, found as for an announce. Like Chihaya, a scrape for too many is answered for
-  /// the first so many.
+  /// without repetitions, and the passkey, found as for an announce. As with Chihaya, of a scrape for too many the
+  /// first ones are answered.
   func parseScrape(
     query: UnsafeRawBufferPointer, passkeySegment: UnsafeRawBufferPointer?, into infoHashes: UnsafeMutableRawPointer
   ) throws(Refusal) -> (count: Int, passkey: Passkey?) {
@@ -169,7 +169,7 @@ private struct AnnounceScan {
   }
 
   /// `ip=` (BEP 3) and `ipv4=`, `ipv6=` (BEP 7), which a client may only say of itself when the operator allows it:
-  /// anybody can send downloaders to a victim's address with them.
+  /// with them, downloaders can be sent to a victim's address.
   func claimAddresses(for request: inout AnnounceRequest) throws(Refusal) {
     if let ip, !ip.isEmpty {
       guard let claimed = Self.address(ip) else { throw .invalidAddress }
@@ -204,7 +204,7 @@ private struct AnnounceScan {
 
   /// Decimal digits that fit 64 bits.
   private static func number(_ value: UnsafeRawBufferPointer, else refusal: Refusal) throws(Refusal) -> UInt64 {
-    // Twenty digits at most: nothing longer fits, but for leading zeros, which nobody sends.
+    // Twenty digits at most: nothing longer fits, but for leading zeros, which no client sends.
     guard value.count >= 1, value.count <= 20 else { throw refusal }
     var number: UInt64 = 0
     for byte in value {

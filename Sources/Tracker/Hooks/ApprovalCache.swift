@@ -2,7 +2,7 @@
 // thread. Striped locks, held for one probe.
 //
 // A verdict holds for its time to live and for the epoch it was asked in: when the set in Redis changes, the epoch does,
-// and everybody is asked about again at his next announce. What the origin said is not in the set, so only time ends it.
+// and each key is asked about again at its next announce. What the origin said is not in the set, so only time ends it.
 
 import Synchronization
 
@@ -19,7 +19,7 @@ final class ApprovalCache: Sendable {
   /// What the cache knows.
   enum Knowledge: Equatable {
     case fresh(Verdict)
-    /// Out of date: to be asked again, and to be used when nobody answers.
+    /// Out of date: to be asked again, and to be used when there is no answer.
     case stale(Verdict)
     case nothing
   }
@@ -49,7 +49,7 @@ final class ApprovalCache: Sendable {
 
   /// Enough stripes that workers hardly meet.
   private static let stripeCount = 64
-  /// Refused keys remembered per stripe, 65,536 in all. They are anybody's invention, so their number must have an end;
+  /// Refused keys remembered per stripe, 65,536 in all. A client can invent as many as it likes, so their number has an end;
   /// one more clears the stripe's refusals, which costs a look-up each and nothing else.
   static let maximumRefusedPerStripe = 1024
 

@@ -93,7 +93,7 @@ final class MembershipLink {
       connection = consume fresh
       return .connected
     } catch {
-      resolver.setReachable(false, error)
+      resolver.note(error)
       return .connectionFailed
     }
   }
@@ -107,11 +107,11 @@ final class MembershipLink {
       guard reply.count == batch.count + 1 else { throw .protocolViolation("the membership script gave no list") }
       let answer = MembershipAnswer(
         setExists: reply.view[0].integer ?? 0 > 0, isMember: batch.indices.map { reply.view[$0 + 1].integer == 1 })
-      resolver.setReachable(true, nil)
+      resolver.note(nil)
       return .answered(answer, epoch: epoch)
     } catch {
       connection = nil
-      resolver.setReachable(false, error)
+      resolver.note(error)
       return .exchangeFailed
     }
   }

@@ -58,6 +58,13 @@ final class MembershipResolver: HookService {
     let receiver: any AnswerReceiver
   }
 
+  /// The last word from Redis.
+  private enum Reach: UInt8, AtomicRepresentable {
+    case unknown
+    case reachable
+    case away
+  }
+
   /// Waiting questions, over all workers; more are turned away with "try again". A restart with a million users at once
   /// stays far below it, because answers take milliseconds.
   static let maximumWaiting = 262_144
@@ -68,7 +75,7 @@ final class MembershipResolver: HookService {
   private let waiting = Mutex<[Waiting]>([])
   private let mailbox: EventLoopMailbox
   private let thread = Mutex<NamedThread?>(nil)
-  private let isReachable = Atomic<Bool>(false)
+  private let reach = Atomic(Reach.unknown)
 
   init(rules: MembershipRules, cache: ApprovalCache, metrics: MetricRegistry) throws(SystemError) {
     self.rules = rules
@@ -78,7 +85,7 @@ final class MembershipResolver: HookService {
   }
 
   /// Whether the last word from Redis was a good one.
-  var isReady: Bool { isReachable.load(ordering: .relaxed) }
+  var isReady: Bool { reach.load(ordering: .relaxed) == .reachable }
   var trouble: String? { isReady ? nil : "redis is unreachable; known \(rules.name)s go on" }
 
   /// Takes a question; the receiver is told once, whatever happens. False when too many are waiting already. Called on a
@@ -134,16 +141,33 @@ final class MembershipResolver: HookService {
     }
   }
 
-  /// Logs changes, not states.
-  func setReachable(_ now: Bool, _ error: RedisError?) {
-    guard isReachable.exchange(now, ordering: .relaxed) != now || (!now && !metrics.hasLoggedFailure) else { return }
-    if now {
-      Log.info("approval reaches redis", ["set": rules.setKey, "redis": rules.endpoint.redacted])
-    } else {
-      metrics.hasLoggedFailure = true
+  /// What Redis' last word was; nil: a good one. Logs changes, not states.
+  func note(_ error: RedisError?) {
+    let now: Reach = error == nil ? .reachable : .away
+    guard reach.exchange(now, ordering: .relaxed) != now else { return }
+    if let error {
       Log.warning(
         "approval cannot reach redis; known users go on, others are told to try again",
-        ["set": rules.setKey, "redis": rules.endpoint.redacted, "error": error?.description ?? ""])
+        ["set": rules.setKey, "redis": rules.endpoint.redacted, "error": error.description])
+    } else {
+      Log.info("approval reaches redis", ["set": rules.setKey, "redis": rules.endpoint.redacted])
+    }
+  }
+
+  /// What the cache says of a member, and what is to be asked where it does not know.
+  @inline(__always)
+  func verdict(
+    on key: UserKey, nowSeconds: UInt32, refusal: Refusal, _ member: @autoclosure () -> SetMember
+  ) -> HookVerdict {
+    switch cache.knowledge(of: key, nowSeconds: nowSeconds) {
+    case .fresh(.approved): .proceed
+    case .fresh(.refused): .refuse(refusal)
+    // Redis is away: what the cache knows goes on.
+    case .stale(.approved):
+      .lookUp(MembershipQuestion(resolver: self, key: key, member: member()), otherwise: nil)
+    // A stale no may have become a yes.
+    case .stale(.refused), .nothing:
+      .lookUp(MembershipQuestion(resolver: self, key: key, member: member()), otherwise: .tryAgain)
     }
   }
 }
@@ -155,13 +179,6 @@ final class MembershipMetrics: Sendable {
   let invalidations: Counter
   let originCalls: Counter
   let originFailures: Counter
-  private let loggedFailure = Atomic<Bool>(false)
-
-  /// Whether the first failure has been logged: a Redis that is away from the start is said too.
-  var hasLoggedFailure: Bool {
-    get { loggedFailure.load(ordering: .relaxed) }
-    set { loggedFailure.store(newValue, ordering: .relaxed) }
-  }
 
   init(_ name: String, cache: ApprovalCache, _ metrics: MetricRegistry) {
     let labels: MetricRegistry.Labels = [("set", name)]

@@ -85,8 +85,8 @@ struct MembershipSession {
   mutating func handle(_ event: Event, nowNanoseconds now: UInt64) -> [Action] {
     switch event {
     case .questions(let batch): return begin(batch, now)
-    // A question like any other: a set key of another type and a user without permission refuse everybody, however well
-    // they answer PING.
+    // A question like any other: a set key of another type and a user without permission answer no question,
+    // however well they answer PING.
     case .probe: return begin([], now) + [.checkSubscription, .probeLater(afterNanoseconds: Self.probeNanoseconds)]
     case .connected:
       isConnected = true

@@ -75,16 +75,12 @@ final class TorrentApproval: AnnounceHook {
   }
 
   func check(_ request: borrowing AnnounceRequest, _ context: inout AnnounceContext) -> HookVerdict {
-    if blacklist.contains(request.infoHash) { return .refuse(.unapprovedInfoHash) }
-    if whitelist.contains(request.infoHash) { return .proceed }
+    let infoHash = request.infoHash
+    if blacklist.contains(infoHash) { return .refuse(.unapprovedInfoHash) }
+    if whitelist.contains(infoHash) { return .proceed }
     guard let resolver else { return whitelist.isEmpty ? .proceed : .refuse(.unapprovedInfoHash) }
-    let key = context.hasher.userKey(request.infoHash)
-    let question = MembershipQuestion(resolver: resolver, key: key, member: .infoHash(request.infoHash))
-    switch resolver.cache.knowledge(of: key, nowSeconds: context.time.monotonicSeconds) {
-    case .fresh(.approved): return .proceed
-    case .fresh(.refused): return .refuse(.unapprovedInfoHash)
-    case .stale(.approved): return .lookUp(question, otherwise: nil)
-    case .stale(.refused), .nothing: return .lookUp(question, otherwise: .tryAgain)
-    }
+    return resolver.verdict(
+      on: context.hasher.userKey(infoHash), nowSeconds: context.time.monotonicSeconds, refusal: .unapprovedInfoHash,
+      .infoHash(infoHash))
   }
 }

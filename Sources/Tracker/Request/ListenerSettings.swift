@@ -17,6 +17,6 @@ extension Setting {
   }
 
   static func ipSpoofing(_ path: WritableKeyPath<Root, Bool>) -> Setting {
-    .bool("allow_ip_spoofing", path, .live, "believe the `ip` parameter; lets anybody point peers at a victim")
+    .bool("allow_ip_spoofing", path, .live, "believe the `ip` parameter; lets any client point peers at a victim")
   }
 }

@@ -27,6 +27,7 @@ final class SnatchLedger: Sendable {
   /// The number of `file`, -1 without one.
   private let descriptor: Int32
   private let path: String
+  private let failures = Mutex(RareLog(pauseNanoseconds: 60_000_000_000))
 
   /// With a path the ledger is read from there and kept there; throws when it cannot be opened. Without one it is forgotten
   /// with the process.
@@ -77,7 +78,7 @@ final class SnatchLedger: Sendable {
     UInt32(truncatingIfNeeded: SipHash.hash(UnsafeRawBufferPointer(rebasing: record[..<28]), key: (1, 2)))
   }
 
-  /// Writes what is new. What cannot be written is kept for the next time; the first failure of a row is logged.
+  /// Writes what is new. What cannot be written is kept for the next time; a row of failures is logged once a minute.
   func flush() {
     guard descriptor >= 0 else { return }
     let batch = state.withLock { state in
@@ -90,8 +91,12 @@ final class SnatchLedger: Sendable {
       retryingInterrupts { Glibc.write(descriptor, bytes.baseAddress, bytes.count) }
     }
     guard written < batch.count else { return }
-    Log.warning(
-      "snatches cannot be written, trying again", ["path": path, "error": SystemError("write").description])
+    let error = SystemError("write")
+    if let suppressed = failures.withLock({ $0.next() }) {
+      Log.warning(
+        "snatches cannot be written, trying again",
+        ["path": path, "error": error.description, "suppressed": suppressed])
+    }
     // A part of a record would shift all that follow: cut it off and write it whole next time.
     let whole = max(0, written) / Self.recordBytes * Self.recordBytes
     if written > whole, let size = Self.size(descriptor) { ftruncate(descriptor, size - (written - whole)) }

@@ -14,7 +14,7 @@ struct StorageSettings: SettingsSection, Sendable, Equatable {
   var shardCount = 1024
   /// Accepted for Chihaya's sake: the gauges are counted when they are read.
   var prometheusReportingInterval: Duration = .seconds(1)
-  /// Whether a user's other sessions are left out of his peer list (ours).
+  /// Whether a user's other sessions are left out of their peer list (ours).
   var excludeOwnPeers = true
   /// Sessions of one user on one torrent (ours).
   var maxPeersPerUser = 3
@@ -54,7 +54,7 @@ struct StorageSettings: SettingsSection, Sendable, Equatable {
       .duration(
         "prometheus_reporting_interval", \.prometheusReportingInterval, in: housekeeping,
         .restart, "accepted for Chihaya's sake: the storage gauges are counted when `/metrics` is read"),
-      .bool("exclude_own_peers", \.excludeOwnPeers, .live, "leave a user's other clients out of his peer list"),
+      .bool("exclude_own_peers", \.excludeOwnPeers, .live, "leave a user's other clients out of the peer list"),
       .integer("max_peers_per_user", \.maxPeersPerUser, in: 1...1000, .live, "clients of one user on one torrent"),
       .text("snatch_path", optional: \.snatchPath, .restart, "keeps who completed what over a restart"),
     ]

@@ -22,7 +22,7 @@ struct SwarmAnnounce {
 
 /// What the operator decided about swarms.
 struct SwarmPolicy: Sendable {
-  /// Whether other sessions of the announcing user are left out of his replies.
+  /// Whether other sessions of the announcing user are left out of the replies.
   var excludeOwnPeers = true
   /// Sessions of one user in one swarm; 0 for no limit.
   var maxPeersPerUser = 3
@@ -37,7 +37,7 @@ struct SwarmResult {
   var downloaded: UInt32 = 0
   /// Seconds since this session's previous announce with this address family; nil for a new session or address.
   var secondsSincePrevious: UInt32?
-  /// The user already has as many sessions as he may have; nothing was changed.
+  /// The user already has as many sessions as is allowed; nothing was changed.
   var hasTooManySessions = false
 }
 

@@ -4,7 +4,7 @@ import Wire
 
 /// The announcing session and its user's others.
 struct UserSessions {
-  /// Other sessions of a user that are looked at; a user with more is at his limit anyway.
+  /// Other sessions of a user that are looked at; a user with more is at the limit anyway.
   private static let maximumOthers = OwnPositions.maximum - 1
 
   let user: UInt64

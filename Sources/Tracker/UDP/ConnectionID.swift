@@ -4,7 +4,7 @@
 //   bits 63...48  16 bits  seconds / 4 modulo 2^16 (wraps after three days, an id lives two minutes)
 //   bits 47...0   48 bits  SipHash-2-4 of the address and the time stamp, cut
 //
-// What it is for: a sender who has shown that he receives at an address. Guessing needs 2^47 packets on average for one
+// What it is for: a sender that has shown that it receives at an address. Guessing needs 2^47 packets on average for one
 // address; observing another host's id does not help, because the address is hashed with it. The key never leaves the
 // process. (BEP 15: "the connection id should be hard to guess"; clients use one for a minute, servers accept it for two.)
 

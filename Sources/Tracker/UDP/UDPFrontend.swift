@@ -179,7 +179,7 @@ final class UDPFrontend: ParkedRequestReceiver {
     metrics.count(action, family, refusal)
   }
 
-  /// A sender who has not shown that he receives at his address gets no more bytes than he sent.
+  /// A sender that has not shown that it receives at its address gets no more bytes than it sent.
   private func refuseUnconnected(
     _ message: Int, _ head: UDPRequestHead, _ datagram: UnsafeRawBufferPointer, _ sender: Endpoint
   ) {

@@ -60,7 +60,7 @@ struct UDPParser: Sendable {
   private func parseScrape(_ datagram: UnsafeRawBufferPointer) -> UDPRequest {
     let bytes = datagram.count - UDPRequestHead.byteCount
     guard bytes >= InfoHash.byteCount, bytes % InfoHash.byteCount == 0 else { return .refused(.invalidInfoHash) }
-    // Like Chihaya: a scrape for too many is answered for the first so many.
+    // Like Chihaya: of a scrape for too many, the first ones are answered.
     let answered = min(bytes, maxScrapeInfoHashes * InfoHash.byteCount)
     return .scrape(UDPRequestHead.byteCount..<UDPRequestHead.byteCount + answered)
   }

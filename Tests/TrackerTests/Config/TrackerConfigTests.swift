@@ -54,7 +54,7 @@ private let small = """
     #expect(config.storage.gcInterval == .seconds(180) && config.storage.peerLifetime == .seconds(31 * 60))
     #expect(config.storage.shardCount == 1024 && config.storage.prometheusReportingInterval == .seconds(1))
     #expect(config.prehooks.isEmpty && config.posthooks.isEmpty)
-    // The public key and the header that counts from nobody are worth a word.
+    // The public key and the header that no proxy is trusted with are worth a word.
     #expect(config.warnings.map(\.setting) == ["http.real_ip_header", "udp.private_key"])
   }
 

@@ -221,7 +221,7 @@ struct QueryParserTests {
     #expect(try scrape("info_hash=\(high)&info_hash=\(hash("a"))").first == Array(hash("a").utf8))
   }
 
-  @Test("a scrape for too many is answered for the first so many, one for none or a broken one is refused")
+  @Test("of a scrape for too many the first ones are answered; one for none or a broken one is refused")
   func scrapeLimits() throws {
     let query = "dcba".map { "info_hash=\(hash($0))" }.joined(separator: "&")
     #expect(try scrape(query) == "bcd".map { Array(hash($0).utf8) })

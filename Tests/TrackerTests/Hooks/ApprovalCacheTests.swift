@@ -63,7 +63,7 @@ struct ApprovalCacheTests {
     }
   }
 
-  @Test("users nobody asked about for long are forgotten")
+  @Test("users without a question for long are forgotten")
   func expiry() {
     let cache = ApprovalCache(approvedSeconds: 300, refusedSeconds: 30)
     cache.remember(.approved, for: Self.key(1), epoch: 0, nowSeconds: 1000)

@@ -88,7 +88,7 @@ struct MembershipResolverTests {
     try await bench.expect("alice", .fresh(.approved))
   }
 
-  @Test("the two-step refresh refuses nobody, known or new")
+  @Test("the two-step refresh refuses no user, known or new")
   func refresh() async throws {
     // Long enough for a loaded machine.
     let bench = try await Bench(patienceSeconds: 60)
@@ -110,7 +110,7 @@ struct MembershipResolverTests {
     try await bench.expect("carol", .fresh(.approved))
   }
 
-  @Test("a set that does not exist approves nobody")
+  @Test("a set that does not exist approves no one")
   func noSet() async throws {
     let bench = try await Bench()
     try await bench.expect("alice", .fresh(.refused))
@@ -155,7 +155,7 @@ struct MembershipResolverTests {
     #expect(bench.resolver.metrics.failures.current == 0 && bench.resolver.isReady)
   }
 
-  @Test("a set key of another type is not ready, refuses nobody, and is asked again until it is right")
+  @Test("a set key of another type is not ready, refuses no one, and is asked again until it is right")
   func wrongType() async throws {
     let bench = try await Bench()
     try bench.command("SADD", "pt:passkeys", "alice")

@@ -107,7 +107,7 @@ struct OriginCheckTests {
     #expect(origin.seen.withLock { $0.queries.count } == 1)
   }
 
-  @Test("at most eight calls run at once, and everybody is answered")
+  @Test("at most eight calls run at once, and all are answered")
   func bounded() async throws {
     let origin = try Origin(delayNanoseconds: 20_000_000)
     let answers = Answers()
@@ -119,7 +119,7 @@ struct OriginCheckTests {
     #expect((1...8).contains(origin.seen.withLock { $0.mostRunning }))
   }
 
-  @Test("no answer in time, and nobody there, are no decision")
+  @Test("no answer in time, and no origin there, are no decision")
   func noAnswer() async throws {
     let answers = Answers()
     do {
@@ -127,13 +127,13 @@ struct OriginCheckTests {
       ask(origin.check("/slow", timeoutSeconds: 0.2), "good1", answers)
       try await eventually("given up") { answers.all == [nil] }
     }
-    let nobody = OriginCheck(
+    let absent = OriginCheck(
       url: "http://127.0.0.1:\(try FreePort.take())/verify", apiKeyHeader: "X-API-Key", apiKey: nil, timeoutSeconds: 60)!
-    ask(nobody, "good1", answers)
-    try await eventually("nobody there") { answers.all == [nil, nil] }
+    ask(absent, "good1", answers)
+    try await eventually("no origin there") { answers.all == [nil, nil] }
   }
 
-  @Test("the set decides first; what it does not have, the origin does, and no answer lets nobody in")
+  @Test("the set decides first; what it does not have, the origin does, and no answer lets no one in")
   func withResolver() async throws {
     let origin = try Origin()
     let bench = try await MembershipResolverTests.Bench(origin: origin.check("/verify"))

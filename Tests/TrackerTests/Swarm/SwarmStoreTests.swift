@@ -61,7 +61,7 @@ struct SwarmStoreTests {
     // Some seeds crowd one swarm so that its index grows and shrinks, others spread over many small ones.
     let torrents: UInt64 = seed % 3 == 0 ? 200 : 3
     for step in 0..<4000 {
-      // Never the same second twice: which of two equally silent sessions is replaced is nobody's business.
+      // Never the same second twice: which of two equally silent sessions is replaced does not matter.
       now += UInt32.random(in: 1...2, using: &random)
       if Int.random(in: 0..<200, using: &random) == 0 {
         let cutoff = now - UInt32.random(in: 5...300, using: &random)
@@ -165,7 +165,7 @@ struct SwarmStoreTests {
     #expect(join(2, "192.0.2.1", now: 1103).hasTooManySessions)
   }
 
-  @Test("a stopped announce of somebody unknown leaves no swarm behind")
+  @Test("a stopped announce of an unknown session leaves no swarm behind")
   func unknownStopped() throws {
     let store = try SwarmStore(shardCount: 1, snatches: SnatchLedger(path: nil))
     var lottery = PeerLottery(seed: 1)

@@ -118,7 +118,7 @@ struct UDPFrontendTests {
     #expect((Self.number(reply, 20), Self.number(reply, 24), Self.number(reply, 28)) == (1, 1, 2))
   }
 
-  @Test("a sender without a valid id gets at most as many bytes as he sent")
+  @Test("a sender without a valid id gets at most as many bytes as it sent")
   func noAmplification() throws {
     let bench = try Bench()
     let socket = try ClientSocket(.v4(bench.port), udp: true)

@@ -132,7 +132,7 @@ struct UDPParserTests {
     #expect(Self.refusal(Self.parse(Self.announce(options: options(start + filler + "x")))) == .malformedRequest)
   }
 
-  @Test("a scrape is answered for the first so many, and only for whole info hashes")
+  @Test("of a scrape the first ones are answered, and only for whole info hashes")
   func scrape() {
     func range(_ hashes: Int, extra: Int = 0) -> Range<Int>? {
       let request = Self.parse([UInt8](repeating: 0, count: 16 + hashes * 20 + extra), action: 2)
