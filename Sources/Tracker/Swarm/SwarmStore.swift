@@ -148,12 +148,10 @@ final class SwarmStore: Sendable {
     let number: Int
     if let own = sessions.own {
       number = own
-      let peer = torrent.pointee.peer(at: own)
-      let position = announce.address.family == .v4 ? peer.v4 : peer.v6
+      let family = announce.address.family.index
+      let position = torrent.pointee.position(of: own, family)
       if position != EndpointList.none {
-        let seen =
-          announce.address.family == .v4
-          ? torrent.pointee.v4.seenSeconds(at: Int(position)) : torrent.pointee.v6.seenSeconds(at: Int(position))
+        let seen = torrent.pointee.lists[unchecked: family].seenSeconds(at: Int(position))
         result.secondsSincePrevious = announce.nowSeconds &- seen
       }
       torrent.pointee.setSeeder(announce.isSeeder, of: own)
@@ -183,20 +181,20 @@ final class SwarmStore: Sendable {
     _ announce: SwarmAnnounce, _ torrent: UnsafeMutablePointer<Torrent>, _ sessions: UserSessions,
     policy: SwarmPolicy, lottery: inout PeerLottery, into sink: inout PeerSink
   ) {
-    if let v4 = sink.v4 {
+    @inline(__always)
+    func copy(
+      _ family: IPAddress.Family, limit: Int, to target: UnsafeMutableRawPointer, _ ids: UnsafeMutableRawPointer?
+    )
+      -> Int
+    {
       var own = OwnPositions()
-      sessions.forEachLeftOut(policy) { own.insert(torrent.pointee.peer(at: $0).v4) }
-      sink.v4Count = torrent.pointee.v4.copyRandom(
-        limit: sink.v4Limit, leechersOnly: announce.isSeeder, excluded: own, to: v4,
-        lottery: &lottery, each: Self.copyID(of: torrent, to: sink.v4IDs))
+      sessions.forEachLeftOut(policy) { own.insert(torrent.pointee.position(of: $0, family.index)) }
+      return torrent.pointee.lists[family.index].copyRandom(
+        limit: limit, leechersOnly: announce.isSeeder, excluded: own, to: target, lottery: &lottery,
+        each: Self.copyID(of: torrent, to: ids))
     }
-    if let v6 = sink.v6 {
-      var own = OwnPositions()
-      sessions.forEachLeftOut(policy) { own.insert(torrent.pointee.peer(at: $0).v6) }
-      sink.v6Count = torrent.pointee.v6.copyRandom(
-        limit: sink.v6Limit, leechersOnly: announce.isSeeder, excluded: own, to: v6,
-        lottery: &lottery, each: Self.copyID(of: torrent, to: sink.v6IDs))
-    }
+    if let v4 = sink.v4 { sink.v4Count = copy(.v4, limit: sink.v4Limit, to: v4, sink.v4IDs) }
+    if let v6 = sink.v6 { sink.v6Count = copy(.v6, limit: sink.v6Limit, to: v6, sink.v6IDs) }
   }
 
   /// Collects peer ids beside the addresses, for dictionary replies only.
@@ -257,7 +255,7 @@ final class SwarmStore: Sendable {
   /// Where a sweep of one shard goes on. Positions are visited downwards: a removal moves only visited ones down.
   private struct ExpiryCursor {
     var slot = 0
-    var family = IPAddress.Family.v4
+    var family = 0
     var position = Int.max
   }
 
@@ -296,23 +294,19 @@ final class SwarmStore: Sendable {
     budget: inout Int
   ) {
     while true {
-      let count = cursor.family == .v4 ? torrent.pointee.v4.count : torrent.pointee.v6.count
-      cursor.position = min(cursor.position, count)
+      cursor.position = min(cursor.position, torrent.pointee.lists[cursor.family].count)
       while cursor.position > 0 && budget > 0 {
         cursor.position -= 1
         budget -= 1
-        let now = cursor.family == .v4 ? torrent.pointee.v4.count : torrent.pointee.v6.count
         // An expired session may have taken more than one entry with it.
-        if cursor.position >= now { continue }
-        let seen =
-          cursor.family == .v4
-          ? torrent.pointee.v4.seenSeconds(at: cursor.position) : torrent.pointee.v6.seenSeconds(at: cursor.position)
+        if cursor.position >= torrent.pointee.lists[cursor.family].count { continue }
+        let seen = torrent.pointee.lists[cursor.family].seenSeconds(at: cursor.position)
         if Int32(bitPattern: seen &- cutoffSeconds) < 0 {
           torrent.pointee.expireAddress(at: cursor.position, cursor.family)
         }
       }
-      if cursor.position > 0 || cursor.family == .v6 { return }
-      cursor.family = .v6
+      if cursor.position > 0 || cursor.family == 1 { return }
+      cursor.family = 1
       cursor.position = Int.max
     }
   }

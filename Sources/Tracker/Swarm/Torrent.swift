@@ -6,7 +6,7 @@
 //   index    open addressing over `user`, at most 7/8 full, only from `indexThreshold` peers on; all sessions of a user
 //            lie on one probe path, so that own sessions are found with the announcing one. Entry: tag (8 bits of the
 //            hash) | peer + 1
-//   v4, v6   EndpointList
+//   lists    an EndpointList for each family
 
 import CLinux
 import Glibc
@@ -17,9 +17,13 @@ struct Peer {
   /// KeyedHash of the passkey, or of the peer id where there are no passkeys.
   var user: UInt64
   var id: PeerID
-  /// Position in the torrent's list of that family, EndpointList.none without an address there.
-  var v4: UInt32
-  var v6: UInt32
+  /// Positions in the torrent's lists, by family; EndpointList.none without an address there.
+  var positions = InlineArray<2, UInt32>(repeating: EndpointList.none)
+}
+
+extension IPAddress.Family {
+  /// Where the family's entry lies in what there is of each family.
+  @inline(__always) var index: Int { self == .v4 ? 0 : 1 }
 }
 
 /// A swarm. Created and destroyed by its shard.
@@ -32,8 +36,8 @@ struct Torrent {
   let infoHash: InfoHash
   /// Completed downloads: one per user (BEP 48 `downloaded`).
   var snatches: UInt32
-  private(set) var v4 = EndpointList(family: .v4)
-  private(set) var v6 = EndpointList(family: .v6)
+  /// By family.
+  private(set) var lists: InlineArray<2, EndpointList> = [EndpointList(family: .v4), EndpointList(family: .v6)]
   private(set) var peerCount = 0
   private(set) var seederCount = 0
   private var peerCapacity = 0
@@ -47,8 +51,7 @@ struct Torrent {
   }
 
   mutating func deallocate() {
-    v4.deallocate()
-    v6.deallocate()
+    for family in lists.indices { lists[family].deallocate() }
     free(peers)
     free(index)
   }
@@ -57,17 +60,28 @@ struct Torrent {
 
   @inline(__always) func peer(at number: Int) -> Peer { peers.unsafelyUnwrapped[number] }
 
+  /// The position of a peer's address in the list of a family, EndpointList.none without one.
+  @inline(__always)
+  func position(of number: Int, _ family: Int) -> UInt32 {
+    peers.unsafelyUnwrapped[number].positions[unchecked: family]
+  }
+
   /// Whether the peer is a seeder: both of its addresses lie in the same half of their lists.
   @inline(__always)
-  func isSeeder(_ peer: Peer) -> Bool {
-    peer.v4 != EndpointList.none ? v4.isSeeder(at: Int(peer.v4)) : v6.isSeeder(at: Int(peer.v6))
+  func isSeeder(_ number: Int) -> Bool {
+    let v4 = position(of: number, 0)
+    return v4 != EndpointList.none
+      ? lists[0].isSeeder(at: Int(v4)) : lists[1].isSeeder(at: Int(position(of: number, 1)))
   }
 
   /// Monotonic seconds of the peer's last announce in either family.
-  func lastSeenSeconds(_ peer: Peer) -> UInt32 {
-    let first = peer.v4 == EndpointList.none ? 0 : v4.seenSeconds(at: Int(peer.v4))
-    let second = peer.v6 == EndpointList.none ? 0 : v6.seenSeconds(at: Int(peer.v6))
-    return max(first, second)
+  func lastSeenSeconds(_ number: Int) -> UInt32 {
+    var last: UInt32 = 0
+    for family in lists.indices {
+      let position = position(of: number, family)
+      if position != EndpointList.none { last = max(last, lists[family].seenSeconds(at: Int(position))) }
+    }
+    return last
   }
 
   // MARK: finding
@@ -115,14 +129,14 @@ struct Torrent {
   /// Asks for what an announce of the user's first session renews, and for what its reply is copied from.
   @inline(__always)
   func prefetchAddresses(_ user: UInt64) {
-    v4.prefetchStart()
-    v6.prefetchStart()
+    for family in lists.indices { lists[family].prefetchStart() }
     guard let index else { return }
     let entry = firstEntry(of: user, in: index)
     if entry == 0 { return }
-    let peer = peers.unsafelyUnwrapped[Int(entry & 0x00ff_ffff) - 1]
-    if peer.v4 != EndpointList.none { v4.prefetch(at: Int(peer.v4)) }
-    if peer.v6 != EndpointList.none { v6.prefetch(at: Int(peer.v6)) }
+    for family in lists.indices {
+      let position = position(of: Int(entry & 0x00ff_ffff) - 1, family)
+      if position != EndpointList.none { lists[family].prefetch(at: Int(position)) }
+    }
   }
 
   /// The first index entry with the user's tag, 0 for none.
@@ -150,7 +164,7 @@ struct Torrent {
       peers = realloc(peers, peerCapacity * MemoryLayout<Peer>.stride)!.assumingMemoryBound(to: Peer.self)
     }
     let number = peerCount
-    peers![number] = Peer(user: user, id: id, v4: EndpointList.none, v6: EndpointList.none)
+    peers![number] = Peer(user: user, id: id)
     peerCount += 1
     if isSeeder { seederCount += 1 }
     addToIndex(number)
@@ -163,43 +177,35 @@ struct Torrent {
     of number: Int, _ address: IPAddress, port: UInt16, isSeeder: Bool, nowSeconds: UInt32
   ) {
     let peers = peers.unsafelyUnwrapped
-    if address.family == .v4 {
-      if peers[number].v4 != EndpointList.none {
-        v4.refresh(at: Int(peers[number].v4), address, port: port, nowSeconds: nowSeconds)
-      } else {
-        let position = v4.insert(
-          address, port: port, owner: number, isSeeder: isSeeder, nowSeconds: nowSeconds,
-          moved: { peers[$0].v4 = UInt32($1) })
-        peers[number].v4 = UInt32(position)
-      }
-    } else if peers[number].v6 != EndpointList.none {
-      v6.refresh(at: Int(peers[number].v6), address, port: port, nowSeconds: nowSeconds)
+    let family = address.family.index
+    let position = position(of: number, family)
+    if position != EndpointList.none {
+      lists[unchecked: family].refresh(at: Int(position), address, port: port, nowSeconds: nowSeconds)
     } else {
-      let position = v6.insert(
+      let position = lists[unchecked: family].insert(
         address, port: port, owner: number, isSeeder: isSeeder, nowSeconds: nowSeconds,
-        moved: { peers[$0].v6 = UInt32($1) })
-      peers[number].v6 = UInt32(position)
+        moved: { peers[$0].positions[unchecked: family] = UInt32($1) })
+      peers[number].positions[unchecked: family] = UInt32(position)
     }
   }
 
   mutating func setSeeder(_ isSeeder: Bool, of number: Int) {
+    guard self.isSeeder(number) != isSeeder else { return }
     let peers = peers.unsafelyUnwrapped
-    let peer = peers[number]
-    guard self.isSeeder(peer) != isSeeder else { return }
     seederCount += isSeeder ? 1 : -1
-    if peer.v4 != EndpointList.none {
-      peers[number].v4 = UInt32(v4.setSeeder(isSeeder, at: Int(peer.v4), moved: { peers[$0].v4 = UInt32($1) }))
-    }
-    if peer.v6 != EndpointList.none {
-      peers[number].v6 = UInt32(v6.setSeeder(isSeeder, at: Int(peer.v6), moved: { peers[$0].v6 = UInt32($1) }))
+    for family in lists.indices {
+      let position = position(of: number, family)
+      if position == EndpointList.none { continue }
+      let new = lists[family].setSeeder(
+        isSeeder, at: Int(position), moved: { peers[$0].positions[family] = UInt32($1) })
+      peers[number].positions[family] = UInt32(new)
     }
   }
 
   /// Takes a session out with all its addresses. Another session may take its number.
   mutating func remove(_ number: Int) {
-    if isSeeder(peer(at: number)) { seederCount -= 1 }
-    removeAddress(of: number, .v4)
-    removeAddress(of: number, .v6)
+    if isSeeder(number) { seederCount -= 1 }
+    for family in lists.indices { removeAddress(of: number, family) }
     removeFromIndex(number)
     peerCount -= 1
     if number != peerCount { renumber(peerCount, to: number) }
@@ -207,23 +213,18 @@ struct Torrent {
   }
 
   /// Forgets one address of a session that has two; with its only one the session goes.
-  mutating func expireAddress(at position: Int, _ family: IPAddress.Family) {
-    let number = family == .v4 ? v4.owner(at: position) : v6.owner(at: position)
-    let other = family == .v4 ? peer(at: number).v6 : peer(at: number).v4
-    if other == EndpointList.none { remove(number) } else { removeAddress(of: number, family) }
+  mutating func expireAddress(at position: Int, _ family: Int) {
+    let number = lists[family].owner(at: position)
+    let hasOther = self.position(of: number, 1 - family) != EndpointList.none
+    if hasOther { removeAddress(of: number, family) } else { remove(number) }
   }
 
-  private mutating func removeAddress(of number: Int, _ family: IPAddress.Family) {
+  private mutating func removeAddress(of number: Int, _ family: Int) {
     let peers = peers.unsafelyUnwrapped
-    if family == .v4 {
-      guard peers[number].v4 != EndpointList.none else { return }
-      v4.remove(at: Int(peers[number].v4), moved: { peers[$0].v4 = UInt32($1) })
-      peers[number].v4 = EndpointList.none
-    } else {
-      guard peers[number].v6 != EndpointList.none else { return }
-      v6.remove(at: Int(peers[number].v6), moved: { peers[$0].v6 = UInt32($1) })
-      peers[number].v6 = EndpointList.none
-    }
+    let position = position(of: number, family)
+    if position == EndpointList.none { return }
+    lists[family].remove(at: Int(position), moved: { peers[$0].positions[family] = UInt32($1) })
+    peers[number].positions[family] = EndpointList.none
   }
 
   /// Moves a session's record and tells everything that names it.
@@ -231,8 +232,10 @@ struct Torrent {
     let peers = peers.unsafelyUnwrapped
     if let index { index[indexSlot(of: old)] = Self.tag(peers[old].user) | UInt32(new + 1) }
     peers[new] = peers[old]
-    if peers[new].v4 != EndpointList.none { v4.setOwner(new, at: Int(peers[new].v4)) }
-    if peers[new].v6 != EndpointList.none { v6.setOwner(new, at: Int(peers[new].v6)) }
+    for family in lists.indices {
+      let position = position(of: new, family)
+      if position != EndpointList.none { lists[family].setOwner(new, at: Int(position)) }
+    }
   }
 
   private mutating func shrink() {

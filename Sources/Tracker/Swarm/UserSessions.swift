@@ -44,8 +44,7 @@ struct UserSessions {
       remove(ghost, from: torrent)
     } else if policy.maxPeersPerUser > 0 && total >= policy.maxPeersPerUser {
       guard let silent = longestSilent(in: torrent),
-        announce.nowSeconds &- torrent.pointee.lastSeenSeconds(torrent.pointee.peer(at: silent))
-          > policy.overdueSeconds
+        announce.nowSeconds &- torrent.pointee.lastSeenSeconds(silent) > policy.overdueSeconds
       else { return false }
       remove(silent, from: torrent)
     }
@@ -53,23 +52,22 @@ struct UserSessions {
   }
 
   private func ghost(of announce: SwarmAnnounce, in torrent: UnsafeMutablePointer<Torrent>) -> Int? {
+    let family = announce.address.family.index
     for index in 0..<otherCount {
-      let peer = torrent.pointee.peer(at: Int(others[index]))
-      let position = announce.address.family == .v4 ? peer.v4 : peer.v6
-      guard position != EndpointList.none else { continue }
-      let isSame =
-        announce.address.family == .v4
-        ? torrent.pointee.v4.holds(announce.address, port: announce.port, at: Int(position))
-        : torrent.pointee.v6.holds(announce.address, port: announce.port, at: Int(position))
-      if isSame { return Int(others[index]) }
+      let number = Int(others[index])
+      let position = torrent.pointee.position(of: number, family)
+      if position != EndpointList.none,
+        torrent.pointee.lists[family].holds(announce.address, port: announce.port, at: Int(position))
+      {
+        return number
+      }
     }
     return nil
   }
 
   private func longestSilent(in torrent: UnsafeMutablePointer<Torrent>) -> Int? {
     (0..<otherCount).map { Int(others[$0]) }.min {
-      torrent.pointee.lastSeenSeconds(torrent.pointee.peer(at: $0))
-        < torrent.pointee.lastSeenSeconds(torrent.pointee.peer(at: $1))
+      torrent.pointee.lastSeenSeconds($0) < torrent.pointee.lastSeenSeconds($1)
     }
   }
 
