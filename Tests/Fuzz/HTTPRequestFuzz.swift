@@ -2,7 +2,6 @@
 // pieces they come. Built by Tests/Fuzz/run with HTTPRequestParser.swift and HTTPHeaderLines.swift.
 
 import Glibc
-import HTTP
 
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzHTTPRequest(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {

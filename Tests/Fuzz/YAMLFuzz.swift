@@ -1,8 +1,6 @@
 // YAMLFuzz: any bytes as a configuration file give a tree or an error with a line number. Built by Tests/Fuzz/run with
 // YAML*.swift.
 
-import Settings
-
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzYAML(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
   let bytes = Array(UnsafeBufferPointer(start: data, count: size))
