@@ -40,7 +40,9 @@ let package = Package(
     shared("SQLite", ["CSQLite"]),
     .executableTarget(
       name: "Tracker", dependencies: ["Wire", "Linux", "Settings", "HTTP", "Redis", "CLinux", "BuildStamp"],
-      path: "Sources/Tracker", swiftSettings: strict),
+      path: "Sources/Tracker",
+      // What Redis runs: Sources/Tracker/Push/PushScript.swift.
+      resources: ["common", "push", "restore"].map { .embedInCode("Push/Scripts/\($0).lua") }, swiftSettings: strict),
     .executableTarget(
       name: "TrafficConsumer",
       dependencies: ["Wire", "Linux", "Settings", "HTTP", "Redis", "SQLite", "CLinux", "BuildStamp"],

@@ -201,7 +201,7 @@ struct ScriptCaller: ~Copyable {
     let redis = try await RedisServer.start(in: directory)
     var caller = try ScriptCaller(redis)
     caller.call.maximumBytesPerSecond = 1000
-    let most = UInt64(1000 * (1800 + PushScript.rateGraceSeconds))
+    let most = UInt64(1000 * (1800 + Int(PushScript.constant("RATE_GRACE_SECONDS")!)!))
     let start: Int64 = 1_800_000_000
     let announces = [
       makeRecord(uploaded: 0, at: start),

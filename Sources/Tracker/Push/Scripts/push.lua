@@ -1,0 +1,210 @@
+-- push.lua: turns a batch of announces into stream entries and snapshots.
+--
+-- A publisher's run numbers its records 0, 1, 2, ...; the hash at KEYS[2] remembers which one comes next. A call that
+-- is repeated skips what is applied already; a call from beyond the next number changes nothing and says GAP, which
+-- is how a publisher learns that a failover rolled Redis back.
+--
+--     KEYS[1] stream   KEYS[2] state of the run   KEYS[3...] snapshots, one per record
+--     ARGV[1] number of the first record   ARGV[2] snapshot TTL, seconds   ARGV[3] longest stream, 0: no limit
+--     ARGV[4] 1: credit a first announce   ARGV[5] 1: accept a gap   ARGV[6] bytes of a snapshot key's prefix
+--     ARGV[7] most bytes a second in one direction, 0: no limit   ARGV[8] the records
+--
+-- Answers ten values: status (0 done, 1 FULL, 2 GAP); the number of the next record; records that this call applied;
+-- counted since the run began: resets, late announces, counters too large, snapshot keys of another type, implausible
+-- counters, unannounced sessions; the tails (below), or nil.
+--
+-- An announce with lower counters is a client that began anew, unless it was made before the one the snapshot is of:
+-- two trackers, or a queue that Redis was away from, may deliver out of order. `order`, the time when the announce
+-- was answered in ticks since 1970, tells them apart: such a late announce credits nothing and leaves the snapshot
+-- alone.
+--
+-- Every write goes through pcall: a script's earlier writes stay when a later command fails, so the state is saved as
+-- far as it got and the error returned. The entry is added before the snapshot is written: a call that dies in
+-- between is repeated with the same generation and the same `cu`/`cd`, which the consumer credits once.
+
+-- The largest counter that is accepted: TrafficEvent.maximumBytes.
+local MAXIMUM_BYTES = 9007199254740992
+-- The largest timestamp: PushRecords.maximumTimestamp.
+local MAXIMUM_TIMESTAMP = 4294967295
+-- Ticks of `order` in a second: PushRecords.orderTickMicroseconds.
+local ORDER_TICKS_PER_SECOND = 62500
+-- A snapshot's TTL is renewed when its announces cross a multiple of this part of it, not at each: it outlives the
+-- last announce by 7/8 of the TTL at least, and most announces save a command.
+local TTL_STEPS = 8
+-- A client may report so many seconds' worth of bytes more than the time between its announces allows: clocks of two
+-- trackers differ, and a client that was offline reports late.
+local RATE_GRACE_SECONDS = 3600
+-- How long a silent run is remembered: PushScript.stateSeconds.
+local STATE_SECONDS = 86400
+-- The tail of a record that is not to be restored: no generation begins with NUL.
+local NO_TAIL = ('\0'):rep(25)
+
+local stream, state, data, at = KEYS[1], KEYS[2], ARGV[8], 1
+local from, ttl, prefix, rate = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[6]) + 1, tonumber(ARGV[7])
+local count = #KEYS - 2
+local step = math.max(1, math.floor(ttl / TTL_STEPS))
+local floor, pack = math.floor, struct.pack
+-- A snapshot's `s` by its length: with an IPv4 or an IPv6 address.
+local layouts = {[52] = '<I7I7I6I4I7I7c8c6', [64] = '<I7I7I6I4I7I7c8c18'}
+local seconds = {[0] = '0'}
+-- A tail is what restore.lua needs besides the record: counters its generation began with, generation, du, dd, dt.
+local tails, told = {}, 0
+local type, KEYS = type, KEYS
+
+local saved = pcall('HMGET', state, 'next', 'resets', 'late', 'large', 'wrong', 'implausible', 'unannounced')
+if saved.err then return saved end
+local function known(i) return tonumber(saved[i]) or 0 end
+local nxt, resets, late, large, wrong = known(1), known(2), known(3), known(4), known(5)
+local implausible, unannounced = known(6), known(7)
+
+local function answer(status, applied)
+  local all = told > 0 and table.concat(tails)
+  return {status, nxt, applied, resets, late, large, wrong, implausible, unannounced, all}
+end
+
+if from > nxt then
+  if ARGV[5] ~= '1' then return answer(2, 0) end
+  nxt = from
+end
+local start, status, failure = nxt, 0, nil
+local room = count
+if ARGV[3] ~= '0' and nxt < from + count then
+  local length = pcall('XLEN', stream)
+  if type(length) == 'table' then return length end
+  room = tonumber(ARGV[3]) - length
+end
+
+local function save()
+  local r = pcall('HSET', state, 'next', digits(nxt), 'resets', digits(resets), 'late', digits(late),
+    'large', digits(large), 'wrong', digits(wrong), 'implausible', digits(implausible),
+    'unannounced', digits(unannounced))
+  if type(r) == 'table' then return r end
+  r = pcall('EXPIRE', state, STATE_SECONDS)
+  if type(r) == 'table' then return r end
+end
+if not saved[1] then
+  failure = save()
+  if failure then return failure end
+end
+
+-- A counter of a snapshot that another producer wrote; nil when it is none.
+local function counter(text, limit)
+  local x = tonumber(text)
+  if x and x >= 0 and x <= limit then return floor(x) end
+end
+
+for i = 0, count - 1 do
+  -- same in both: a record; the last value is where the next begins
+  local u, d, order, ts, pk, address, port, ip, af, us, ds, left, event, t, interval, wait, n, after =
+    unpack('<I7I7I6I4xxxxxxxxBBc0sssssssssss', data, at)
+  -- end same
+  if from + i >= nxt then
+    if room <= 0 then status = 1 break end
+    local key = KEYS[i + 3]
+    local last = pcall('HGET', key, 's')
+    local tail
+    if last and last.err then
+      if sub(last.err, 1, 9) ~= 'WRONGTYPE' then failure = last break end
+      wrong = wrong + 1
+    elseif u > MAXIMUM_BYTES or d > MAXIMUM_BYTES then
+      large = large + 1
+    else
+      -- The snapshot: counters, order and time of the last announce; what its generation began with, and its name.
+      local lu, ld, lo, lt, bu, bd, gen, place
+      local layout = last and layouts[#last]
+      if layout then
+        lu, ld, lo, lt, bu, bd, gen, place = unpack(layout, last)
+      else
+        last = pcall('HMGET', key, 'uploaded', 'downloaded', 'ts')
+        if last.err then failure = last break end
+        lu, ld = counter(last[1], MAXIMUM_BYTES), counter(last[2], MAXIMUM_BYTES)
+        lt = counter(last[3], MAXIMUM_TIMESTAMP)
+      end
+      -- The entry: deltas, bytes credited in this generation, seconds since the last announce.
+      local du, dd, cu, cd, dt, passed = '0', '0', '0', '0', '0', 0
+      local fresh, stale, reset, plausible = false, false, false, true
+      if not lu or not ld then
+        fresh, lt = true, ts
+        bu, bd = u, d
+        if ARGV[4] == '1' then bu, bd, du, dd, cu, cd = 0, 0, us, ds, us, ds end
+        if event ~= 'started' then unannounced = unannounced + 1 end
+      else
+        lt = lt or ts
+        lo = lo or lt * ORDER_TICKS_PER_SECOND
+        if ts > lt then
+          passed = ts - lt
+          dt = seconds[passed]
+          if not dt then
+            dt = digits(passed)
+            seconds[passed] = dt
+          end
+        end
+        if not gen then
+          fresh = true
+          bu, bd = lu, ld
+        end
+        if u >= lu and d >= ld then
+          if rate > 0 then
+            local most = rate * (passed + RATE_GRACE_SECONDS)
+            plausible = u - lu <= most and d - ld <= most
+          end
+          if u > lu then du = format('%d', u - lu) end
+          if d > ld then dd = format('%d', d - ld) end
+          if bu == 0 then cu = us else cu = digits(u - bu) end
+          if bd == 0 then cd = ds else cd = digits(d - bd) end
+        elseif order < lo and u <= lu and d <= ld then
+          stale = true
+          cu, cd = digits(lu - bu), digits(ld - bd)
+        else
+          fresh, reset = true, true
+          bu, bd = u, d
+        end
+      end
+      if not plausible then
+        implausible = implausible + 1
+      else
+        local head = sub(data, at, at + 23)
+        local base
+        if fresh then
+          gen = sub(data, at + 24, at + 31)
+          base = pack('<I7I7', bu, bd) .. gen
+        else
+          base = sub(last, 25, 46)
+        end
+        -- same in both: the key's parts, and the entry in the order of TrafficField
+        if pk ~= shaped then shaped, shape = pk, 'c' .. pk .. 'xc40xc40' end
+        local passkey, infohash, peer = unpack(shape, key, prefix)
+        local id = pcall('XADD', stream, '*', 'passkey', passkey, 'infohash', infohash, 'peer_id', peer, 'port', port,
+          'ip', ip, 'af', af, 'du', du, 'dd', dd, 'left', left, 'event', event, 'ts', t, 'dt', dt,
+          'interval', interval, 'min_interval', wait, 'v', VERSION, 'gen', gen, 'cu', cu, 'cd', cd, 'n', n)
+        -- end same
+        if id.err then failure = id break end
+        if fresh or not stale then
+          if stale then us, ds, t, head = digits(lu), digits(ld), digits(lt), pack('<I7I7I6I4', lu, ld, lo, lt) end
+          if place == address then
+            id = pcall('HSET', key, 's', head .. base .. address, 'uploaded', us, 'downloaded', ds, 'ts', t)
+          else
+            id = pcall('HSET', key, 's', head .. base .. address, 'uploaded', us, 'downloaded', ds, 'ts', t,
+              'port', port, 'ip', ip, 'af', af)
+          end
+          if id ~= 0 and type(id) == 'table' then failure = id break end
+        end
+        if fresh or floor(ts / step) ~= floor(lt / step) then
+          id = pcall('EXPIRE', key, ARGV[2])
+          if type(id) == 'table' then failure = id break end
+        end
+        if reset then resets = resets + 1 end
+        if stale then late = late + 1 else tail = base .. du .. '\0' .. dd .. '\0' .. dt .. '\0' end
+        room = room - 1
+      end
+    end
+    told = told + 1
+    tails[told] = tail or NO_TAIL
+    nxt = nxt + 1
+  end
+  at = after
+end
+local unsaved = save()
+if failure then return failure end
+if unsaved then return unsaved end
+return answer(status, nxt - start)

@@ -1,0 +1,57 @@
+-- restore.lua: for a Redis that has lost what it had applied: adds the entries again as they were and writes the
+-- snapshots that are missing or older. Repeated it adds entries that the consumer knows, and nothing else.
+--
+--     KEYS[1] stream   KEYS[2...] snapshots, one per record
+--     ARGV[1] snapshot TTL, seconds   ARGV[2] longest stream, 0: no limit   ARGV[3] bytes of a snapshot key's prefix
+--     ARGV[4] the records   ARGV[5] the tails of the last of them that push.lua answered
+--     ARGV[6] how many records come before those
+--
+-- Answers the number of entries it added, or -1 when the stream has no room for the records.
+
+local stream, data, tails, at, tailAt = KEYS[1], ARGV[4], ARGV[5], 1, 1
+local prefix, limit, skip, count = tonumber(ARGV[3]) + 1, tonumber(ARGV[2]), tonumber(ARGV[6]), #KEYS - 1
+if limit > 0 then
+  local length = pcall('XLEN', stream)
+  if type(length) == 'table' then return length end
+  if length + count > limit then return -1 end
+end
+local added = 0
+for i = 0, count - 1 do
+  -- same in both: a record; the last value is where the next begins
+  local u, d, order, ts, pk, address, port, ip, af, us, ds, left, event, t, interval, wait, n, after =
+    unpack('<I7I7I6I4xxxxxxxxBBc0sssssssssss', data, at)
+  -- end same
+  if i >= skip then
+    if tailAt > #tails then break end
+    local key, base = KEYS[i + 2], sub(tails, tailAt, tailAt + 21)
+    local bu, bd, gen, du, dd, dt, tailAfter = unpack('<I7I7c8sss', tails, tailAt)
+    tailAt = tailAfter
+    if sub(gen, 1, 1) ~= '\0' then
+      local cu, cd = digits(u - bu), digits(d - bd)
+      -- same in both: the key's parts, and the entry in the order of TrafficField
+      if pk ~= shaped then shaped, shape = pk, 'c' .. pk .. 'xc40xc40' end
+      local passkey, infohash, peer = unpack(shape, key, prefix)
+      local id = pcall('XADD', stream, '*', 'passkey', passkey, 'infohash', infohash, 'peer_id', peer, 'port', port,
+        'ip', ip, 'af', af, 'du', du, 'dd', dd, 'left', left, 'event', event, 'ts', t, 'dt', dt,
+        'interval', interval, 'min_interval', wait, 'v', VERSION, 'gen', gen, 'cu', cu, 'cd', cd, 'n', n)
+      -- end same
+      if type(id) == 'table' then return id end
+      added = added + 1
+      local last = pcall('HGET', key, 's')
+      local older = not last
+      if type(last) == 'string' then
+        local _, _, lo = unpack('<I7I7I6', #last < 20 and ('\0'):rep(20) or last)
+        older = lo < order
+      end
+      if older then
+        id = pcall('HSET', key, 's', sub(data, at, at + 23) .. base .. address, 'uploaded', us, 'downloaded', ds,
+          'ts', t, 'port', port, 'ip', ip, 'af', af)
+        if type(id) == 'table' then return id end
+        id = pcall('EXPIRE', key, ARGV[1])
+        if type(id) == 'table' then return id end
+      end
+    end
+  end
+  at = after
+end
+return added
