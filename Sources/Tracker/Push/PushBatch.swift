@@ -58,9 +58,11 @@ final class PushBatch {
     tailsEnd = next
   }
 
-  /// The call that gives the applied records back to a Redis that has lost them; nil when nothing is known of them.
-  func encodeRestoration(_ call: PushCall, scriptHash: String, into buffer: inout RedisCommandBuffer) -> Bool {
-    guard !tails.isEmpty else { return false }
+  /// Whether anything is known of its records that Redis can be given back.
+  var isRestorable: Bool { !tails.isEmpty }
+
+  /// The call of restore.lua that gives the applied records back to a Redis that has lost them.
+  func encodeRestoration(_ call: PushCall, scriptHash: String, into buffer: inout RedisCommandBuffer) {
     records.removeAll()
     for (offset, announce) in announces.enumerated() {
       records.append(announce, number: first + UInt64(offset), run: call.run)
@@ -77,14 +79,10 @@ final class PushBatch {
     buffer.append(records.bytes)
     buffer.append(tails)
     buffer.append(decimal: tailsFirst - first)
-    return true
   }
 
   /// Sends the call; the reply is read by the publisher.
-  func send(on connection: inout RedisConnection) throws(RedisError) {
-    isSent = true
-    try connection.send(buffer)
-  }
+  func send(on connection: inout RedisConnection) throws(RedisError) { try connection.send(buffer) }
 }
 
 /// What all calls of a run have in common.

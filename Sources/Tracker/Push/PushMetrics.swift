@@ -74,8 +74,42 @@ final class PushMetrics: Sendable {
       "tracker_push_errors_total", help: "Failed exchanges with Redis, by what failed.", labels: [("error", name)])
   }
 
+  /// Counts what a session has to tell.
+  func add(_ tally: PushSession.Tally) {
+    func add(_ counter: Counter, _ amount: UInt64) {
+      if amount > 0 { counter.add(amount) }
+    }
+    add(published, tally.published)
+    add(duplicateRequests, tally.duplicates)
+    add(retries, tally.retries)
+    add(full, tally.full)
+    add(gaps, tally.gaps)
+    add(lostToFailover, tally.lostToFailover)
+    add(resent, tally.resent)
+    add(refusedShutdown, tally.refusedShutdown)
+    add(generationResets, tally.counts.resets)
+    add(lateAnnounces, tally.counts.late)
+    add(refusedTooLarge, tally.counts.tooLarge)
+    add(refusedWrongType, tally.counts.wrongType)
+    add(refusedImplausible, tally.counts.implausible)
+    add(unannouncedSessions, tally.counts.unannounced)
+    for error in tally.errors { countError(Self.name(of: error)) }
+  }
+
+  /// One of `errorNames`.
+  private static func name(of error: RedisError) -> String {
+    switch error {
+    case .unreachable: "unreachable"
+    case .timedOut(let phase): "timeout \(phase.rawValue)"
+    case .closed: "closed"
+    case .protocolViolation: "protocol"
+    case .authentication(let error), .server(let error):
+      if case .other = error.code { "other" } else { error.code.text }
+    }
+  }
+
   /// Counts a failure by one of `errorNames`.
-  func countError(_ name: String) {
+  private func countError(_ name: String) {
     errors.withLock { ($0[name] ?? $0["other"])?.add() }
   }
 }

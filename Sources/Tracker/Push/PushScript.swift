@@ -8,9 +8,19 @@ import Wire
 /// The Lua scripts of `traffic push` (Redis EVALSHA). Keys, arguments, replies and layouts are described where they are
 /// read: in common.lua, push.lua and restore.lua.
 enum PushScript {
-  /// The text of push.lua for SCRIPT LOAD.
+  enum Name: Equatable {
+    /// Applies records.
+    case push
+    /// Gives applied records back.
+    case restore
+
+    /// For SCRIPT LOAD.
+    var text: String { self == .push ? PushScript.text : PushScript.restoreText }
+  }
+
+  /// push.lua.
   static let text = script(PackageResources.push_lua)
-  /// The text of restore.lua.
+  /// restore.lua.
   static let restoreText = script(PackageResources.restore_lua)
 
   private static func script(_ body: [UInt8]) -> String {

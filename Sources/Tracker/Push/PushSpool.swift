@@ -1,5 +1,5 @@
 // PushSpool: the file in which a partition's queue survives a restart of the tracker and, while Redis is away, a kill.
-// Owned by the publisher, on its thread; PushSpoolFormat knows the bytes.
+// Owned by the publisher, on its thread; PushSession decides when it is written, PushSpoolFormat knows the bytes.
 //
 // It is a journal: the entries that wait when it is begun, then, about every second, those that came or changed. An entry
 // is known by its number; of several with one number the last is meant. Written anew when most of it is superseded.
@@ -12,10 +12,6 @@ import Linux
 
 /// One partition's spool file.
 final class PushSpool {
-  /// Redis must be away for so long before a file is written: a restart of Redis is not worth one.
-  static let awayNanoseconds: UInt64 = 2_000_000_000
-  /// Pause between two writes: what a kill may cost of the events that nobody repeats (`stopped`).
-  static let writeNanoseconds: UInt64 = 1_000_000_000
   /// The journal is written anew when it is longer than this and than twice what is alive.
   static let compactAboveRecords = 16_384
   /// Pause between two log lines about a spool that cannot be written.
@@ -28,16 +24,12 @@ final class PushSpool {
   private let partitionCount: Int
   private let metrics: PushMetrics
   private var file: FileDescriptor?
-  /// Everything below this number is in the file.
-  private var through: UInt64 = 0
+  /// What the session is told.
+  private(set) var state = SpoolState()
   private var recordsInFile = 0
-  private var lastWrite: UInt64 = 0
   private var buffer: UnsafeMutableRawPointer
   private var buffered = 0
-  private var failure: SystemError?
-  private var lastLog: UInt64 = 0
-  /// Whether there is a file.
-  private(set) var isActive = false
+  private var failureLog = RareLog(pauseNanoseconds: logNanoseconds)
 
   init(path: String, partition: Int, partitionCount: Int, metrics: PushMetrics) {
     self.path = partitionCount == 1 ? path : "\(path).p\(partition)"
@@ -49,37 +41,24 @@ final class PushSpool {
 
   deinit { buffer.deallocate() }
 
-  /// Why the last write failed; nil when it did not.
-  var trouble: String? { failure.map { "spool: \($0)" } }
-
   // MARK: writing
 
-  /// Brings the file up to date if it is time. `unsent` are the batches that the publisher holds.
-  func update(run: PushRun, unsent: [PushBatch], queue: EventQueue, now: UInt64) {
-    guard now - lastWrite >= Self.writeNanoseconds else { return }
-    lastWrite = now
-    write(run: run, unsent: unsent, queue: queue)
-  }
-
-  /// Brings the file up to date; false when it could not be written.
-  @discardableResult
-  func write(run: PushRun, unsent: [PushBatch], queue: EventQueue) -> Bool {
+  /// Brings the file up to date; `state` says whether it could. `unsent` are the batches that the publisher holds.
+  func write(run: PushRun, unsent: [PushBatch], queue: EventQueue) {
     let alive = queue.depth + unsent.reduce(0) { $0 + $1.count }
-    let isComplete = !isActive || recordsInFile > max(Self.compactAboveRecords, alive * 2) || file == nil
+    let isComplete = !state.isActive || recordsInFile > max(Self.compactAboveRecords, alive * 2) || file == nil
     do throws(SystemError) {
       if isComplete {
         try rewrite(run: run, unsent: unsent, queue: queue)
       } else {
-        through = try journal(queue, isComplete: false)
+        state.through = try journal(queue, isComplete: false)
         try sync()
       }
-      failure = nil
-      return true
+      state.trouble = nil
     } catch {
       note(error)
       // What did not reach the file is not known: the next attempt begins a new one.
       file = nil
-      return false
     }
   }
 
@@ -96,16 +75,16 @@ final class PushSpool {
     for batch in unsent {
       for (offset, announce) in batch.announces.enumerated() { try add(batch.first + UInt64(offset), announce) }
     }
-    through = try journal(queue, isComplete: true)
+    state.through = try journal(queue, isComplete: true)
     try sync()
     guard rename(fresh, path) == 0 else { throw SystemError("rename", subject: path) }
     try syncFolder()
-    isActive = true
+    state.isActive = true
   }
 
   private func journal(_ queue: EventQueue, isComplete: Bool) throws(SystemError) -> UInt64 {
     var failure: SystemError?
-    let next = queue.visitChanges(from: through, isComplete: isComplete) { number, announce in
+    let next = queue.visitChanges(from: state.through, isComplete: isComplete) { number, announce in
       guard failure == nil else { return }
       do throws(SystemError) { try add(number, announce) } catch { failure = error }
     }
@@ -151,10 +130,8 @@ final class PushSpool {
 
   private func note(_ error: SystemError) {
     metrics.spoolErrors.add()
-    failure = error
-    let now = Clock.monotonicNanoseconds()
-    guard lastLog == 0 || now - lastLog >= Self.logNanoseconds else { return }
-    lastLog = now
+    state.trouble = "spool: \(error)"
+    guard failureLog.next(now: Clock.monotonicNanoseconds()) != nil else { return }
     Log.error(
       "the spool cannot be written",
       ["partition": partition, "error": error.description, "errors_total": metrics.spoolErrors.current])
@@ -162,30 +139,24 @@ final class PushSpool {
 
   // MARK: end
 
-  /// Removes the file when everything in it is applied; `next` is the number of the oldest record that is not.
-  func removeIfApplied(next: UInt64, queue: EventQueue) {
-    if !isActive { return forgetFailure(queue) }
-    guard next >= through else { return }
+  /// Removes the file, all of which is applied, or what is left of one that could not be written.
+  func remove(queue: EventQueue) {
     queue.forgetChanges()
+    state.trouble = nil
+    guard state.isActive else {
+      unlink(path + ".new")
+      return
+    }
     file = nil
-    isActive = false
+    state.isActive = false
     recordsInFile = 0
-    failure = nil
     if unlink(path) != 0 { note(SystemError("unlink", subject: path)) }
     Log.info("the spool is published", ["partition": partition])
   }
 
-  /// A file that could not be written is not missed once Redis takes the announces.
-  private func forgetFailure(_ queue: EventQueue) {
-    guard failure != nil else { return }
-    failure = nil
-    queue.forgetChanges()
-    unlink(path + ".new")
-  }
-
   // MARK: reading
 
-  /// More partitions than anybody has: file names up to here are looked for.
+  /// More partitions than any site has: file names up to here are looked for.
   private static let maximumPartitions = 1024
 
   /// Throws when another number of partitions has left a file that no partition of this one would read.
@@ -230,8 +201,7 @@ final class PushSpool {
       Log.error("the spool is damaged and was put aside", ["path": aside])
       return nil
     }
-    through = content.first + UInt64(content.announces.count)
-    isActive = true
+    state = SpoolState(isActive: true, through: content.first + UInt64(content.announces.count))
     metrics.restored.add(UInt64(content.announces.count))
     Log.info("announces restored from the spool", ["partition": partition, "records": content.announces.count])
     return content

@@ -27,7 +27,8 @@ final class TrafficPush: AnnounceRecordSink {
   private let settings: PublisherSettings
   private let spoolPath: String?
   private let threads = Mutex<[PublisherThread]>([])
-  private let lastFullLog = Atomic<UInt64>(0)
+  private let fullLog = Mutex(RareLog(pauseNanoseconds: fullLogSeconds * 1_000_000_000))
+  /// Monotonic seconds, 0: never.
   private let lastRefusal = Atomic<UInt64>(0)
 
   /// Starts nothing. `limits` and `retainedBytes` are for tests.
@@ -135,12 +136,9 @@ final class TrafficPush: AnnounceRecordSink {
 
   private func noteFull(_ lane: Lane, refused: Int) {
     lane.metrics.refusedQueueFull.add(UInt64(refused))
-    let now = Clock.monotonicNanoseconds() / 1_000_000_000
-    lastRefusal.store(now, ordering: .relaxed)
-    let last = lastFullLog.load(ordering: .relaxed)
-    guard last == 0 || now - last >= Self.fullLogSeconds,
-      lastFullLog.compareExchange(expected: last, desired: now, ordering: .relaxed).exchanged
-    else { return }
+    let now = Clock.monotonicNanoseconds()
+    lastRefusal.store(now / 1_000_000_000, ordering: .relaxed)
+    guard fullLog.withLock({ $0.next(now: now) }) != nil else { return }
     Log.error(
       "the push queue is full: announces are refused",
       ["partition": lane.partition.index, "refused_total": lane.metrics.refusedQueueFull.current])
@@ -150,7 +148,7 @@ final class TrafficPush: AnnounceRecordSink {
   var troubles: [String] {
     var texts: [String] = []
     let last = lastRefusal.load(ordering: .relaxed)
-    if last > 0, Clock.monotonicNanoseconds() / 1_000_000_000 - last < Self.fullLogSeconds {
+    if last > 0, Clock.monotonicNanoseconds() / 1_000_000_000 < last + Self.fullLogSeconds {
       texts.append("traffic push: the queue is full")
     }
     for lane in lanes {

@@ -1,0 +1,97 @@
+// PushAction: the language between PushSession, which decides, and StreamPublisher, which does: actions out, events in, and
+// what is to be told besides. Values.
+
+import Redis
+
+extension PushSession {
+  /// One thing to do, and which event says that it is done. Each may instead end with `failed`, but for those that do not
+  /// need Redis.
+  enum Action {
+    /// Open a connection to where the partition's stream is, or to the node that a MOVED or ASK names: `done`.
+    case connect(RedisTimeouts, redirectedBy: RedisServerError?)
+    /// Close the connection: `done`.
+    case disconnect
+    /// Have Redis know the script: `scriptLoaded`.
+    case loadScript(PushScript.Name)
+    /// Send a call, behind an ASKING if so: `done`. Its reply comes later.
+    case send(PushBatch, isAsking: Bool)
+    /// Take the next reply if it comes within this time: `reply`, else `timePassed`.
+    case awaitReply(milliseconds: Int)
+    /// Read the replies that are still owed: `done`.
+    case discardReplies
+    /// Make a call without records, which tells what Redis expects next; with `acceptGap` it is to expect `next`: `reply`.
+    case askPlace(PushCall, next: UInt64, acceptGap: Bool)
+    /// Give the records of an applied call back: `restored`.
+    case restore(PushBatch, PushCall, scriptHash: String)
+    /// Ask Redis for a sign of life: `done`.
+    case ping
+    /// Sleep until there is something in the queue or it is time to stop: `woken`; else `timePassed`.
+    case awaitAnnounces(milliseconds: Int)
+    /// Sleep, unless it is time to stop: `timePassed`.
+    case pause(milliseconds: Int)
+    /// Bring the spool up to date with `window` and the queue: `spooled`.
+    case writeSpool
+    /// All of the spool is applied: remove it: `spooled`.
+    case removeSpool
+    /// It is over.
+    case finish
+  }
+
+  /// How an action ended. `done` is also what begins a session.
+  enum Event {
+    case done
+    case scriptLoaded(hash: String)
+    /// `tails` is what the script told of the records it applied; it is valid until the next action.
+    case reply(PushScript.Reply, tails: UnsafeRawBufferPointer?)
+    /// The number of entries that were added; -1: the stream has no room for them.
+    case restored(entries: Int64)
+    case woken
+    case timePassed
+    case spooled(SpoolState)
+    case failed(RedisError)
+  }
+
+  /// What happened, for the log.
+  enum Note: Equatable {
+    case connected
+    /// The first failure, or the one after which Redis counts as away.
+    case failed(RedisError, attempt: Int)
+    /// Announces with impossible counters; once a minute.
+    case refused
+    /// Redis was rolled back to a moment that is remembered.
+    case sendingAgain(records: UInt64)
+    /// Redis was rolled back further, or is empty (`found` is 0).
+    case lost(expected: UInt64, found: UInt64, heldFrom: UInt64)
+    case gaveBack(records: UInt64)
+    /// At the end: what Redis did not take.
+    case spooledRest(announces: Int)
+    case gaveUpRest(announces: Int)
+  }
+
+  /// What is to be counted and logged since it was taken last.
+  struct Tally {
+    var published: UInt64 = 0
+    var duplicates: UInt64 = 0
+    var retries: UInt64 = 0
+    var full: UInt64 = 0
+    var gaps: UInt64 = 0
+    var lostToFailover: UInt64 = 0
+    var resent: UInt64 = 0
+    var refusedShutdown: UInt64 = 0
+    /// Of the script's counts what they grew by.
+    var counts = PushScript.Reply.Counts()
+    var errors: [RedisError] = []
+    var notes: [Note] = []
+    var isTroubleNew = false
+  }
+}
+
+/// What PushSession knows of the spool.
+struct SpoolState: Equatable {
+  /// Whether there is a file.
+  var isActive = false
+  /// Everything below this number is in it.
+  var through: UInt64 = 0
+  /// Why the last write failed; nil when it did not.
+  var trouble: String?
+}

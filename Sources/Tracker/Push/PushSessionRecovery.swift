@@ -1,0 +1,140 @@
+// PushSessionRecovery: the part of PushSession that gets a connection ready and decides what a failure means. The window
+// stays through all of it: it is sent again, as it is, and the script recognises what it has applied.
+
+import Redis
+
+extension PushSession {
+  /// Events of everything but the ordinary way.
+  mutating func continueRecovery(after event: Event) -> Action {
+    switch (phase, event) {
+    case (.connecting, .done): return prepare()
+    case (.loading, .scriptLoaded(let hash)): return verifyPlace(scriptHash: hash)
+    case (.verifying, .reply(let reply, _)):
+      guard reply.status == .gap, let end = retained.end else { return beginPublishing() }
+      return beginGap(serverNext: reply.next, expected: end)
+    case (.discarding(let afterwards), .done): return goOn(afterwards)
+    case (.disconnecting(.failure), .done): return backOff()
+    case (.disconnecting(.asked(let next)), .done): return spoolAfterSuccess(next: next)
+    case (.reloading, .scriptLoaded): return decide()
+    default: return continueGap(after: event)
+    }
+  }
+
+  // MARK: connection
+
+  mutating func connect() -> Action {
+    phase = .connecting
+    isAsking = redirection != nil
+    defer { redirection = nil }
+    var timeouts = settings.timeouts
+    if failures > 0 {
+      let limit = PublisherSettings.awayConnectMilliseconds
+      timeouts = RedisTimeouts(
+        connectMilliseconds: min(limit, timeouts.connectMilliseconds),
+        readMilliseconds: min(limit, timeouts.readMilliseconds),
+        writeMilliseconds: min(limit, timeouts.writeMilliseconds))
+    }
+    return .connect(timeouts, redirectedBy: redirection)
+  }
+
+  private mutating func prepare() -> Action {
+    isConnected = true
+    isPreparing = true
+    for batch in window { batch.isSent = false }
+    phase = .loading
+    return .loadScript(.push)
+  }
+
+  /// Compares the place of the run with what this Redis knows of it: another process may answer than before.
+  private mutating func verifyPlace(scriptHash: String) -> Action {
+    if call == nil {
+      call = PushCall(
+        partition: partition, run: run, scriptHash: scriptHash, ttlSeconds: settings.ttlSeconds,
+        maximumStreamLength: settings.maximumStreamLength, creditFirstAnnounce: settings.creditFirstAnnounce,
+        maximumBytesPerSecond: settings.maximumBytesPerSecond)
+    }
+    guard !isAsking, let end = retained.end else { return beginPublishing() }
+    phase = .verifying
+    return .askPlace(call!, next: end, acceptGap: false)
+  }
+
+  /// The connection is of use.
+  mutating func beginPublishing() -> Action {
+    isPreparing = false
+    tally.notes.append(.connected)
+    if window.isEmpty { setRedisTrouble(nil) }
+    return decide()
+  }
+
+  mutating func disconnect(_ afterwards: AfterDisconnect) -> Action {
+    isConnected = false
+    isAsking = false
+    phase = .disconnecting(afterwards)
+    return .disconnect
+  }
+
+  // MARK: replies that are owed
+
+  /// Has the replies to the rest of the window read; those calls said GAP, or failed like the first.
+  mutating func discardReplies(_ afterwards: AfterDiscard) -> Action {
+    guard isConnected, window.contains(where: \.isSent) else { return goOn(afterwards) }
+    phase = .discarding(afterwards)
+    return .discardReplies
+  }
+
+  private mutating func goOn(_ afterwards: AfterDiscard) -> Action {
+    for batch in window { batch.isSent = false }
+    switch afterwards {
+    case .gap(let serverNext, let expected): return closeGap(serverNext: serverNext, expected: expected)
+    case .full: return holdBack()
+    case .failure: return backOff()
+    case .reload(let error):
+      phase = .reloading(error)
+      return .loadScript(.push)
+    }
+  }
+
+  // MARK: failures
+
+  /// Decides what an error means, by name.
+  mutating func fail(_ error: RedisError) -> Action {
+    switch phase {
+    case .discarding(.reload(let first)), .reloading(let first): return setBack(by: first, leaves: false)
+    case .discarding(.failure): return disconnect(.failure)
+    default: break
+    }
+    tally.errors.append(error)
+    if window.contains(where: \.isSent) { tally.retries += 1 }
+    // Half prepared it is of no use: a server that is loading or busy takes the connection and refuses the script.
+    if isPreparing { return setBack(by: error, leaves: true) }
+    if error.code == .noScript, isConnected { return discardReplies(.reload(error)) }
+    return setBack(by: error, leaves: Self.needsNewConnection(error))
+  }
+
+  private mutating func setBack(by error: RedisError, leaves: Bool) -> Action {
+    isPreparing = false
+    failures += 1
+    if failures == 1 || failures == settings.retryCount + 1 {
+      tally.notes.append(.failed(error, attempt: failures))
+    }
+    if case .server(let server) = error, server.code == .ask || server.code == .moved {
+      // MOVED names the new owner before the other nodes know it: asked directly it saves waiting for them.
+      redirection = isAsking ? nil : server
+    }
+    setRedisTrouble(error.description)
+    guard leaves else { return discardReplies(.failure) }
+    return isConnected ? disconnect(.failure) : backOff()
+  }
+
+  private mutating func backOff() -> Action { isStopping ? decide() : pause(milliseconds: backoff.next()) }
+
+  /// A server that says who else takes the writes, or that does not let us in, is left; one that is busy, full or
+  /// misconfigured is asked again.
+  private static func needsNewConnection(_ error: RedisError) -> Bool {
+    if error.endsConnection { return true }
+    switch error.code {
+    case .readOnly, .moved, .ask, .masterDown, .noPerm, .noAuth, .wrongPass, .clusterDown: return true
+    default: return false
+    }
+  }
+}
