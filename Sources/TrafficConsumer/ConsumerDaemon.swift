@@ -5,6 +5,7 @@ import HTTP
 import Linux
 import Redis
 import Settings
+import Wire
 
 enum ConsumerDaemon {
   /// Not live when the writer has made no turn for this long; a batch with every retry inside takes seconds.
@@ -105,7 +106,7 @@ enum ConsumerDaemon {
 extension ConsumerConfig {
   /// The streams: one, or `<key>:{p0}` ... when there are partitions.
   var streamNames: [String] {
-    redis.partitions == 1 ? [redis.streamKey] : (0..<redis.partitions).map { "\(redis.streamKey):{p\($0)}" }
+    StreamPartition.all(redis.partitions).map { $0.name(redis.streamKey) }
   }
 
   var storeSettings: StoreWriter.Settings {

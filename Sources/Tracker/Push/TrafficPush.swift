@@ -5,6 +5,7 @@ import Linux
 import Redis
 import Settings
 import Synchronization
+import Wire
 
 /// Why a `traffic push` section describes nothing that can work.
 struct TrafficPushError: Error, CustomStringConvertible {
@@ -112,7 +113,7 @@ final class TrafficPush: AnnounceRecordSink {
   private func distribute(_ records: UnsafeBufferPointer<AnnounceRecord>) {
     withUnsafeTemporaryAllocation(of: Int.self, capacity: records.count) { homes in
       for (at, record) in records.enumerated() {
-        homes[at] = PushPartition.index(of: record.passkey, count: lanes.count)
+        homes[at] = StreamPartition.index(of: record.passkey, count: lanes.count)
       }
       withUnsafeTemporaryAllocation(of: AnnounceRecord.self, capacity: records.count) { sorted in
         for (home, lane) in lanes.enumerated() {

@@ -45,7 +45,7 @@ import Wire
     for partition in 0..<3 {
       for event in try connection.events(of: "tracker:traffic:{p\(partition)}") {
         seen += 1
-        #expect(PushPartition.index(of: event.passkey, count: 3) == partition)
+        #expect(StreamPartition.index(of: event.passkey, count: 3) == partition)
         let key = "tracker:last:{p\(partition)}:\(event.passkey.text):\(event.infoHash.hex):\(event.peerID.hex)"
         #expect(try connection.integer(["EXISTS", key]) == 1)
       }
@@ -53,7 +53,7 @@ import Wire
     #expect(seen == 60)
     // FNV-1a 64 of "a" is af63dc4c8601ec8c (draft-eastlake-fnv).
     #expect(
-      PushPartition.index(of: Passkey("a")!, count: 1_000_003) == Int(0xaf63_dc4c_8601_ec8c as UInt64 % 1_000_003))
+      StreamPartition.index(of: Passkey("a")!, count: 1_000_003) == Int(0xaf63_dc4c_8601_ec8c as UInt64 % 1_000_003))
   }
 
   @Test("a script that Redis has forgotten is loaded again")
