@@ -92,11 +92,11 @@ final class EventQueue: Sendable {
     lock.withLock { _ in body(&state) }
   }
 
-  /// Puts records in. From a worker's thread; holds the lock for less than 100 ns a record.
-  func append(_ records: UnsafeBufferPointer<AnnounceRecord>) -> Outcome {
-    // Before the replies are on the wire: a client's next announce, to whomever, is later.
-    let order = Clock.unixNanoseconds() / 1000
-    return locked { state in
+  /// Puts records in. From a worker's thread; holds the lock for less than 100 ns a record. `order` is now, in Unix
+  /// microseconds: before the replies are on the wire, so that a client's next announce, to whichever tracker, is later.
+  func append(_ records: UnsafeBufferPointer<AnnounceRecord>, order: UInt64 = Clock.unixNanoseconds() / 1000) -> Outcome
+  {
+    locked { state in
       var outcome = Outcome()
       for index in records.indices { append(records.baseAddress! + index, order, to: &state, &outcome) }
       outcome.mustWake = state.isWaited && state.tail > state.head

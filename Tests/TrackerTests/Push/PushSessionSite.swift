@@ -1,0 +1,237 @@
+// PushSessionSite: a PushSession with a model of Redis, a spool that is a dictionary, and a clock that only moves when the
+// session waits. No socket, no file, no thread: the same seed gives the same steps.
+
+import Linux
+import Redis
+import Simulation
+
+@testable import Tracker
+
+/// What Redis knows of runs, and the stream as (run, number): the deltas are PushScriptModel's business.
+struct ModelRedis {
+  struct Entry: Hashable {
+    var run: UInt64
+    var number: UInt64
+  }
+  var next: [UInt64: UInt64] = [:]
+  var stream: [Entry] = []
+  var scripts: Set<String> = []
+  /// Longest stream; 0: no limit.
+  var limit = 0
+  /// Told to every call instead of being served.
+  var error: RedisServerError?
+
+  mutating func load(_ name: PushScript.Name) -> String {
+    let hash = "\(name)"
+    scripts.insert(hash)
+    return hash
+  }
+
+  mutating func apply(_ first: UInt64, count: Int, run: UInt64, acceptGap: Bool) -> Result<
+    PushScript.Reply, RedisServerError
+  > {
+    if let error { return .failure(error) }
+    guard scripts.contains("push") else { return .failure(RedisServerError(line: "NOSCRIPT No matching script.")) }
+    var expected = next[run] ?? 0
+    if first > expected {
+      if !acceptGap { return .success(PushScript.Reply(status: .gap, next: expected)) }
+      expected = first
+    }
+    let start = expected
+    var status = PushScript.Reply.Status.done
+    while expected < first + UInt64(count) {
+      if limit > 0 && stream.count >= limit {
+        status = .full
+        break
+      }
+      stream.append(Entry(run: run, number: expected))
+      expected += 1
+    }
+    next[run] = expected
+    var reply = PushScript.Reply(status: status, next: expected)
+    reply.applied = expected - start
+    return .success(reply)
+  }
+}
+
+/// Runs a session step by step.
+struct PushSessionSite {
+  let queue = EventQueue()
+  var redis = ModelRedis()
+  var session: PushSession
+  var now: UInt64 = 1_000_000_000_000
+  /// Names of the actions, in their order.
+  var trace: [String] = []
+  var notes: [PushSession.Note] = []
+  var sum = PushSession.Tally()
+  private(set) var isFinished = false
+  private var event = PushSession.Event.done
+  private var replies: [Result<PushScript.Reply, RedisServerError>] = []
+  private(set) var spooled: [UInt64: AnnounceRecord]?
+  private(set) var connections: [RedisServerError?] = []
+  /// Asked before each action: an error is what the action ends with, and the connection is lost. `isDone` says whether
+  /// Redis has done the work all the same.
+  var fault: (PushSession.Action) -> (error: RedisError, isDone: Bool)? = { _ in nil }
+  /// Calls get lost, and no word comes.
+  var isSilent = false
+  /// Why a spool cannot be written.
+  var spoolTrouble: String?
+
+  init(spool: Bool = false, retainedBytes: Int = PublisherSettings.retainedBytes, seed: UInt64 = 1) throws {
+    let settings = PublisherSettings(
+      endpoint: try RedisEndpoint(url: "redis://127.0.0.1"), timeouts: RedisTimeouts(), ttlSeconds: 86_400,
+      maximumStreamLength: 0, creditFirstAnnounce: false, maximumBytesPerSecond: 0, retryMilliseconds: 100,
+      retryCount: 3, partitionCount: 1, retainedBytes: retainedBytes)
+    let runs = Runs()
+    session = PushSession(
+      settings: settings,
+      partition: PushPartition.all(streamKey: "tracker:traffic", lastKeyPrefix: "tracker:last", count: 1)[0],
+      queue: queue, spool: spool ? SpoolState() : nil, restoredRun: nil, now: now, newRun: { runs.next() },
+      random: { range in range.lowerBound + Int(seed % UInt64(range.count)) })
+  }
+
+  /// 1, 2, 3, ...
+  private final class Runs: Sendable {
+    private let counter = Counter()
+    func next() -> PushRun {
+      counter.add()
+      return PushRun(id: counter.current, generationBase: counter.current << 32)
+    }
+  }
+
+  /// Sessions `peers` announce once each.
+  func announce(_ peers: Range<Int>, uploaded: UInt64 = 1) {
+    let records = peers.map { makeRecord(peer: $0, uploaded: uploaded) }
+    records.withUnsafeBufferPointer { _ = queue.append($0, order: 1) }
+  }
+
+  /// Steps until `condition` holds. A session that does not get there within 100,000 steps never does.
+  mutating func run(until condition: (PushSessionSite) -> Bool) throws {
+    var steps = 0
+    while !condition(self) {
+      guard !isFinished, steps < 100_000 else { throw HarnessError("not reached: \(trace.suffix(20))") }
+      step()
+      steps += 1
+    }
+  }
+
+  /// Until everything is published and the session waits for announces.
+  mutating func settle() throws {
+    try run { $0.trace.last == "awaitAnnounces" && $0.queue.depth == 0 && $0.session.window.isEmpty }
+  }
+
+  mutating func step() {
+    let action = session.next(after: event, now: now)
+    let tally = session.takeTally()
+    sum.add(tally)
+    notes += tally.notes
+    trace.append(action.name)
+    now += 1000
+    if let (error, isDone) = fault(action) {
+      if isDone { event = carryOut(action) }
+      if error.endsConnection { replies.removeAll() }
+      event = .failed(error)
+    } else {
+      event = carryOut(action)
+    }
+  }
+
+  private mutating func carryOut(_ action: PushSession.Action) -> PushSession.Event {
+    switch action {
+    case .connect(_, let redirection):
+      replies.removeAll()
+      connections.append(redirection)
+    case .disconnect, .discardReplies: replies.removeAll()
+    case .loadScript(let name):
+      if let error = redis.error, error.code != .outOfMemory { return .failed(.server(error)) }
+      return .scriptLoaded(hash: redis.load(name))
+    case .send(let batch, _):
+      if isSilent { break }
+      replies.append(redis.apply(batch.first, count: batch.count, run: session.run.id, acceptGap: false))
+    case .awaitReply(let milliseconds):
+      guard !replies.isEmpty else { return pass(milliseconds) }
+      return Self.event(replies.removeFirst())
+    case .askPlace(let call, let next, let acceptGap):
+      return Self.event(redis.apply(next, count: 0, run: call.run.id, acceptGap: acceptGap))
+    case .restore(let batch, let call, _):
+      for number in batch.first..<batch.end { redis.stream.append(.init(run: call.run.id, number: number)) }
+      return .restored(entries: Int64(batch.count))
+    case .ping: break
+    case .awaitAnnounces(let milliseconds): return queue.depth > 0 ? .woken : pass(milliseconds)
+    case .pause(let milliseconds): return pass(milliseconds)
+    case .writeSpool: return .spooled(writeSpool())
+    case .removeSpool:
+      spooled = nil
+      return .spooled(SpoolState())
+    case .finish: isFinished = true
+    }
+    return .done
+  }
+
+  private mutating func pass(_ milliseconds: Int) -> PushSession.Event {
+    now += UInt64(milliseconds) * 1_000_000
+    return .timePassed
+  }
+
+  private static func event(_ result: Result<PushScript.Reply, RedisServerError>) -> PushSession.Event {
+    switch result {
+    case .failure(let error): return .failed(.server(error))
+    case .success(let reply):
+      // Of what the script tells, only that there is something counts here.
+      let tails = reply.applied > 0 ? someBytes : nil
+      return .reply(reply, tails: tails)
+    }
+  }
+  nonisolated(unsafe) private static let someBytes: UnsafeRawBufferPointer = {
+    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 1, alignment: 1)
+    bytes[0] = 1
+    return UnsafeRawBufferPointer(bytes)
+  }()
+
+  private mutating func writeSpool() -> SpoolState {
+    if let spoolTrouble { return SpoolState(isActive: spooled != nil, trouble: spoolTrouble) }
+    var content = spooled ?? [:]
+    for batch in session.window {
+      for (offset, announce) in batch.announces.enumerated() { content[batch.first + UInt64(offset)] = announce.record }
+    }
+    let through = queue.visitChanges(from: 0, isComplete: true) { content[$0] = $1.record }
+    spooled = content
+    return SpoolState(isActive: true, through: through)
+  }
+}
+
+extension PushSession.Action {
+  var name: String {
+    switch self {
+    case .connect(_, nil): "connect"
+    case .connect(_, let redirection?): "connect \(redirection.code.text)"
+    case .disconnect: "disconnect"
+    case .loadScript(let name): "load \(name)"
+    case .send(let batch, let isAsking): "\(isAsking ? "ask" : "send") \(batch.first)..<\(batch.end)"
+    case .awaitReply: "awaitReply"
+    case .discardReplies: "discardReplies"
+    case .askPlace(_, let next, let acceptGap): "\(acceptGap ? "adopt" : "verify") \(next)"
+    case .restore(let batch, _, _): "restore \(batch.first)..<\(batch.end)"
+    case .ping: "ping"
+    case .awaitAnnounces: "awaitAnnounces"
+    case .pause: "pause"
+    case .writeSpool: "writeSpool"
+    case .removeSpool: "removeSpool"
+    case .finish: "finish"
+    }
+  }
+}
+
+extension PushSession.Tally {
+  fileprivate mutating func add(_ other: Self) {
+    published += other.published
+    duplicates += other.duplicates
+    retries += other.retries
+    full += other.full
+    gaps += other.gaps
+    lostToFailover += other.lostToFailover
+    resent += other.resent
+    refusedShutdown += other.refusedShutdown
+    errors += other.errors
+  }
+}

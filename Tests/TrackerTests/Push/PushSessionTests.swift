@@ -1,0 +1,388 @@
+import Redis
+import Simulation
+import Testing
+
+@testable import Tracker
+
+/// The publisher's decisions, without a socket: PushSessionSite has the Redis and the clock.
+@Suite("push sessions") struct PushSessionTests {
+  private static func entries(_ numbers: Range<UInt64>, run: UInt64 = 1) -> [ModelRedis.Entry] {
+    numbers.map { ModelRedis.Entry(run: run, number: $0) }
+  }
+
+  private static func server(_ line: String) -> RedisServerError { RedisServerError(line: line) }
+
+  // MARK: the ordinary way
+
+  @Test("announces go out in calls, two at a time, and the replies come in turn")
+  func ordinary() throws {
+    var site = try PushSessionSite()
+    site.announce(0..<600)
+    try site.settle()
+    #expect(
+      site.trace == [
+        "connect", "load push", "send 0..<256", "send 256..<512", "awaitReply", "send 512..<600", "awaitReply",
+        "awaitReply", "awaitAnnounces",
+      ])
+    #expect(site.redis.stream == Self.entries(0..<600))
+    #expect(site.sum.published == 600 && site.sum.duplicates == 0 && site.sum.retries == 0)
+    #expect(site.notes == [.connected] && site.session.trouble == nil)
+  }
+
+  @Test("with nothing to do Redis is asked for a sign of life every second")
+  func idle() throws {
+    var site = try PushSessionSite()
+    try site.settle()
+    let begin = site.now
+    try site.run { $0.trace.count { $0 == "ping" } == 10 }
+    #expect((9_000_000_000...11_000_000_000).contains(site.now - begin))
+    // One that does not come is a lost connection, and what is announced then goes over a new one.
+    site.fault = { if case .ping = $0 { (.timedOut(.read), false) } else { nil } }
+    try site.run { $0.trace.last == "disconnect" }
+    #expect(site.session.trouble?.contains("timed out") == true)
+    site.fault = { _ in nil }
+    site.announce(0..<1)
+    try site.settle()
+    #expect(site.connections.count == 2 && site.redis.stream.count == 1 && site.session.trouble == nil)
+  }
+
+  @Test("a run that was silent for half a day gets another name, and nothing of the old one is held")
+  func idleRenewal() throws {
+    var site = try PushSessionSite()
+    site.announce(0..<2)
+    try site.settle()
+    try site.run { $0.now > 1_000_000_000_000 + (PublisherSettings.runIdleSeconds + 2) * 1_000_000_000 }
+    #expect(site.session.run.id == 2 && site.session.retained.isEmpty)
+    site.announce(0..<3)
+    try site.settle()
+    #expect(site.redis.stream == Self.entries(0..<2) + Self.entries(2..<5, run: 2))
+  }
+
+  // MARK: lost replies
+
+  @Test("a call whose reply is lost is sent again as it was, over a new connection, and counts once")
+  func replyLost() throws {
+    var site = try PushSessionSite()
+    site.announce(0..<300)
+    site.fault = { if case .awaitReply = $0 { (.closed("by the server"), true) } else { nil } }
+    try site.run { $0.trace.last == "disconnect" }
+    site.fault = { _ in nil }
+    try site.settle()
+    #expect(
+      site.trace == [
+        "connect", "load push", "send 0..<256", "send 256..<300", "awaitReply", "disconnect", "pause", "connect",
+        "load push", "send 0..<256", "send 256..<300", "awaitReply", "awaitReply", "awaitAnnounces",
+      ])
+    #expect(site.redis.stream == Self.entries(0..<300))
+    #expect(site.sum.published == 0 && site.sum.duplicates == 300 && site.sum.retries == 1)
+    #expect(site.sum.errors == [.closed("by the server")])
+  }
+
+  @Test("a connection that falls silent is given up after the read timeout, and the call is sent again")
+  func halfOpen() throws {
+    var site = try PushSessionSite()
+    try site.settle()
+    site.isSilent = true
+    site.announce(0..<1)
+    try site.run { $0.trace.last == "send 0..<1" }
+    let begin = site.now
+    try site.run { $0.trace.last == "disconnect" }
+    #expect((5_000_000_000...5_100_000_000).contains(site.now - begin))
+    site.isSilent = false
+    try site.settle()
+    #expect(site.redis.stream == Self.entries(0..<1) && site.sum.errors == [.timedOut(.read)])
+  }
+
+  // MARK: gaps
+
+  @Test("a Redis that was rolled back to a moment that is held gets the same calls again")
+  func rolledBack() throws {
+    var site = try PushSessionSite()
+    for round in 0..<5 {
+      site.announce(0..<10, uploaded: UInt64(round))
+      try site.settle()
+    }
+    site.redis.next[1] = 25
+    site.redis.stream.removeSubrange(25...)
+    try site.run { $0.trace.last == "awaitAnnounces" }
+    site.announce(0..<10, uploaded: 9)
+    site.step()
+    site.trace.removeAll { $0 != "send 50..<60" }
+    try site.settle()
+    #expect(
+      site.trace == [
+        "send 50..<60", "awaitReply", "discardReplies", "send 20..<30", "send 30..<40", "send 40..<50", "send 50..<60",
+        "awaitReply", "awaitReply", "awaitReply", "awaitReply", "awaitAnnounces",
+      ])
+    #expect(site.redis.stream == Self.entries(0..<60))
+    #expect(site.sum.gaps == 1 && site.sum.published == 60 + 25 && site.sum.lostToFailover == 0)
+    #expect(site.notes.contains(.sendingAgain(records: 25)))
+  }
+
+  @Test("a Redis that is empty is given back what is held, then expects what is next; so is one after a reconnect")
+  func flushed() throws {
+    var site = try PushSessionSite()
+    for round in 0..<3 {
+      site.announce(0..<4, uploaded: UInt64(round))
+      try site.settle()
+    }
+    site.redis = ModelRedis()
+    site.trace = []
+    // The connection is lost too: found out when connecting, before anything new is announced.
+    site.fault = { if case .ping = $0 { (.closed("by the server"), false) } else { nil } }
+    try site.run { $0.trace.last == "disconnect" }
+    site.fault = { _ in nil }
+    site.announce(0..<1, uploaded: 7)
+    try site.settle()
+    #expect(
+      site.trace
+        == [
+          "awaitAnnounces", "ping", "disconnect", "pause", "connect", "load push", "verify 12", "load restore",
+          "restore 0..<4", "restore 4..<8", "restore 8..<12", "adopt 12", "send 12..<13", "awaitReply",
+          "awaitAnnounces",
+        ].suffix(site.trace.count))
+    #expect(site.redis.stream == Self.entries(0..<13))
+    #expect(site.sum.resent == 12 && site.sum.gaps == 1 && site.sum.lostToFailover == 0)
+    #expect(site.notes.contains(.lost(expected: 12, found: 0, heldFrom: 0)))
+  }
+
+  @Test("what was taken back and is no longer held is counted, and the rest given back")
+  func beyondHeld() throws {
+    var site = try PushSessionSite(retainedBytes: 5000)
+    for round in 0..<6 {
+      site.announce(0..<10, uploaded: UInt64(round))
+      try site.settle()
+    }
+    let held = try #require(site.session.retained.first)
+    #expect(held > 0 && held < 60)
+    site.redis.next[1] = 5
+    site.redis.stream.removeSubrange(5...)
+    site.announce(0..<10, uploaded: 9)
+    try site.settle()
+    #expect(site.sum.lostToFailover == held - 5 && site.sum.resent == 60 - held)
+    #expect(site.redis.stream == Self.entries(0..<5) + Self.entries(held..<70))
+  }
+
+  // MARK: errors of the server
+
+  @Test("a full stream is asked again, less and less often, and takes the rest when there is room")
+  func full() throws {
+    var site = try PushSessionSite()
+    site.redis.limit = 100
+    site.announce(0..<300)
+    try site.run { $0.sum.full == 5 }
+    #expect(site.session.trouble == "the stream has reached max_stream_length")
+    #expect(site.redis.stream == Self.entries(0..<100) && site.sum.errors.isEmpty && site.connections.count == 1)
+    site.redis.limit = 0
+    try site.settle()
+    #expect(site.redis.stream == Self.entries(0..<300) && site.sum.published == 300 && site.session.trouble == nil)
+  }
+
+  @Test("a script that Redis has forgotten is loaded again at once")
+  func noScript() throws {
+    var site = try PushSessionSite()
+    try site.settle()
+    site.redis.scripts = []
+    site.announce(0..<300)
+    site.trace = []
+    let begin = site.now
+    try site.settle()
+    let reload = ["send 256..<300", "awaitReply", "discardReplies", "load push", "send 0..<256"]
+    #expect(Array(site.trace.drop { $0 != reload[0] }.prefix(5)) == reload)
+    #expect(site.now - begin < 2_000_000_000 && site.connections.count == 1)
+    #expect(site.redis.stream == Self.entries(0..<300))
+    #expect(site.notes == [.connected])
+  }
+
+  @Test(
+    "a server that does not take writes is left, one that is in trouble is asked again, both after a wait",
+    arguments: [("READONLY You can't write", true), ("MASTERDOWN", true), ("OOM command not allowed", false)])
+  func refused(line: String, leaves: Bool) throws {
+    var site = try PushSessionSite()
+    try site.settle()
+    site.redis.error = Self.server(line)
+    site.announce(0..<300)
+    try site.run { $0.sum.errors.count == 6 }
+    #expect(site.session.trouble?.contains(site.redis.error!.code.text) == true)
+    #expect((site.connections.count > 3) == leaves)
+    #expect(site.notes.contains { if case .failed(_, attempt: 1) = $0 { true } else { false } })
+    #expect(site.notes.contains { if case .failed(_, attempt: 4) = $0 { true } else { false } })
+    site.redis.error = nil
+    try site.settle()
+    #expect(site.redis.stream == Self.entries(0..<300) && site.session.trouble == nil)
+  }
+
+  @Test("MOVED is followed to the node it names, and ASK for one call only")
+  func redirected() throws {
+    var site = try PushSessionSite()
+    try site.settle()
+    site.redis.error = Self.server("MOVED 3999 127.0.0.1:6381")
+    site.announce(0..<2)
+    try site.run { $0.trace.last == "disconnect" }
+    site.redis.error = nil
+    try site.settle()
+    #expect(site.connections.map { $0?.code } == [nil, .moved, nil] && site.redis.stream.count == 2)
+
+    site.redis.error = Self.server("ASK 3999 127.0.0.1:6381")
+    site.announce(0..<300)
+    try site.run { $0.trace.last == "disconnect" }
+    site.redis.error = nil
+    site.trace = []
+    try site.settle()
+    #expect(
+      site.trace == [
+        "pause", "connect ASK", "load push", "ask 2..<258", "awaitReply", "disconnect", "connect", "load push",
+        "verify 258", "send 258..<302", "awaitReply", "awaitAnnounces",
+      ])
+    #expect(site.redis.stream == Self.entries(0..<302))
+  }
+
+  @Test("a Redis that takes the connection and refuses the script, while it loads, is left and tried again")
+  func loading() throws {
+    var site = try PushSessionSite()
+    site.redis.error = Self.server("LOADING Redis is loading the dataset in memory")
+    site.announce(0..<1)
+    try site.run { $0.sum.errors.count == 3 }
+    #expect(site.trace.prefix(4) == ["connect", "load push", "disconnect", "pause"] && site.connections.count == 3)
+    site.redis.error = nil
+    try site.settle()
+    #expect(site.redis.stream == Self.entries(0..<1))
+  }
+
+  // MARK: spool and stop
+
+  @Test("while Redis is away a spool is begun after two seconds, kept up to date every second and removed in the end")
+  func spool() throws {
+    var site = try PushSessionSite(spool: true)
+    try site.settle()
+    site.announce(0..<300)
+    site.fault = {
+      switch $0 {
+      case .connect, .awaitReply: (.unreachable("no such host"), false)
+      default: nil
+      }
+    }
+    let begin = site.now
+    try site.run { $0.trace.last == "writeSpool" }
+    site.step()
+    #expect((2_000_000_000...2_600_000_000).contains(site.now - begin))
+    #expect(site.spooled?.count == 300)
+    site.announce(300..<302)
+    try site.run { $0.trace.count { $0 == "writeSpool" } == 6 }
+    #expect((6_500_000_000...9_000_000_000).contains(site.now - begin))
+    #expect(site.spooled?.count == 302)
+    site.fault = { _ in nil }
+    try site.settle()
+    #expect(site.spooled == nil && site.redis.stream == Self.entries(0..<302))
+    #expect(site.trace.contains("removeSpool"))
+  }
+
+  @Test("a spool that cannot be written is in readiness until Redis takes the announces")
+  func spoolTrouble() throws {
+    var site = try PushSessionSite(spool: true)
+    site.spoolTrouble = "spool: disk full"
+    site.announce(0..<3)
+    site.fault = { if case .connect = $0 { (.unreachable("no such host"), false) } else { nil } }
+    try site.run { $0.session.trouble?.contains("disk full") == true }
+    #expect(site.session.trouble == "unreachable: no such host; spool: disk full")
+    site.fault = { _ in nil }
+    try site.settle()
+    #expect(site.session.trouble == nil && site.redis.stream == Self.entries(0..<3))
+  }
+
+  @Test("told to stop, it publishes what is queued and ends")
+  func stop() throws {
+    var site = try PushSessionSite(spool: true)
+    try site.settle()
+    site.announce(0..<600)
+    site.session.requestStop()
+    try site.run { $0.isFinished }
+    #expect(site.redis.stream == Self.entries(0..<600) && site.spooled == nil && site.sum.refusedShutdown == 0)
+  }
+
+  @Test(
+    "told to stop while Redis is away, it spools the rest, or counts it where there is no spool",
+    arguments: [true, false])
+  func stopAway(hasSpool: Bool) throws {
+    var site = try PushSessionSite(spool: hasSpool)
+    site.announce(0..<600)
+    site.fault = { if case .awaitReply = $0 { (.closed("by the server"), false) } else { nil } }
+    try site.run { $0.trace.last == "send 256..<512" }
+    site.session.requestStop()
+    try site.run { $0.isFinished }
+    #expect(site.spooled?.count == (hasSpool ? 600 : nil))
+    #expect(site.sum.refusedShutdown == (hasSpool ? 0 : 600))
+    #expect(site.notes.last == (hasSpool ? .spooledRest(announces: 600) : .gaveUpRest(announces: 600)))
+  }
+
+  @Test("a stream that stays full does not hold up a stop")
+  func stopFull() throws {
+    var site = try PushSessionSite(spool: true)
+    site.redis.limit = 10
+    site.announce(0..<20)
+    try site.run { $0.sum.full == 2 }
+    site.session.requestStop()
+    let begin = site.now
+    try site.run { $0.isFinished }
+    #expect(site.now - begin < 2_000_000_000)
+    #expect(site.spooled?.keys.max() == 19)
+  }
+
+  // MARK: any schedule
+
+  @Test(
+    "whatever fails when, every record is in the stream, in order, and the same seed takes the same steps",
+    arguments: 0..<40)
+  func anySchedule(seed: UInt64) throws {
+    let first = try schedule(seed: seed)
+    let again = try schedule(seed: seed)
+    #expect(first.trace == again.trace)
+    var seen: Set<ModelRedis.Entry> = []
+    let once = first.redis.stream.filter { seen.insert($0).inserted }
+    #expect(once == Self.entries(0..<UInt64(once.count)) && once.count > 0, "seed \(seed)")
+  }
+
+  /// Announces, failures before and after Redis has done its work, and rollbacks, all chosen by the seed.
+  private func schedule(seed: UInt64) throws -> PushSessionSite {
+    let random = Box(SeededRandom(seed: seed))
+    var site = try PushSessionSite(spool: true, seed: seed)
+    site.fault = { action in
+      switch action {
+      case .pause, .awaitAnnounces, .disconnect, .writeSpool, .removeSpool, .finish: return nil
+      default: break
+      }
+      guard random.value.chance(oneIn: 12) else { return nil }
+      let lines = ["OOM", "NOSCRIPT", "READONLY", "MOVED 1 127.0.0.1:2", "ASK 1 127.0.0.1:2", "LOADING"]
+      if random.value.chance(oneIn: 2) { return (.closed("by the server"), random.value.chance(oneIn: 2)) }
+      return (.server(Self.server(lines.randomElement(using: &random.value)!)), false)
+    }
+    var peers = 0
+    for _ in 0..<25 {
+      let count = Int.random(in: 1...400, using: &random.value)
+      site.announce(peers..<peers + count)
+      peers += count
+      for _ in 0..<Int.random(in: 1...30, using: &random.value) { site.step() }
+      if random.value.chance(oneIn: 10), !site.redis.stream.isEmpty {
+        let kept = Int.random(in: max(1, site.redis.stream.count - 500)...site.redis.stream.count, using: &random.value)
+        let place = site.redis.stream[kept - 1].number + 1
+        if place <= site.redis.next[1]! {
+          site.redis.stream.removeSubrange(kept...)
+          site.redis.next[1] = place
+        }
+      }
+    }
+    site.fault = { _ in nil }
+    // Without a call a rollback behind a living connection stays unknown.
+    site.announce(peers..<peers + 1)
+    peers += 1
+    try site.settle()
+    #expect(Set(site.redis.stream).count == peers)
+    return site
+  }
+}
+
+/// A value that a closure changes.
+private final class Box<Value> {
+  var value: Value
+  init(_ value: Value) { self.value = value }
+}
