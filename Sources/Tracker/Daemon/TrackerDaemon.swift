@@ -128,7 +128,7 @@ final class TrackerDaemon {
   /// What the workers' pipelines follow.
   private var pipelineRules: PipelineRules {
     var rules = PipelineRules()
-    rules.hooks = hooks.hooks
+    rules.hooks = hooks.checks
     rules.intervalSeconds = UInt32(clamping: config.announceInterval.wholeSeconds)
     rules.minIntervalSeconds = UInt32(clamping: config.minAnnounceInterval.wholeSeconds)
     rules.swarmPolicy = SwarmPolicy(

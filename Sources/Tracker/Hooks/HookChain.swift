@@ -14,7 +14,7 @@ protocol HookService: AnyObject, Sendable {
 /// What `prehooks` and `posthooks` became.
 final class HookChain {
   /// Asked about every announce, in the order of the config.
-  private(set) var hooks: [any AnnounceHook] = []
+  private(set) var checks: [any AnnounceHook] = []
   /// In the order of the config, by the names of their hooks, none of which is there twice.
   private(set) var services: [(name: String, service: any HookService)] = []
   let metrics: MetricRegistry
@@ -25,7 +25,7 @@ final class HookChain {
   }
 
   /// Makes the hooks anew, of options that differ only in what a reload may change: services go on.
-  func replace(_ entries: [HookEntry]) throws { hooks = try entries.compactMap { try $0.options.make(self) } }
+  func replace(_ entries: [HookEntry]) throws { checks = try entries.compactMap { try $0.options.make(self) } }
 
   /// The service of a hook; made the first time.
   func service<Service: HookService>(_ name: String, _ make: () throws -> Service) rethrows -> Service {

@@ -1,8 +1,8 @@
 // PasskeyApproval: the hook `passkey approval`. Decides from the cache; what the cache does not know is looked up by the
 // resolver's thread while the request is parked.
 
+import Redis
 import Settings
-import Wire
 
 /// Who may announce, by a Redis set and optionally an origin.
 struct PasskeyApprovalOptions: HookOptions {
@@ -30,7 +30,7 @@ struct PasskeyApprovalOptions: HookOptions {
       .text(
         "http_api_key", optional: \.httpAPIKey, .restart, "sent to `http_url`; a secret",
         shown: { _ in ConfigSection.redacted }),
-      .duration("http_timeout", \.httpTimeout, in: RedisTimeoutOptions.range, .restart, "for an answer of `http_url`"),
+      .duration("http_timeout", \.httpTimeout, in: RedisTimeoutSettings.range, .restart, "for an answer of `http_url`"),
       .group(\.redisSet, RedisSetOptions.lifetimes),
       .check { options, section in
         if options.httpAPIKey != nil && options.httpURL == nil {

@@ -8,13 +8,15 @@ import Settings
 struct RedisSetOptions: SettingsSection, Sendable, Equatable {
   /// A URL that RedisEndpoint reads.
   var redisBroker = ""
-  var timeouts = RedisTimeoutOptions()
+  var timeouts = RedisTimeoutSettings()
   var setKey = "pt:torrents"
   /// How long a yes is remembered.
   var cacheTTL: Duration = .seconds(300)
   /// How long a no is remembered.
   var negativeCacheTTL: Duration = .seconds(30)
 
+  /// A client waits for the answer: what takes longer than this is no answer to it, and "try again" is a better one.
+  private static let maximumMilliseconds = 2000
   private static let ttl: ClosedRange<Duration> = .zero ... .seconds(30 * 86_400)
 
   static var settings: [Setting<Self>] { connection + lifetimes }
@@ -22,7 +24,7 @@ struct RedisSetOptions: SettingsSection, Sendable, Equatable {
   static var connection: [Setting<Self>] {
     [
       .redisBroker(\.redisBroker),
-      .group(\.timeouts, RedisTimeoutOptions.settings),
+      .group(\.timeouts, RedisTimeoutSettings.settings(prefix: "redis_")),
       .text("set_key", \.setKey, .restart, "the set of those who may", check: ConfigSection.checkName),
     ]
   }
@@ -40,25 +42,13 @@ struct RedisSetOptions: SettingsSection, Sendable, Equatable {
   {
     try chain.service(hook) {
       let rules = MembershipRules(
-        endpoint: try RedisEndpoint(url: redisBroker), timeouts: RedisTimeouts(forApproval: timeouts), setKey: setKey,
+        endpoint: try RedisEndpoint(url: redisBroker),
+        timeouts: timeouts.timeouts(maximumMilliseconds: Self.maximumMilliseconds), setKey: setKey,
         name: member, origin: origin)
       let cache = ApprovalCache(
         approvedSeconds: UInt32(clamping: cacheTTL.wholeSeconds),
         refusedSeconds: UInt32(clamping: negativeCacheTTL.wholeSeconds))
       return try MembershipResolver(rules: rules, cache: cache, metrics: chain.metrics)
     }
-  }
-}
-
-extension RedisTimeouts {
-  /// A client waits for the answer: what takes longer than this is no answer to it, and "try again" is a better one.
-  private static let maximumApprovalMilliseconds = 2000
-
-  /// The timeouts of a hook's options, for questions that announces wait for.
-  fileprivate init(forApproval options: RedisTimeoutOptions) {
-    func limited(_ duration: Duration) -> Int { min(duration.wholeMilliseconds, Self.maximumApprovalMilliseconds) }
-    self.init(
-      connectMilliseconds: limited(options.connect), readMilliseconds: limited(options.read),
-      writeMilliseconds: limited(options.write))
   }
 }

@@ -45,10 +45,7 @@ final class TrafficPush: AnnounceRecordSink {
     }
     settings = PublisherSettings(
       endpoint: endpoint,
-      timeouts: RedisTimeouts(
-        connectMilliseconds: options.timeouts.connect.wholeMilliseconds,
-        readMilliseconds: options.timeouts.read.wholeMilliseconds,
-        writeMilliseconds: options.timeouts.write.wholeMilliseconds),
+      timeouts: options.timeouts.timeouts(),
       ttlSeconds: Int(max(1, options.lastTTL.wholeSeconds)), maximumStreamLength: options.maxStreamLength,
       creditFirstAnnounce: options.creditFirstAnnounce,
       maximumBytesPerSecond: UInt64(options.maxBytesPerSecond),

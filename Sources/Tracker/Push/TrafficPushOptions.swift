@@ -1,12 +1,13 @@
 // TrafficPushOptions: the options of the hook `traffic push`. Plain values; main thread.
 
+import Redis
 import Settings
 
 /// Announce deltas to a Redis stream.
 struct TrafficPushOptions: SettingsSection, Sendable, Equatable {
   /// A URL that RedisEndpoint reads.
   var redisBroker = ""
-  var timeouts = RedisTimeoutOptions()
+  var timeouts = RedisTimeoutSettings()
   var streamKey = "tracker:traffic"
   /// The snapshot of a session is the hash `<lastKeyPrefix>:<passkey>:<infohash>:<peer_id>`.
   var lastKeyPrefix = "tracker:last"
@@ -35,13 +36,13 @@ struct TrafficPushOptions: SettingsSection, Sendable, Equatable {
   static var settings: [Setting<Self>] {
     [
       .redisBroker(\.redisBroker),
-      .group(\.timeouts, RedisTimeoutOptions.settings),
+      .group(\.timeouts, RedisTimeoutSettings.settings(prefix: "redis_")),
       .text("stream_key", \.streamKey, .restart, "the stream", check: ConfigSection.checkName),
       .text(
         "last_key_prefix", \.lastKeyPrefix, .restart, "snapshots are `<prefix>:<passkey>:<infohash>:<peer_id>`",
         check: ConfigSection.checkName),
       .integer("retry_count", \.retryCount, in: 0...1000, .restart, "attempts before a batch waits in the queue"),
-      .duration("retry_interval", \.retryInterval, in: RedisTimeoutOptions.range, .restart, "the pause between them"),
+      .duration("retry_interval", \.retryInterval, in: RedisTimeoutSettings.range, .restart, "the pause between them"),
       .duration(
         "last_ttl", \.lastTTL, in: lastTTLs, unit: .seconds(1),
         .restart, "how long a snapshot lives from its last announce: this long at most, 7/8 of it at least"),
