@@ -86,6 +86,14 @@ class Findings:
         # What makes the row fail whatever its figures say, and what makes it pass when they do not suffice.
         self.problems, self.excuse = [], None
         self.not_run = None
+        # The lines of a sweep, in place of one.
+        self.points = []
+
+    def point(self, label):
+        """A line of its own for one setting of a sweep."""
+        point = Findings(dataclasses.replace(self.row, name=f"{self.row.name}: {label}", work=""))
+        self.points.append(point)
+        return point
 
     def figure(self, name):
         return self.figures.setdefault(name, Figure())

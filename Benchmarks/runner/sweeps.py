@@ -10,17 +10,16 @@ from .measure import Contender, compare
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """`points(bench)`: label -> {system: Contender}."""
+    """`points(bench)`: label -> {system: Contender}. Each point is a line of the table."""
     points: Callable
 
     def __call__(self, bench, findings):
         for label, contenders in self.points(bench).items():
-            named = {f"{label}: {name}": contender for name, contender in contenders.items()}
-            compare(bench, findings, named, "replies_per_second", rounds=1, may_lose=True)
-            for name in named:
-                figure = findings.figures[name]
-                findings.notes.append(f"{name}: {figure.median_of('peers_per_reply'):.0f} peers a reply, p99 "
-                                      f"{figure.median_of('latency_p99_us') / 1000:.2f} ms")
+            point = findings.point(label)
+            compare(bench, point, contenders, "replies_per_second", rounds=1, may_lose=True)
+            for name, figure in point.figures.items():
+                point.notes.append(f"{name} {figure.median_of('peers_per_reply'):.0f} peers a reply, p99 "
+                                   f"{figure.median_of('latency_p99_us') / 1000:.2f} ms")
 
 
 def everyone(bench, feature, transport, fill, options):
@@ -57,25 +56,26 @@ def numwants(bench):
             for numwant in (0, 10, 30, 50, 100, 200)}
 
 
-def alone(bench, **settings):
+def alone(bench, label, **settings):
     """Ours over UDP and over kept connections."""
-    return {transport: Contender(lambda: systems.ours(bench.folder, http=True, **settings), transport,
-                                 [*load.POPULATION, *options], fill=load.POPULATION)
-            for transport, options in (("udp", []), ("http", ["--keep-alive"]))}
+    return {f"{transport}, {label}": {"ours": Contender(
+        lambda: systems.ours(bench.folder, http=True, **settings), transport, [*load.POPULATION, *options],
+        fill=load.POPULATION)} for transport, options in (("udp", []), ("http", ["--keep-alive"]))}
 
 
 def families(bench):
-    return {"IPv6" if ":" in host else "IPv4": alone(bench, host=host) for host in ("127.0.0.1", "::1")}
+    return {**alone(bench, "IPv4", host="127.0.0.1"), **alone(bench, "IPv6", host="::1")}
 
 
 def cores(bench):
-    settings = ((1, machine.TRACKER_CORE), (2, machine.TRACKER_CORE), (2, machine.BOTH_CORES))
-    return {f"{workers} workers on core {pinned}": alone(bench, workers=workers, cores=pinned)
-            for workers, pinned in settings}
+    points = {}
+    for workers, pinned in ((1, machine.TRACKER_CORE), (2, machine.TRACKER_CORE), (2, machine.BOTH_CORES)):
+        points |= alone(bench, f"workers: {workers}, on core {pinned}", workers=workers, cores=pinned)
+    return points
 
 
 ALL = {row.name: row for row in (
-    Row(name, work, "replies/s", None, Sweep(points), beside=None) for name, work, points in (
+    Row(name, work, "replies/s", None, Sweep(points)) for name, work, points in (
         ("connections", "HTTP announce by connections", connections),
         ("swarm-sizes", "UDP announce by swarm size", swarm_sizes),
         ("numwants", "UDP announce by peers wanted", numwants),

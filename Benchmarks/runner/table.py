@@ -50,7 +50,7 @@ def others(findings):
 def notes(all_findings):
     """What there is to say beside the table."""
     for findings in all_findings:
-        for text in [findings.row.work, *others(findings), *findings.notes, *findings.problems]:
+        for text in filter(None, [findings.row.work, *others(findings), *findings.notes, *findings.problems]):
             yield f"- {findings.row.name}: {text}"
 
 
