@@ -43,7 +43,7 @@ struct TorrentTotals: Decodable {
 }
 
 extension Swarm {
-  /// Everybody's accounts, once each session has said `stopped` and the consumer, started now, has applied everything.
+  /// The accounts of all users, once each session has said `stopped` and the consumer, started now, has applied everything.
   /// `stops`: how often a client says it, once on each family.
   func accounts(stops: (any RealClient) -> Int = { _ in 1 }) async throws -> [Account] {
     let expected = sessions.reduce(0) { $0 + stops($1.client) }

@@ -62,7 +62,7 @@ struct ProxyTests {
         let result = try await CommandResult.run(
           ["curl", "-sS", "-f", "-k", "--noproxy", "*", "--interface", host, "-w", "%{num_connects} "]
             + headers.flatMap { ["-H", $0] } + output)
-        // 7: nobody listens yet.
+        // 7: connection refused, it does not listen yet.
         return result.exit == .code(7) ? nil : result
       }
       guard result.exit == .code(0) else { throw HarnessError("curl: \(result.exit)\n\(result.errors)\n\(site.logs)") }

@@ -41,7 +41,7 @@ final class Swarm {
     var description: String { "\(client.name), \(isSeeder ? "seeder" : "leecher") of \(file.name)" }
   }
 
-  /// Everybody's part in everything, each file's seeder first.
+  /// What each session does with each file, each file's seeder first.
   var sessions: [Session] {
     files.indices.flatMap { index in
       (0...leechersPerFile).map { step in
@@ -50,7 +50,7 @@ final class Swarm {
     }
   }
 
-  /// Seeders first, then everybody else; returns when everybody has every file, byte for byte.
+  /// Seeders first, then all others; returns when all have every file, byte for byte.
   func transfer(announceURLs: (any RealClient) -> [String]) async throws {
     for client in clients { try await client.waitUntilReady() }
     let seeders = sessions.filter(\.isSeeder)
@@ -71,7 +71,7 @@ final class Swarm {
     }
   }
 
-  /// Waits until the tracker has everybody's `completed`, and until the report of a client that reports late has caught
+  /// Waits until the tracker has every `completed`, and until the report of a client that reports late has caught
   /// up with the last byte.
   func settle() async throws {
     try await awaitAll(sessions.filter { !$0.isSeeder }, "completed was said by the") { session in
@@ -85,7 +85,7 @@ final class Swarm {
     }
   }
 
-  /// What a session has uploaded when everybody has everything: one to one, what it had to; in a crowd, what it says in
+  /// What a session has uploaded when all have everything: one to one, what it had to; in a crowd, what it says in
   /// an announce out of turn. (Not so over UDP: libtorrent keeps a minute between two announces there, BEP 15 having no
   /// `min interval`.)
   private func finalUpload(of session: Session) async throws -> UInt64 {

@@ -101,7 +101,7 @@ struct TransferTests {
     }
   }
 
-  @Test("clients without BEP 41 transfer over UDP on a tracker without passkeys, and nobody is credited")
+  @Test("clients without BEP 41 transfer over UDP on a tracker without passkeys, and no user is credited")
   func openTracker() async throws {
     var settings = SiteSettings()
     settings.approvesPasskeys = false

@@ -57,7 +57,7 @@ struct ApprovalTests {
     }
   }
 
-  @Test("a site that refreshes its set in two steps, again and again, has nobody refused, known or new")
+  @Test("a site that refreshes its set in two steps, again and again, has no user refused, known or new")
   func refresh() async throws {
     let site = try await site()
     let users = (0..<30).map { "user\($0)" }
@@ -86,9 +86,9 @@ struct ApprovalTests {
   }
 
   @Test(
-    "Redis stands still: a look-up that waits for it holds up nobody whom the tracker knows, and is answered after all")
+    "Redis stands still: a look-up that waits for it holds up no user the tracker knows, and is answered after all")
   func slowRedis() async throws {
-    // One worker: whoever waits, waits on the thread that answers the others.
+    // One worker: a request that waits does so on the thread that answers the others.
     let site = try await site { $0.workers = 1 }
     try site.approve(["known", "late-http", "late-udp"])
     try await site.startTracker()
@@ -115,7 +115,7 @@ struct ApprovalTests {
     for reason in [refusal(try first.outcome()), refusal(try second.outcome())] {
       #expect([nil, Self.tryAgain].contains(reason))
     }
-    try await eventually("everybody is in", evidence: site.logs) {
+    try await eventually("all users are in", evidence: site.logs) {
       let reasons = [
         refusal(try http.announce(announcement("late-http"))), refusal(try udp.announce(announcement("late-udp"))),
       ]
@@ -123,7 +123,7 @@ struct ApprovalTests {
     }
   }
 
-  @Test("Redis away: known users go on, nobody else gets in, and all are told to try again")
+  @Test("Redis away: known users go on, no other gets in, and all are told to try again")
   func redisAway() async throws {
     let site = try await site()
     try site.approve(["known", "new"])

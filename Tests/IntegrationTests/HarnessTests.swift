@@ -76,7 +76,7 @@ struct HarnessTests {
     for block in blocks {
       let socket = try ClientSocket(.v4(10_000 + block * 50), udp: true, timeoutMilliseconds: 100)
       try socket.send([1])
-      // Nobody listening would be refused (ICMP port unreachable shows at the receive); a held port stays silent.
+      // A port without a listener refuses (ICMP port unreachable shows at the receive); a held port stays silent.
       #expect(try socket.receive() == nil)
     }
   }

@@ -39,7 +39,7 @@ struct ReadmeTests {
     var script = "set -eo pipefail\ncd '\(directory.path)'\n\(cleanup)\n\(settle)\n"
     for block in blocks("sh") { script += block + "settle\n" }
     for port in ["6379", "6880", "6881", "6969"] {
-      // `port=6881` and `port 6881` are what a client says, not what anybody listens on.
+      // `port=6881` and `port 6881` are what a client says, not ports that a program listens on.
       let free = try FreePort.take()
       script = script.replacingOccurrences(of: ":\(port)", with: ":\(free)")
       if port == "6379" {

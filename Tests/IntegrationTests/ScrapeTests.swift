@@ -28,11 +28,11 @@ struct ScrapeTests {
     return reply["files"]?[Self.torrent.bytes]?["complete"]?.integer.map { "\($0)" } ?? "no counts"
   }
 
-  @Test("a passkey that comes along must be approved; a route without one is everybody's, and so is UDP")
+  @Test("a passkey that comes along must be approved; a route without one is open to all, and so is UDP")
   func openRoute() async throws {
     let site = try await site(scrapeRoutes: ["/scrape", "/scrape/:passkey"])
     var client = HTTPAnnounceClient(.v4(site.endpoints.httpPort))
-    // Nobody has announced yet: both passkeys are looked up while the scrape is parked.
+    // There was no announce yet: both passkeys are looked up while the scrape is parked.
     #expect(try outcome(&client, "/scrape/\(Self.user)?\(Self.query)") == "0")
     #expect(try outcome(&client, "/scrape/\(Self.stranger)?\(Self.query)") == "unapproved passkey")
     let seeder = Announcement(

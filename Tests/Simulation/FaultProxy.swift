@@ -86,7 +86,7 @@ public final class FaultProxy: Sendable {
     }
   }
 
-  /// Every piece is held up for so long before it is forwarded.
+  /// How long every piece is held up before it is forwarded.
   public func delay(milliseconds: Int32) { state.withLock { $0.delayMilliseconds = milliseconds } }
   /// Bytes relayed since `arm`.
   public var relayed: (request: Int, reply: Int) { state.withLock { ($0.requestBytes, $0.replyBytes) } }

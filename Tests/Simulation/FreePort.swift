@@ -6,8 +6,8 @@ import Glibc
 import Synchronization
 import Wire
 
-/// Ports nobody listens on. A server that is restarted finds its port free although nobody listened meanwhile: ports come
-/// in blocks, and a process holds the first port of each of its blocks open until it ends.
+/// Ports without a listener. A server that is restarted finds its port still free, even though nothing held it meanwhile:
+/// ports come in blocks, and a process holds the first port of each of its blocks open until it ends.
 public enum FreePort {
   /// Below the range of outgoing connections (ip(7), ip_local_port_range: 32768), above what services use.
   private static let range: Range<UInt16> = 10_000..<32_000

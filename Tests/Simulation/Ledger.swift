@@ -73,7 +73,7 @@ public struct Ledger: Sendable {
         change.uploaded = announcement.uploaded - last.uploaded
         change.downloaded = announcement.downloaded - last.downloaded
       }
-      // Between `stopped` and a return nobody was there.
+      // Between `stopped` and a return the user was not there.
       if !last.hasStopped {
         let cap = Int64(interval) + Self.seedToleranceSeconds
         let least = max(0, time.lowerBound - last.time.upperBound)

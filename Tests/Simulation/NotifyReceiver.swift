@@ -1,5 +1,5 @@
 // NotifyReceiver: plays the service manager's end of NOTIFY_SOCKET (sd_notify(3)): a thread of its own takes every message
-// at once, as systemd does; a socket that nobody reads is full after ten.
+// at once, as systemd does; a socket that is not read is full after ten.
 
 import CLinux
 import Glibc

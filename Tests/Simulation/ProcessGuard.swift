@@ -39,7 +39,7 @@ final class ProcessGuard: Sendable {
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     posix_spawn_file_actions_adddup2(&actions, ends[1], STDIN_FILENO)
-    // Whoever waits for the end of our output (a pipe to `tail`) must not wait for the guard.
+    // What waits for the end of our output (a pipe to `tail`) must not wait for the guard.
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0)
     posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0)
     defer { posix_spawn_file_actions_destroy(&actions) }

@@ -151,7 +151,7 @@ public final class Site {
     }
   }
 
-  /// The status of a GET on loopback, nil when nobody answers.
+  /// The status of a GET on loopback, nil when there is no answer.
   public static func status(port: UInt16, _ target: String) -> Int? { try? get(port: port, target).status }
 
   /// A GET on loopback.

@@ -57,7 +57,7 @@ struct AdminServerTests {
     #expect(try paths.map { try get(admin, $0).status } == [503, 503, 503])
   }
 
-  @Test("after shutdown nobody listens, and the thread has ended")
+  @Test("after shutdown the port is closed, and the thread has ended")
   func shutdown() throws {
     let admin = try AdminServer(
       address: .host(.loopbackV4, port: 0), registry: MetricRegistry(), metricPrefix: "test_admin",

@@ -53,7 +53,7 @@ struct SocketTests {
     _ = try TestConnection(.host(IPAddress("::1")!, port: port))
   }
 
-  @Test("a port that somebody listens on is refused, however many workers want it", arguments: [1, 2])
+  @Test("a port that is taken is refused, however many workers want it", arguments: [1, 2])
   func takenPort(workers: Int) throws {
     let first = try Listener.open(.host(.loopbackV4, port: 0), workers: 2)
     let address = first[0][0].address
@@ -78,7 +78,7 @@ struct SocketTests {
   func staleUnixSocket() throws {
     let directory = try TemporaryDirectory()
     let path = "\(directory.path)/s"
-    // What a killed process leaves: a bound file that nobody listens on.
+    // What a killed process leaves: a bound file without a listener.
     let server = try TestServer(at: .unix(path: path))
     #expect(throws: SystemError("bind", subject: path, code: EADDRINUSE)) {
       try Listener.open(.unix(path: path), workers: 1)

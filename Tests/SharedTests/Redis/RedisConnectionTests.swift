@@ -62,7 +62,7 @@ import Testing
     }
   }
 
-  @Test("nobody there, a silent server and a closed connection are three different errors; descriptors do not leak")
+  @Test("no server, a silent server and a closed connection are three different errors; descriptors do not leak")
   func failures() async throws {
     let directory = try TemporaryDirectory()
     let redis = try await RedisServer.start(in: directory)

@@ -44,7 +44,7 @@ import Wire
     try push.start()
     var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
     for number in 0..<5 { push.enqueue(Self.round(number)) }
-    // Some end: nobody announces them again.
+    // Some end: they are not announced again.
     push.enqueue(Array(Self.round(5, event: .stopped).prefix(10)))
     push.enqueue(Array(Self.round(5).dropFirst(10)))
     try await eventually("published") {

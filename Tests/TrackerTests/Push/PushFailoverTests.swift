@@ -199,7 +199,7 @@ import Wire
       guard try connection.isMaster() else { continue }
       if let length = try? connection.integer(["XLEN", stream]), length > 0 { return server }
     }
-    throw HarnessError("nobody serves \(stream)")
+    throw HarnessError("no server has \(stream)")
   }
 
   @Test("a slot that moves to another node takes its partition along: MOVED and ASK are followed")
@@ -242,7 +242,7 @@ import Wire
       _ = try from.command(["MIGRATE", "127.0.0.1", "\(target.port)", "", "0", "5000", "KEYS"] + names)
       crowd.announce()
     }
-    // All keys are there and the slot is not yet: whoever comes is told ASK, and is served by the target.
+    // All keys are there and the slot is not yet: a client is told ASK, and is served by the target.
     let published = metrics.value(of: "tracker_push_published_total")
     let asked = metrics.errors("ASK")
     try await crowd.announce(until: "ASK was answered and followed") {

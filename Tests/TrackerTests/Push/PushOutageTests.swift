@@ -165,7 +165,7 @@ import Wire
     try push.start()
     push.shutdown()
     #expect(FileManager.default.fileExists(atPath: spool + ".damaged"))
-    // A file that nobody would read is not left behind in silence.
+    // A file that would never be read is not left behind in silence.
     for (partitions, name) in [(1, "spool.p0"), (2, "spool.p2"), (2, "spool")] {
       let path = try directory.write("left", as: name)
       #expect(throws: TrafficPushError.self) {

@@ -76,7 +76,7 @@ import Wire
     var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
     push.enqueue([makeRecord(uploaded: 1000)])
     try await eventually("the baseline is published") { metrics.value(of: "tracker_push_published_total") == 1 }
-    // A folder in the place of the dump: its rename fails, whoever runs Redis.
+    // A folder in the place of the dump: its rename fails, whichever user runs Redis.
     let setting = try connection.command(["CONFIG", "GET", "dbfilename"])
     let dump = try #require(setting.view[1].string)
     let obstacle = "\(directory.path)/\(dump)"
@@ -116,7 +116,7 @@ import Wire
     _ = try connection.command(["SAVE"])
     try await redis.stop()
     push.enqueue((0..<2000).map { makeRecord(peer: $0, uploaded: 1500, event: .stopped, at: 1_800_001_800) })
-    // The same files and the same socket; 50 ms for each key until somebody has been told LOADING.
+    // The same files and the same socket; 50 ms for each key until a client has been told LOADING.
     let slow = try RedisServer(
       in: directory,
       extra: ["--appendonly", "no", "--key-load-delay", "50000", "--loading-process-events-interval-bytes", "1024"])

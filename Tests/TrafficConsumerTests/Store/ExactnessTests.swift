@@ -140,7 +140,7 @@ private struct Truth: Equatable {
         let end = min(bench.ids.count, delivered + Int.random(in: 1...8, using: &world.random))
         guard delivered < end else { continue }
         if world.random.chance(oneIn: 3) {
-          // Delivered to somebody who dies before applying it.
+          // Delivered to a consumer that dies before applying it.
           pending.formUnion(delivered..<end)
         } else {
           try bench.apply(delivered..<end)
@@ -185,7 +185,7 @@ private struct Truth: Equatable {
             windows: 3600 * Int64.random(in: 1...4, using: &world.random), days: 86_400, explanations: 3600))
       }
     }
-    // Everybody announces once more, everything is delivered.
+    // Every session announces once more, everything is delivered.
     for index in world.clients.indices { try announce(index, restarts: false) }
     try bench.apply(scattered: pending.sorted())
     try bench.heal()

@@ -128,7 +128,7 @@ import Wire
   }
 
   @Test(
-    "Redis lost its end and gave the ids away before anybody looked: only what is above the last known entry is read")
+    "Redis lost its end and gave the ids away before it was read: only what is above the last known entry is read")
   func forkedStream() async throws {
     let bench = try await ConsumerBench(redisArguments: ["--appendonly", "no"])
     // Hours between them: nothing but L1 knows an entry again. One batch each, so that each is a witness.
@@ -166,7 +166,7 @@ import Wire
     let bench = try await ConsumerBench()
     try bench.start()
     try await bench.waitUntilReady()
-    // Before it the past is read, whoever has it.
+    // Before it the past is read, even what another consumer has.
     try await eventually("the first count is made") {
       try StoreConnection.openForReading(path: bench.databasePath).integer("SELECT added_before FROM streams") == 0
     }

@@ -180,7 +180,7 @@ import Testing
     try await eventually("the first count is made") {
       (try? StoreConnection.openForReading(path: bench.databasePath).integer("SELECT added_before FROM streams")) == 0
     }
-    // Added and gone in one step: nobody could read them.
+    // Added and gone in one step: no consumer could read them.
     _ = try bench.redisReply([
       "EVAL",
       "for i=1,7 do redis.call('XADD',KEYS[1],'*','a','b') end return redis.call('XTRIM',KEYS[1],'MAXLEN',0)", "1",

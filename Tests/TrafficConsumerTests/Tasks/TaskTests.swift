@@ -74,7 +74,7 @@ struct TaskTests {
     #expect(try writer.importTaskReports(from: "/nonexistent", now: 7) == 0)
   }
 
-  @Test("a turn takes so many files, the next turn the rest")
+  @Test("a turn takes a limited number of files, the next turn the rest")
   func turns() throws {
     let directory = try TemporaryDirectory()
     let writer = try StoreWriter(
