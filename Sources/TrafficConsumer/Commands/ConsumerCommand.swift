@@ -5,7 +5,8 @@ import Settings
 
 enum ConsumerCommand {
   static let verbs: [Verb] =
-    [RunVerb.verb] + QueryVerbs.all + DeadLetterVerbs.all + [StatusVerb.verb] + StoreVerbList.all + TaskVerbs.all
+    [RunVerb.verb] + QueryVerbs.all + DeadLetterVerbs.all + [StatusVerb.verb] + DatabaseVerbs.all
+    + UpdateReportVerbs.all
     + ShellVerbs.all
 
   /// Runs the arguments behind the program's name. Returns the exit code.
@@ -60,7 +61,12 @@ enum ConsumerCommand {
     for warning in config.warnings { Log.warning("configuration", ["problem": warning.description]) }
     if let path = parsed.values("database").first { config.databasePath = path }
     let positionals = Array(parsed.positionals.dropFirst(verb.words.count))
-    return verb.run(VerbInput(verb: verb, arguments: parsed, positionals: positionals, config: config))
+    do throws(VerbError) {
+      return try verb.run(VerbInput(verb: verb, arguments: parsed, positionals: positionals, config: config)).code
+    } catch {
+      Standard.error(error.message)
+      return error.code.rawValue
+    }
   }
 
   private static func withoutVerb(_ arguments: [String], _ leading: [String]) throws(UsageError) -> Int32 {

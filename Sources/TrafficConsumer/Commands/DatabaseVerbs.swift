@@ -1,9 +1,9 @@
-// StoreVerbList: `heal`, `backup`, `check`: the verbs about the database as a whole.
+// DatabaseVerbs: `heal`, `backup`, `check`: the verbs about the database as a whole.
 
 import Glibc
 import Settings
 
-enum StoreVerbList {
+enum DatabaseVerbs {
   static let all: [Verb] = [heal, backup, check]
 
   private static let heal = Verb(
@@ -16,20 +16,18 @@ enum StoreVerbList {
       ("traffic-consumer heal", "the whole stream"), ("traffic-consumer heal --from-id 1700000000000-0", "a part"),
     ],
     options: Verb.reading + [CommandLineOption("from-id", value: "ID", help: "from this entry on")],
-    run: { input in
-      reporting { () throws(VerbError) in
-        try input.noArguments()
-        let text = input.arguments.value("from-id") ?? "0-0"
-        guard EntryID(text) != nil else {
-          throw VerbError(.badData, "--from-id \(text): expected an id: 1700000000000-0")
-        }
-        let words = try StoreAccess.heal(from: text, input)
-        let numbers = words.map { OutputCell.integer(Int64($0) ?? 0) }
-        guard numbers.count == 4 else { throw VerbError(.inputOutput, "the daemon's answer is none") }
-        try input.write(
-          OutputTable(["applied", "duplicates", "dead", "already_applied"], rows: [numbers]), isObject: true)
-        return .ok
+    run: { input throws(VerbError) in
+      try input.noArguments()
+      let text = input.arguments.value("from-id") ?? "0-0"
+      guard EntryID(text) != nil else {
+        throw VerbError(.badData, "--from-id \(text): expected an id: 1700000000000-0")
       }
+      let words = try StoreAccess.heal(from: text, input)
+      let numbers = words.map { OutputCell.integer(Int64($0) ?? 0) }
+      guard numbers.count == 4 else { throw VerbError(.inputOutput, "the daemon's answer is none") }
+      try input.write(
+        OutputTable(["applied", "duplicates", "dead", "already_applied"], rows: [numbers]), isObject: true)
+      return .ok
     })
 
   private static let backup = Verb(
@@ -40,14 +38,16 @@ enum StoreVerbList {
       """,
     examples: [("traffic-consumer backup --to /var/backups/traffic.db", "for a timer")],
     options: [CommandLineOption("to", value: "FILE", help: "the copy; replaced in one step when it is complete")],
-    run: { input in
-      reporting { () throws(VerbError) in
-        try input.noArguments()
-        guard let target = input.arguments.value("to") else { throw VerbError(.usage, "backup needs --to FILE") }
-        let bytes = try StoreAccess.perform(["backup", absolute(target)], input).first ?? "0"
-        Standard.output("\(bytes) bytes, verified: \(target)\n")
-        return .ok
-      }
+    request: StoreRequest(name: "backup") { words, writer throws(StoreError) in
+      guard words.count == 1 else { return .error(.usage, "backup needs a path") }
+      return .ok([String(try writer.backup(to: words[0]))])
+    },
+    run: { input throws(VerbError) in
+      try input.noArguments()
+      guard let target = input.arguments.value("to") else { throw VerbError(.usage, "backup needs --to FILE") }
+      let bytes = try StoreAccess.perform([absolute(target)], input).first ?? "0"
+      Standard.output("\(bytes) bytes, verified: \(target)\n")
+      return .ok
     })
 
   private static let check = Verb(
@@ -59,19 +59,17 @@ enum StoreVerbList {
       """,
     examples: [("traffic-consumer check", "after a disk or power failure, and now and then")],
     options: Verb.reading,
-    run: { input in
-      reporting { () throws(VerbError) in
-        try input.noArguments()
-        let config = input.config
-        let results = try input.reading { database throws(StoreError) in
-          try StoreCheck.run(database) + StreamCheck.run(config, database)
-        }.flatMap { $0 }
-        var table = OutputTable(["check", "ok", "detail"])
-        for result in results { table.rows.append([.text(result.name), .flag(result.isOK), .text(result.detail)]) }
-        try input.write(table)
-        guard let failed = results.first(where: { !$0.isOK }) else { return .ok }
-        throw VerbError(.inputOutput, "\(failed.name): \(failed.detail)")
-      }
+    run: { input throws(VerbError) in
+      try input.noArguments()
+      let streams = try input.streamSettings()
+      let results = try input.reading { database throws(StoreError) in
+        try StoreCheck.run(database) + StreamCheck.run(streams, database)
+      }.flatMap { $0 }
+      var table = OutputTable(["check", "ok", "detail"])
+      for result in results { table.rows.append([.text(result.name), .flag(result.isOK), .text(result.detail)]) }
+      try input.write(table)
+      guard let failed = results.first(where: { !$0.isOK }) else { return .ok }
+      throw VerbError(.inputOutput, "\(failed.name): \(failed.detail)")
     })
 
   private static func absolute(_ path: String) -> String {
@@ -86,10 +84,10 @@ extension StoreAccess {
   /// duplicates, dead, recognised.
   static func heal(from id: String, _ input: VerbInput) throws(VerbError) -> [String] {
     if let answer = try asked(["heal", id], input) { return answer }
+    let streams = try input.streamSettings()
     return try withWriter(input) { writer throws(VerbError) in
       do {
-        return try StreamHealer.heal(
-          from: EntryID(id) ?? .zero, writer, input.config.streamSettings(adoptsGroup: false))
+        return try StreamHealer.heal(from: EntryID(id) ?? .zero, writer, streams).healWords
       } catch let error as StoreError {
         throw VerbError(error, path: input.config.databasePath)
       } catch {

@@ -5,36 +5,71 @@ import Settings
 import Wire
 
 enum DeadLetterReplayVerb {
+  static let verb = Verb(
+    words: ["dlq", "replay"], arguments: "(ID... | --reason REASON | --all)", summary: "applies dead letters after all",
+    details: """
+      Each is applied once, under the id it had on the stream; --set repairs a field first. What fails again stays
+      dead, with the new reason. --dry-run shows what would be credited and changes nothing. It may be interrupted
+      at any time: a dead letter is replayed whole or not at all.
+      """,
+    examples: [
+      ("traffic-consumer dlq replay 17 --set du=1048576", "one, with a repaired field"),
+      ("traffic-consumer dlq replay --reason malformed_value --dry-run", "what would all of these bring"),
+    ],
+    options: Verb.reading + [
+      CommandLineOption("reason", value: "REASON", help: "all dead ones of this reason"),
+      CommandLineOption("all", help: "all dead ones"),
+      CommandLineOption("set", value: "FIELD=VALUE", isRepeatable: true, help: "replace or add a field first"),
+      CommandLineOption("dry-run", help: "show it, change nothing"),
+      CommandLineOption("rate", value: "N", help: "at most so many per second"),
+    ],
+    request: StoreRequest(name: "replay") { words, writer throws(StoreError) in try answer(words, writer) },
+    run: { input throws(VerbError) in try run(input) })
+
   /// Letters per request: a portion is done in well under a second, so that Ctrl-C answers at once.
   private static let portion = 50
 
-  static func run(_ input: VerbInput) -> Int32 {
-    reporting { () throws(VerbError) in
-      let repairs = try repairs(input)
-      let rate = try input.arguments.value("rate") == nil ? nil : input.count("rate", default: 1)
-      let isDry = input.arguments.has("dry-run")
-      let ids = try letters(input)
-      guard !ids.isEmpty else { throw VerbError(.nothingMatched, "no dead letter to replay") }
-      var results: [ReplayResult] = []
-      let size = rate.map { Int(min($0, Int64(portion))) } ?? portion
-      let isTerminal = isatty(STDERR_FILENO) == 1
-      for start in stride(from: 0, to: ids.count, by: size) {
-        let part = ids[start..<min(start + size, ids.count)]
-        let words = [isDry ? "dry" : "wet", String(repairs.count)] + repairs + part.map { String($0) }
-        let answer = try StoreAccess.perform(["replay"] + words, input)
-        for at in stride(from: 0, to: answer.count, by: ReplayResult.wordCount) {
-          let end = min(at + ReplayResult.wordCount, answer.count)
-          if let result = ReplayResult(words: answer[at..<end]) { results.append(result) }
-        }
-        if isTerminal && ids.count > size {
-          Standard.write("\r\(start + part.count) of \(ids.count)", to: STDERR_FILENO)
-        }
-        if let rate, start + part.count < ids.count { usleep(UInt32(part.count) * 1_000_000 / UInt32(clamping: rate)) }
+  private static func run(_ input: VerbInput) throws(VerbError) -> VerbExit {
+    let repairs = try repairs(input)
+    let rate = try input.arguments.value("rate") == nil ? nil : input.count("rate", default: 1)
+    let isDry = input.arguments.has("dry-run")
+    let ids = try letters(input)
+    guard !ids.isEmpty else { throw VerbError(.nothingMatched, "no dead letter to replay") }
+    var results: [ReplayResult] = []
+    let size = rate.map { Int(min($0, Int64(portion))) } ?? portion
+    let isTerminal = isatty(STDERR_FILENO) == 1
+    for start in stride(from: 0, to: ids.count, by: size) {
+      let part = ids[start..<min(start + size, ids.count)]
+      let words = [isDry ? "dry" : "wet", String(repairs.count)] + repairs + part.map { String($0) }
+      let answer = try StoreAccess.perform(words, input)
+      for at in stride(from: 0, to: answer.count, by: ReplayResult.wordCount) {
+        let end = min(at + ReplayResult.wordCount, answer.count)
+        if let result = ReplayResult(words: answer[at..<end]) { results.append(result) }
       }
-      if isTerminal && ids.count > size { Standard.write("\n", to: STDERR_FILENO) }
-      try show(results, isDry: isDry, input)
-      return code(results)
+      if isTerminal && ids.count > size {
+        Standard.write("\r\(start + part.count) of \(ids.count)", to: STDERR_FILENO)
+      }
+      if let rate, start + part.count < ids.count { usleep(UInt32(part.count) * 1_000_000 / UInt32(clamping: rate)) }
     }
+    if isTerminal && ids.count > size { Standard.write("\n", to: STDERR_FILENO) }
+    try show(results, isDry: isDry, input)
+    return code(results)
+  }
+
+  /// `replay dry|wet <number of set> <field=value>... <id>...`; five words back for each letter.
+  private static func answer(_ words: [String], _ writer: StoreWriter) throws(StoreError) -> ControlMessage {
+    guard words.count >= 2, let settings = Int(words[1]), settings >= 0, words.count >= 2 + settings else {
+      throw .damaged("a replay request that is none")
+    }
+    let repairs = words[2..<(2 + settings)].map { text in
+      let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      return (String(parts[0]), parts.count > 1 ? String(parts[1]) : "")
+    }
+    var answer: [String] = []
+    for id in words[(2 + settings)...].compactMap({ Int64($0) }) {
+      answer += try writer.replay(id, repairs: repairs, isDryRun: words[0] == "dry").words
+    }
+    return .ok(answer)
   }
 
   private static func repairs(_ input: VerbInput) throws(VerbError) -> [String] {
@@ -78,7 +113,7 @@ enum DeadLetterReplayVerb {
   }
 
   /// Nothing changed: 2 when there was nothing to do; 1 when some did not work.
-  private static func code(_ results: [ReplayResult]) -> ExitCode {
+  private static func code(_ results: [ReplayResult]) -> VerbExit {
     let done = results.count { $0.outcome == .replayed || $0.outcome == .duplicate }
     if done == results.count { return .ok }
     if done == 0 && !results.contains(where: { $0.outcome == .failed }) { return .nothingMatched }

@@ -6,7 +6,7 @@ import Settings
 import Wire
 
 enum DeadLetterVerbs {
-  static let all: [Verb] = [list, show, replay, discard, purge]
+  static let all: [Verb] = [list, show, DeadLetterReplayVerb.verb, discard, purge]
 
   private static let reasons = """
     Reasons: odd_field_count, missing_field, duplicate_field, malformed_value, impossible_value, unsupported_version,
@@ -26,21 +26,19 @@ enum DeadLetterVerbs {
       CommandLineOption("state", value: "STATE", help: "dead, replayed or discarded"),
       CommandLineOption("limit", value: "N", help: "at most so many (1000)"),
     ],
-    run: { input in
-      reporting { () throws(VerbError) in
-        try input.noArguments()
-        let filter = DeadLetterFilter(
-          reason: input.arguments.value("reason"), since: try input.time("since"), state: try state(input),
-          limit: try input.count("limit", default: 1000))
-        let letters = try input.reading { database throws(StoreError) in
-          try DeadLetterTable.list(filter, in: database)
-        }.flatMap { $0 }
-        let isTable = try input.format() == .table
-        var table = OutputTable(isTable ? columns.dropLast() : columns)
-        for letter in letters { table.rows.append(isTable ? cells(letter).dropLast() : cells(letter)) }
-        try input.write(table)
-        return .ok
-      }
+    run: { input throws(VerbError) in
+      try input.noArguments()
+      let filter = DeadLetterFilter(
+        reason: input.arguments.value("reason"), since: try input.time("since"), state: try state(input),
+        limit: try input.count("limit", default: 1000))
+      let letters = try input.reading { database throws(StoreError) in
+        try DeadLetterTable.list(filter, in: database)
+      }.flatMap { $0 }
+      let isTable = try input.format() == .table
+      var table = OutputTable(isTable ? columns.dropLast() : columns)
+      for letter in letters { table.rows.append(isTable ? cells(letter).dropLast() : cells(letter)) }
+      try input.write(table)
+      return .ok
     })
 
   private static let show = Verb(
@@ -48,69 +46,49 @@ enum DeadLetterVerbs {
     details: "Its fields as received, and what was tried since.\n\(reasons)",
     examples: [("traffic-consumer dlq show 17", "everything about dead letter 17")],
     options: Verb.reading,
-    run: { input in
-      reporting { () throws(VerbError) in
-        let id = try id(input.onlyArgument("an id"))
-        let found = try input.reading { database throws(StoreError) in try DeadLetterTable.find(id, in: database) }
-        guard let letter = found.compactMap({ $0 }).first else {
-          throw VerbError(.nothingMatched, "no dead letter \(id)")
-        }
-        let history = letter.history.split(separator: "\n").joined(separator: ",")
-        if try input.format() == .table {
-          let redacts = isatty(STDOUT_FILENO) == 1 && !input.arguments.has("show-passkeys")
-          var table = OutputTable(
-            columns.dropLast() + letter.fields.shown.map { "  " + $0.name } + ["history"])
-          let fields = letter.fields.shown.map { field -> OutputCell in
-            guard let value = field.value else { return .null }
-            return redacts && field.name == TrafficField.passkey.name ? .passkey(value) : .text(value)
-          }
-          table.rows = [cells(letter).dropLast() + fields + [.text(history.isEmpty ? "-" : history)]]
-          try input.write(table, isObject: true)
-        } else {
-          let table = OutputTable(columns + ["history"], rows: [cells(letter) + [.json("[\(history)]")]])
-          try input.write(table, isObject: true)
-        }
-        return .ok
+    run: { input throws(VerbError) in
+      let id = try id(input.onlyArgument("an id"))
+      let found = try input.reading { database throws(StoreError) in try DeadLetterTable.find(id, in: database) }
+      guard let letter = found.compactMap({ $0 }).first else {
+        throw VerbError(.nothingMatched, "no dead letter \(id)")
       }
+      let history = letter.history.split(separator: "\n").joined(separator: ",")
+      if try input.format() == .table {
+        let redacts = isatty(STDOUT_FILENO) == 1 && !input.arguments.has("show-passkeys")
+        var table = OutputTable(
+          columns.dropLast() + letter.fields.shown.map { "  " + $0.name } + ["history"])
+        let fields = letter.fields.shown.map { field -> OutputCell in
+          guard let value = field.value else { return .null }
+          return redacts && field.name == TrafficField.passkey.name ? .passkey(value) : .text(value)
+        }
+        table.rows = [cells(letter).dropLast() + fields + [.text(history.isEmpty ? "-" : history)]]
+        try input.write(table, isObject: true)
+      } else {
+        let table = OutputTable(columns + ["history"], rows: [cells(letter) + [.json("[\(history)]")]])
+        try input.write(table, isObject: true)
+      }
+      return .ok
     })
-
-  private static let replay = Verb(
-    words: ["dlq", "replay"], arguments: "(ID... | --reason REASON | --all)", summary: "applies dead letters after all",
-    details: """
-      Each is applied once, under the id it had on the stream; --set repairs a field first. What fails again stays
-      dead, with the new reason. --dry-run shows what would be credited and changes nothing. It may be interrupted
-      at any time: a dead letter is replayed whole or not at all.
-      """,
-    examples: [
-      ("traffic-consumer dlq replay 17 --set du=1048576", "one, with a repaired field"),
-      ("traffic-consumer dlq replay --reason malformed_value --dry-run", "what would all of these bring"),
-    ],
-    options: Verb.reading + [
-      CommandLineOption("reason", value: "REASON", help: "all dead ones of this reason"),
-      CommandLineOption("all", help: "all dead ones"),
-      CommandLineOption("set", value: "FIELD=VALUE", isRepeatable: true, help: "replace or add a field first"),
-      CommandLineOption("dry-run", help: "show it, change nothing"),
-      CommandLineOption("rate", value: "N", help: "at most so many per second"),
-    ],
-    run: { input in DeadLetterReplayVerb.run(input) })
 
   private static let discard = Verb(
     words: ["dlq", "discard"], arguments: "ID... --note TEXT", summary: "marks dead letters as not to be replayed",
     details: "They stay until they are purged. The note is kept with them.",
     examples: [("traffic-consumer dlq discard 17 18 --note 'sent by the load test'", "two that nobody wants")],
     options: [CommandLineOption("note", value: "TEXT", help: "why")],
-    run: { input in
-      reporting { () throws(VerbError) in
-        guard !input.positionals.isEmpty else { throw VerbError(.usage, "dlq discard needs ids") }
-        guard let note = input.arguments.value("note"), !note.isEmpty else {
-          throw VerbError(.usage, "dlq discard needs --note TEXT: somebody will ask why")
-        }
-        var ids: [Int64] = []
-        for text in input.positionals { ids.append(try id(text)) }
-        let count = try StoreAccess.perform(["discard", note] + ids.map { String($0) }, input).first.flatMap { Int($0) }
-        Standard.output("\(count ?? 0) discarded\n")
-        return count == ids.count ? .ok : count ?? 0 > 0 ? .partial : .nothingMatched
+    request: StoreRequest(name: "discard") { words, writer throws(StoreError) in
+      let ids = words.dropFirst().compactMap { Int64($0) }
+      return .ok([String(try writer.discard(ids, note: words.first ?? ""))])
+    },
+    run: { input throws(VerbError) in
+      guard !input.positionals.isEmpty else { throw VerbError(.usage, "dlq discard needs ids") }
+      guard let note = input.arguments.value("note"), !note.isEmpty else {
+        throw VerbError(.usage, "dlq discard needs --note TEXT: somebody will ask why")
       }
+      var ids: [Int64] = []
+      for text in input.positionals { ids.append(try id(text)) }
+      let count = try StoreAccess.perform([note] + ids.map { String($0) }, input).first.flatMap { Int($0) }
+      Standard.output("\(count ?? 0) discarded\n")
+      return count == ids.count ? .ok : count ?? 0 > 0 ? .partial : .nothingMatched
     })
 
   private static let purge = Verb(
@@ -123,21 +101,25 @@ enum DeadLetterVerbs {
       CommandLineOption("state", value: "STATE", help: "replayed or discarded"),
       CommandLineOption("yes", help: "yes, delete them"),
     ],
-    run: { input in
-      reporting { () throws(VerbError) in
-        try input.noArguments()
-        guard let text = input.arguments.value("older-than"), let age = DurationText.parse(text) else {
-          throw VerbError(.usage, "dlq purge needs --older-than, a duration: 90d, 12h")
-        }
-        guard let state = try state(input), state != .dead else {
-          throw VerbError(.usage, "dlq purge needs --state replayed or --state discarded")
-        }
-        guard input.arguments.has("yes") else { throw VerbError(.usage, "dlq purge deletes for good; say --yes") }
-        let before = Clock.unixSeconds() - age.components.seconds
-        let count = try StoreAccess.perform(["purge", String(before), state.rawValue], input).first ?? "0"
-        Standard.output("\(count) purged\n")
-        return count == "0" ? .nothingMatched : .ok
+    request: StoreRequest(name: "purge") { words, writer throws(StoreError) in
+      guard words.count == 2, let before = Int64(words[0]), let state = DeadLetterState(rawValue: words[1]),
+        state != .dead
+      else { return .error(.usage, "purge needs a time and a state") }
+      return .ok([String(try writer.purge(state, before: before))])
+    },
+    run: { input throws(VerbError) in
+      try input.noArguments()
+      guard let text = input.arguments.value("older-than"), let age = DurationText.parse(text) else {
+        throw VerbError(.usage, "dlq purge needs --older-than, a duration: 90d, 12h")
       }
+      guard let state = try state(input), state != .dead else {
+        throw VerbError(.usage, "dlq purge needs --state replayed or --state discarded")
+      }
+      guard input.arguments.has("yes") else { throw VerbError(.usage, "dlq purge deletes for good; say --yes") }
+      let before = Clock.unixSeconds() - age.components.seconds
+      let count = try StoreAccess.perform([String(before), state.rawValue], input).first ?? "0"
+      Standard.output("\(count) purged\n")
+      return count == "0" ? .nothingMatched : .ok
     })
 
   private static let columns = [

@@ -21,22 +21,20 @@ enum QueryVerbs {
       CommandLineOption("by", value: "GRAIN", help: "total (default), day, window, torrent or peer"),
       CommandLineOption("explain", help: "the entries behind the sums, as long as retention keeps them"),
     ],
-    run: { input in
-      reporting { () throws(VerbError) in
-        let passkey = try input.onlyArgument("a passkey")
-        guard Passkey(passkey) != nil else {
-          throw VerbError(.badData, "that is no passkey (1 to 64 printable characters)")
-        }
-        let grain: QueryGrain = try input.choice("by", default: .total)
-        guard grain != .user else {
-          throw VerbError(.badData, "--by user: expected total, day, window, torrent or peer")
-        }
-        if input.arguments.has("explain") { return try explain(passkey, input) }
-        return try answer(.user(passkey), grain, input, nothing: "nothing was ever credited to this passkey")
+    run: { input throws(VerbError) in
+      let passkey = try input.onlyArgument("a passkey")
+      guard Passkey(passkey) != nil else {
+        throw VerbError(.badData, "that is no passkey (1 to 64 printable characters)")
       }
+      let grain: QueryGrain = try input.choice("by", default: .total)
+      guard grain != .user else {
+        throw VerbError(.badData, "--by user: expected total, day, window, torrent or peer")
+      }
+      if input.arguments.has("explain") { return try explain(passkey, input) }
+      return try answer(.user(passkey), grain, input, nothing: "nothing was ever credited to this passkey")
     })
 
-  private static func explain(_ passkey: String, _ input: VerbInput) throws(VerbError) -> ExitCode {
+  private static func explain(_ passkey: String, _ input: VerbInput) throws(VerbError) -> VerbExit {
     guard input.arguments.value("by") == nil else {
       throw VerbError(.usage, "--explain lists entries; --by adds them up: one of the two")
     }
@@ -77,16 +75,14 @@ enum QueryVerbs {
     options: Verb.reading + Verb.range + [
       CommandLineOption("by", value: "GRAIN", help: "total (default), day, window, user or peer")
     ],
-    run: { input in
-      reporting { () throws(VerbError) in
-        let text = try input.onlyArgument("an infohash")
-        guard let infoHash = InfoHash(hex: text) else { throw VerbError(.badData, "\(text): expected 40 hex digits") }
-        let grain: QueryGrain = try input.choice("by", default: .total)
-        guard grain != .torrent else {
-          throw VerbError(.badData, "--by torrent: expected total, day, window, user or peer")
-        }
-        return try answer(.torrent(infoHash), grain, input, nothing: "nothing was ever credited on this torrent")
+    run: { input throws(VerbError) in
+      let text = try input.onlyArgument("an infohash")
+      guard let infoHash = InfoHash(hex: text) else { throw VerbError(.badData, "\(text): expected 40 hex digits") }
+      let grain: QueryGrain = try input.choice("by", default: .total)
+      guard grain != .torrent else {
+        throw VerbError(.badData, "--by torrent: expected total, day, window, user or peer")
       }
+      return try answer(.torrent(infoHash), grain, input, nothing: "nothing was ever credited on this torrent")
     })
 
   private static let top = Verb(
@@ -100,29 +96,27 @@ enum QueryVerbs {
       CommandLineOption("metric", value: "METRIC", help: "up (default), down, ratio or seedtime"),
       CommandLineOption("limit", value: "N", help: "how many (20)"),
     ],
-    run: { input in
-      reporting { () throws(VerbError) in
-        try input.noArguments()
-        let metric: TopMetric = try input.choice("metric", default: .up)
-        let limit = try input.count("limit", default: 20)
-        let range = try input.range()
-        let lists = try input.reading { database throws(StoreError) in
-          try TrafficQuery.top(metric, limit: limit, in: range, from: database)
-        }
-        var rows = TrafficQuery.merged(lists)
-        if lists.count > 1 {
-          rows.sort { metric.value(of: $0.sums) > metric.value(of: $1.sums) }
-          rows = Array(rows.prefix(Int(limit)))
-        }
-        var table = OutputTable(["passkey"] + sumColumns + ["ratio"])
-        for row in rows {
-          let ratio: OutputCell =
-            row.sums.downloaded == 0 ? .null : .real(Double(row.sums.uploaded) / Double(row.sums.downloaded))
-          table.rows.append([.passkey(row.passkey ?? "")] + sumCells(row.sums) + [ratio])
-        }
-        try input.write(table)
-        return rows.isEmpty ? .nothingMatched : .ok
+    run: { input throws(VerbError) in
+      try input.noArguments()
+      let metric: TopMetric = try input.choice("metric", default: .up)
+      let limit = try input.count("limit", default: 20)
+      let range = try input.range()
+      let lists = try input.reading { database throws(StoreError) in
+        try TrafficQuery.top(metric, limit: limit, in: range, from: database)
       }
+      var rows = TrafficQuery.merged(lists)
+      if lists.count > 1 {
+        rows.sort { metric.value(of: $0.sums) > metric.value(of: $1.sums) }
+        rows = Array(rows.prefix(Int(limit)))
+      }
+      var table = OutputTable(["passkey"] + sumColumns + ["ratio"])
+      for row in rows {
+        let ratio: OutputCell =
+          row.sums.downloaded == 0 ? .null : .real(Double(row.sums.uploaded) / Double(row.sums.downloaded))
+        table.rows.append([.passkey(row.passkey ?? "")] + sumCells(row.sums) + [ratio])
+      }
+      try input.write(table)
+      return rows.isEmpty ? .nothingMatched : .ok
     })
 
   private static let sumColumns = [
@@ -142,7 +136,7 @@ enum QueryVerbs {
 
   private static func answer(
     _ subject: TrafficQuery.Subject, _ grain: QueryGrain, _ input: VerbInput, nothing: String
-  ) throws(VerbError) -> ExitCode {
+  ) throws(VerbError) -> VerbExit {
     let range = try input.range()
     let lists = try input.reading { database throws(StoreError) in
       try TrafficQuery.rows(of: subject, by: grain, in: range, from: database)

@@ -18,11 +18,12 @@ enum RunVerb {
       CommandLineOption(
         "adopt-group", help: "take over a group that belongs to another database; what that one applied is not here")
     ],
-    run: { input in
-      reporting { () throws(VerbError) in
-        try input.noArguments()
-        if input.databases.count > 1 { throw VerbError(.usage, "run writes one --database") }
-        return ConsumerDaemon.run(input.config, adoptsGroup: input.arguments.has("adopt-group"))
-      }
+    run: { input throws(VerbError) in
+      try input.noArguments()
+      if input.databases.count > 1 { throw VerbError(.usage, "run writes one --database") }
+      return VerbExit(
+        ConsumerDaemon.run(
+          input.config, adoptsGroup: input.arguments.has("adopt-group"),
+          requests: ConsumerCommand.verbs.compactMap(\.request)))
     })
 }

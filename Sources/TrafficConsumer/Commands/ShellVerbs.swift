@@ -13,16 +13,14 @@ enum ShellVerbs {
       ("traffic-consumer completion fish > ~/.config/fish/completions/traffic-consumer.fish", "for good"),
     ],
     options: [],
-    run: { input in
-      reporting { () throws(VerbError) in
-        switch try input.onlyArgument("a shell") {
-        case "bash": Standard.output(bash)
-        case "zsh": Standard.output("#compdef traffic-consumer\nautoload -U +X bashcompinit && bashcompinit\n" + bash)
-        case "fish": Standard.output(fish)
-        case let other: throw VerbError(.usage, "\(other): expected bash, zsh or fish")
-        }
-        return .ok
+    run: { input throws(VerbError) in
+      switch try input.onlyArgument("a shell") {
+      case "bash": Standard.output(bash)
+      case "zsh": Standard.output("#compdef traffic-consumer\nautoload -U +X bashcompinit && bashcompinit\n" + bash)
+      case "fish": Standard.output(fish)
+      case let other: throw VerbError(.usage, "\(other): expected bash, zsh or fish")
       }
+      return .ok
     })
 
   private static let manual = Verb(
@@ -33,12 +31,10 @@ enum ShellVerbs {
       ("traffic-consumer manual > /usr/local/share/man/man1/traffic-consumer.1", "install it"),
     ],
     options: [],
-    run: { input in
-      reporting { () throws(VerbError) in
-        try input.noArguments()
-        Standard.output(page)
-        return .ok
-      }
+    run: { input throws(VerbError) in
+      try input.noArguments()
+      Standard.output(page)
+      return .ok
     })
 
   private static func options(_ verb: Verb) -> [CommandLineOption] { Verb.shared + verb.options }

@@ -20,17 +20,13 @@ enum StatusVerb {
       ("traffic-consumer status --check", "for Nagios and its relatives"),
     ],
     options: Verb.reading + [CommandLineOption("check", help: "one line and the exit codes of Nagios")],
-    run: { input in
-      guard input.arguments.has("check") else {
-        return reporting { () throws(VerbError) in
-          try input.noArguments()
-          let (report, redis) = try collect(input)
-          try input.write(table(report), isObject: true)
-          guard let redis else { return .ok }
-          throw VerbError(.unavailable, "Redis: \(redis)")
-        }
-      }
-      return check(input)
+    run: { input throws(VerbError) in
+      if input.arguments.has("check") { return check(input) }
+      try input.noArguments()
+      let (report, redis) = try collect(input)
+      try input.write(table(report), isObject: true)
+      guard let redis else { return .ok }
+      throw VerbError(.unavailable, "Redis: \(redis)")
     })
 
   /// The report, and why Redis could not be asked if it could not.
@@ -40,7 +36,7 @@ enum StatusVerb {
     if let answer = StoreAccess.ask(["status"], input) {
       report.read(Array(answer.prefix(4)))
     } else {
-      trouble = askRedis(input, &report)
+      trouble = askRedis(try input.streamSettings(), &report)
     }
     for path in input.databases {
       do throws(StoreError) {
@@ -53,22 +49,15 @@ enum StatusVerb {
     return (report, trouble)
   }
 
-  private static func askRedis(_ input: VerbInput, _ report: inout StatusReport) -> String? {
-    do {
-      let settings = try input.config.streamSettings(adoptsGroup: false)
+  private static func askRedis(_ settings: StreamSettings, _ report: inout StatusReport) -> String? {
+    do throws(RedisError) {
       var sums: (lag: Int64, pending: Int64) = (0, 0)
-      for stream in settings.streams {
-        var commands = try StreamCommands(
-          stream: stream, group: settings.group, consumer: settings.consumer, endpoint: settings.endpoint,
-          timeouts: settings.timeouts)
-        do throws(RedisError) {
-          let census = try commands.census()
-          sums.lag += census.lag ?? 0
-          sums.pending += census.pending
-        } catch {
-          // No stream or no group yet: nothing waits that we know of.
-          guard error.code == .noGroup || error.code == .err else { throw error }
-        }
+      for index in settings.streams.indices {
+        var commands = try StreamCommands(settings, stream: index)
+        // No stream or no group yet: nothing waits that we know of.
+        guard let census = try commands.censusIfAny() else { continue }
+        sums.lag += census.lag ?? 0
+        sums.pending += census.pending
       }
       (report.lagEntries, report.pendingEntries) = sums
       return nil
@@ -93,13 +82,13 @@ enum StatusVerb {
       ])
   }
 
-  private static func check(_ input: VerbInput) -> Int32 {
+  private static func check(_ input: VerbInput) -> VerbExit {
     let report: StatusReport
     do throws(VerbError) {
       report = try collect(input).0
     } catch {
       Standard.output("UNKNOWN - \(error.message)\n")
-      return 3
+      return VerbExit(code: 3)
     }
     let lag = report.lagSeconds ?? 0
     let numbers =
@@ -107,13 +96,13 @@ enum StatusVerb {
       + "\(report.lost) lost | lag_seconds=\(OutputTable.number(lag, digits: 3)) dead=\(report.deadLetters) lost=\(report.lost)"
     if !report.isReady || lag > criticalLagSeconds {
       Standard.output("CRITICAL - \(report.isReady ? "far behind" : "not ready"); \(numbers)\n")
-      return 2
+      return VerbExit(code: 2)
     }
     if lag > warningLagSeconds || report.deadLetters > 0 || report.lost > 0 {
       Standard.output("WARNING - \(numbers)\n")
-      return 1
+      return VerbExit(code: 1)
     }
     Standard.output("OK - \(numbers)\n")
-    return 0
+    return VerbExit(code: 0)
   }
 }

@@ -22,11 +22,12 @@ enum StoreAccess {
     return try result.get()
   }
 
-  /// Has `words` done: by the daemon, or by this process under the lock.
+  /// Has the verb's request done: by the daemon, or by this process under the lock.
   static func perform(_ words: [String], _ input: VerbInput) throws(VerbError) -> [String] {
+    guard let own = input.verb.request else { preconditionFailure("\(input.verb.name) has no request") }
     guard input.databases.count == 1 else { throw VerbError(.usage, "\(input.verb.name) takes one --database") }
-    if let result = request(words, input) { return try result.get() }
-    return try withWriter(input) { writer throws(VerbError) in try read(StoreVerbs.answer(words, writer)).get() }
+    if let result = request([own.name] + words, input) { return try result.get() }
+    return try withWriter(input) { writer throws(VerbError) in try read(own.perform(words, writer)).get() }
   }
 
   /// Runs `body` with the database's writer, in this process.

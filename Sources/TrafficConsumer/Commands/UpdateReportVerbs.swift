@@ -1,8 +1,8 @@
-// TaskVerbs: `tasks list`.
+// UpdateReportVerbs: `tasks list`.
 
 import Settings
 
-enum TaskVerbs {
+enum UpdateReportVerbs {
   static let all: [Verb] = [list]
 
   private static let list = Verb(
@@ -16,18 +16,18 @@ enum TaskVerbs {
       ("traffic-consumer tasks list --limit 1 -o json", "the last one, with the end of its standard error"),
     ],
     options: Verb.reading + [CommandLineOption("limit", value: "N", help: "at most so many (50)")],
-    run: { input in
-      reporting { () throws(VerbError) in
-        try input.noArguments()
-        let limit = try input.count("limit", default: 50)
-        let rows = try input.reading { database throws(StoreError) in try TaskTable.list(limit: limit, in: database) }
-          .flatMap { $0 }
-        let isTable = try input.format() == .table
-        var table = OutputTable(isTable ? Array(columns.prefix(shortColumns)) : columns)
-        for row in rows { table.rows.append(isTable ? Array(cells(row).prefix(shortColumns)) : cells(row)) }
-        try input.write(table)
-        return .ok
+    run: { input throws(VerbError) in
+      try input.noArguments()
+      let limit = try input.count("limit", default: 50)
+      let rows = try input.reading { database throws(StoreError) in
+        try UpdateReportTable.list(limit: limit, in: database)
       }
+      .flatMap { $0 }
+      let isTable = try input.format() == .table
+      var table = OutputTable(isTable ? Array(columns.prefix(shortColumns)) : columns)
+      for row in rows { table.rows.append(isTable ? Array(cells(row).prefix(shortColumns)) : cells(row)) }
+      try input.write(table)
+      return .ok
     })
 
   private static let columns = [
@@ -37,7 +37,7 @@ enum TaskVerbs {
   /// What fits a terminal.
   private static let shortColumns = 9
 
-  private static func cells(_ row: TaskTable.Row) -> [OutputCell] {
+  private static func cells(_ row: UpdateReportTable.Row) -> [OutputCell] {
     let report = row.report
     return [
       .integer(row.id), .text(report.type), .flag(report.isDryRun), .text(report.status), .integer(report.exitCode),

@@ -3,6 +3,7 @@
 
 import Glibc
 import Linux
+import Redis
 import SQLite
 import Settings
 
@@ -19,8 +20,10 @@ struct Verb: Sendable {
   let examples: [(command: String, meaning: String)]
   /// Options besides the shared ones.
   let options: [CommandLineOption]
-  /// Does it; the process' exit code (ExitCode, or Nagios' for `status --check`).
-  let run: @Sendable (VerbInput) -> Int32
+  /// For a verb that writes: what the daemon, or this process under the lock, does for it.
+  var request: StoreRequest?
+  /// Does it.
+  let run: @Sendable (VerbInput) throws(VerbError) -> VerbExit
 
   var name: String { words.joined(separator: " ") }
 
@@ -136,6 +139,13 @@ struct VerbInput: Sendable {
     if let first = positionals.first { throw VerbError(.usage, "\(verb.name) takes no argument: \(first)") }
   }
 
+  /// The configured streams, to ask Redis about them.
+  func streamSettings() throws(VerbError) -> StreamSettings {
+    do throws(RedisURLError) { return try config.streamSettings() } catch {
+      throw VerbError(.configuration, "redis.url: \(error)")
+    }
+  }
+
   /// Opens each database for reading and runs `body` on it.
   func reading<Value>(_ body: (borrowing SQLiteDatabase) throws(StoreError) -> Value) throws(VerbError) -> [Value] {
     var values: [Value] = []
@@ -176,12 +186,15 @@ enum Standard {
   }
 }
 
-/// Runs a verb's body and reports what it throws.
-func reporting(_ body: () throws(VerbError) -> ExitCode) -> Int32 {
-  do throws(VerbError) {
-    return try body().rawValue
-  } catch {
-    Standard.error(error.message)
-    return error.code.rawValue
-  }
+/// How a verb that did not fail ends the process.
+struct VerbExit: Equatable, Sendable {
+  let code: Int32
+
+  static let ok = VerbExit(.ok)
+  static let partial = VerbExit(.partial)
+  static let nothingMatched = VerbExit(.nothingMatched)
+
+  init(_ code: ExitCode) { self.code = code.rawValue }
+  /// A code of another convention than ours: Nagios'.
+  init(code: Int32) { self.code = code }
 }

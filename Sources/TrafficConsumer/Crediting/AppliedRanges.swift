@@ -4,13 +4,19 @@
 // A range [first, last] says: every entry that the stream has, or ever had, from first to last has been dealt with. It
 // is made from one reply that lists consecutive entries (XREADGROUP with `>`, XRANGE): entries are only ever added at the
 // stream's end, so nothing can appear between two neighbours of such a reply later. Two ranges become one only when Redis
-// itself has shown that nothing lies between them (`merge`). What remains between ranges is what others hold pending, so
-// the number of ranges is bounded by that and by how often `merge` runs. A redelivery, however late, is recognised.
+// itself has shown that nothing lies between them (`close`). What remains between ranges is what others hold pending, so
+// the number of ranges is bounded by that and by how often `close` runs. A redelivery, however late, is recognised.
 
 struct AppliedRanges: Sendable {
   struct Range: Hashable, Sendable {
     var first: EntryID
     var last: EntryID
+  }
+
+  /// The space between two ranges, or before the first one (`after` is zero): without both ends.
+  struct Gap: Hashable, Sendable {
+    var after: EntryID
+    var before: EntryID
   }
 
   /// Disjoint, in order.
@@ -47,11 +53,11 @@ struct AppliedRanges: Sendable {
     replace(begin..<end, with: joined)
   }
 
-  /// Joins the range that ends at `left` with the one that begins at `right`: Redis has shown that it has no entry
-  /// between. Does nothing when there are no such ranges (any more).
-  mutating func merge(left: EntryID, right: EntryID) {
-    guard let index = indexOfLast(startingAtOrBefore: left), ranges[index].last == left, index + 1 < ranges.count,
-      ranges[index + 1].first == right
+  /// Joins the ranges on both sides of a gap: Redis has shown that it has no entry between. Does nothing when there is no
+  /// such gap (any more).
+  mutating func close(_ gap: Gap) {
+    guard let index = indexOfLast(startingAtOrBefore: gap.after), ranges[index].last == gap.after,
+      index + 1 < ranges.count, ranges[index + 1].first == gap.before
     else { return }
     replace(index..<index + 2, with: Range(first: ranges[index].first, last: ranges[index + 1].last))
   }
@@ -71,12 +77,12 @@ struct AppliedRanges: Sendable {
     }
   }
 
-  /// The spaces before and between the ranges, as exclusive bounds, lowest first; `zero` stands for the beginning.
-  var gaps: [(after: EntryID, before: EntryID)] {
+  /// The spaces before and between the ranges, the lowest first.
+  var gaps: [Gap] {
     var after = EntryID.zero
     return ranges.map { range in
       defer { after = range.last }
-      return (after, range.first)
+      return Gap(after: after, before: range.first)
     }
   }
 

@@ -26,7 +26,7 @@ struct EntryHash: Sendable {
   }
 
   /// The hash of an entry as received: every name and value with its length.
-  func raw(of fields: DeadLetterFields) -> UInt64 {
+  func raw(of fields: EntryFields) -> UInt64 {
     var state = SipHash(key: key)
     for bytes in fields.items {
       state.absorb(UInt64(bytes.count))

@@ -18,7 +18,7 @@ struct ConsumerConfig: Sendable, Equatable {
   /// The unix socket for the verbs that write.
   var controlSocketPath = "/run/pt-tracker/consumer.sock"
   /// The directory of self-update reports to import; nil (an empty text in the file): none.
-  var taskReportsPath: String? = "/var/lib/pt-tracker/self-update-reports"
+  var updateReportsPath: String? = "/var/lib/pt-tracker/self-update-reports"
   /// What `describe()` prints; filled by `load`.
   var effectiveSettings: [EffectiveSetting] = []
   /// What the operator should know and may want; for the log and `--check-config`.

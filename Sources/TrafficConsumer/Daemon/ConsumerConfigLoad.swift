@@ -43,7 +43,7 @@ extension ConsumerConfig {
     deadLetters.end()
     adminAddress = root.optionalString("admin_addr", default: adminAddress, check: ConfigSection.checkAddress)
     controlSocketPath = root.string("control_socket", default: controlSocketPath, check: Self.checkSocketPath)
-    taskReportsPath = root.optionalString("task_reports", default: taskReportsPath, check: ConfigSection.checkPath)
+    updateReportsPath = root.optionalString("task_reports", default: updateReportsPath, check: ConfigSection.checkPath)
     root.end()
   }
 

@@ -5,25 +5,27 @@ import HTTP
 import Linux
 import Redis
 import Settings
-import Wire
 
 enum ConsumerDaemon {
   /// Not live when the writer has made no turn for this long; a batch with every retry inside takes seconds.
   private static let liveNanoseconds: UInt64 = 120_000_000_000
 
-  /// Runs until SIGTERM or SIGINT, or until it cannot go on. Returns the exit code.
-  static func run(_ config: ConsumerConfig, adoptsGroup: Bool) -> ExitCode {
+  /// Runs until SIGTERM or SIGINT, or until it cannot go on. `requests`: what verbs may ask of the writer. Returns the exit
+  /// code.
+  static func run(_ config: ConsumerConfig, adoptsGroup: Bool, requests: [StoreRequest]) -> ExitCode {
     SignalSource.blockSignals()
     do {
       let streams = try config.streamSettings(adoptsGroup: adoptsGroup)
-      return try run(config, streams: streams)
+      return try run(config, streams: streams, requests: requests)
     } catch {
       Log.error("cannot start", ["error": "\(error)"])
       return error is RedisURLError ? .configuration : .inputOutput
     }
   }
 
-  private static func run(_ config: ConsumerConfig, streams: StreamSettings) throws -> ExitCode {
+  private static func run(_ config: ConsumerConfig, streams: StreamSettings, requests: [StoreRequest]) throws
+    -> ExitCode
+  {
     let queue = DeliveryQueue(streams: streams.streams.count)
     let engine = EngineState(streams: streams.streams.count)
     let registry = MetricRegistry()
@@ -40,7 +42,7 @@ enum ConsumerDaemon {
       queue.stop()
     }
     let admin = try startAdmin(config, registry: registry, engine: engine)
-    let context = ControlContext(config: config, queue: queue, engine: engine)
+    let context = ControlContext(config: config, queue: queue, engine: engine, requests: requests)
     let control = ControlServer.start(path: config.controlSocketPath, context: context)
     let writer = WriterLoop(
       store: config.storeSettings, streams: streams, queue: queue, engine: engine, metrics: metrics)
@@ -100,36 +102,5 @@ enum ConsumerDaemon {
       "stopped; everything read is committed and acknowledged, or still pending in Redis",
       ["applied": counters.reduce(0) { $0 + $1.applied }, "dead": counters.reduce(0) { $0 + $1.dead }])
     return .ok
-  }
-}
-
-extension ConsumerConfig {
-  /// The streams: one, or `<key>:{p0}` ... when there are partitions.
-  var streamNames: [String] {
-    StreamPartition.all(redis.partitions).map { $0.name(redis.streamKey) }
-  }
-
-  var storeSettings: StoreWriter.Settings {
-    StoreWriter.Settings(
-      databasePath: databasePath, streamNames: streamNames, windowSeconds: window.components.seconds,
-      maximumDeliveries: deadLetterMaxDeliveries,
-      retention: RetentionTimes(
-        windows: retention.windows.components.seconds, days: retention.days.components.seconds,
-        explanations: retention.explain.components.seconds),
-      taskReportsPath: taskReportsPath)
-  }
-
-  func streamSettings(adoptsGroup: Bool) throws(RedisURLError) -> StreamSettings {
-    func milliseconds(_ duration: Duration) -> Int {
-      Int(duration.components.seconds) * 1000 + Int(duration.components.attoseconds / 1_000_000_000_000_000)
-    }
-    var settings = StreamSettings(
-      endpoint: try RedisEndpoint(url: redis.url),
-      timeouts: RedisTimeouts(
-        connectMilliseconds: milliseconds(redis.connectTimeout), readMilliseconds: milliseconds(redis.readTimeout),
-        writeMilliseconds: milliseconds(redis.writeTimeout)),
-      streams: streamNames, group: redis.group, consumer: redis.consumer)
-    settings.adoptsGroup = adoptsGroup
-    return settings
   }
 }

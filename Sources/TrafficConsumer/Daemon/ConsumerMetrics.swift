@@ -1,4 +1,4 @@
-// ConsumerMetrics: the daemon's `traffic_consumer_*` series (contract, section 6). Made once; updated by the writer and
+// ConsumerMetrics: the daemon's `traffic_consumer_*` series (docs/contract.md, section 6). Made once; updated by the writer and
 // the readers, read by the admin thread.
 
 import Linux
@@ -60,7 +60,7 @@ struct ConsumerMetrics: Sendable {
       Double(engine.streams.reduce(0) { $0 + $1.pendingEntries })
     }
     registry.gauge("traffic_consumer_lag_seconds", help: "Age of the oldest undelivered entry.") {
-      Self.lagSeconds(engine.streams)
+      StreamProgress.lagSeconds(engine.streams)
     }
     registry.gauge("traffic_consumer_lost_entries", help: "Entries Redis counts as added that were never seen.") {
       Double(engine.committed.reduce(0) { $0 + $1.counters.lost })
@@ -73,14 +73,7 @@ struct ConsumerMetrics: Sendable {
     }
   }
 
-  /// Age of the oldest entry that waits, 0 when none does.
-  static func lagSeconds(_ streams: [StreamProgress]) -> Double {
-    let now = Clock.unixNanoseconds() / 1_000_000
-    let oldest = streams.compactMap(\.oldestWaitingMilliseconds).min() ?? now
-    return now > oldest ? Double(now - oldest) / 1000 : 0
-  }
-
-  func count(_ outcome: StoreWriter.Outcome) {
+  func count(_ outcome: StreamCounters) {
     applied.add(UInt64(outcome.applied))
     duplicates.add(UInt64(outcome.duplicates))
     dead.add(UInt64(outcome.dead))

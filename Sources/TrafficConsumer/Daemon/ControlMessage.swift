@@ -7,6 +7,7 @@
 import CLinux
 import Glibc
 import Linux
+import Settings
 
 struct ControlMessage: Equatable, Sendable {
   var words: [String]
@@ -14,19 +15,25 @@ struct ControlMessage: Equatable, Sendable {
   /// The longest message: some thousand dead letters' results.
   static let maximumBytes = 16 << 20
 
+  /// The answer to a request that was carried out, and to one that was not.
+  static func ok(_ words: [String]) -> ControlMessage { ControlMessage(words: ["ok"] + words) }
+  static func error(_ code: ExitCode, _ text: String) -> ControlMessage {
+    ControlMessage(words: ["error", String(code.rawValue), text])
+  }
+
   /// Reads one message; nil at the end of the connection or when it is none.
   static func receive(from descriptor: Int32) -> ControlMessage? {
     guard let head = read(4, from: descriptor) else { return nil }
     let count = head.withUnsafeBytes { Int(UInt32(littleEndian: $0.loadUnaligned(as: UInt32.self))) }
     guard count <= maximumBytes, let body = read(count, from: descriptor) else { return nil }
-    let fields = body.withUnsafeBytes { DeadLetterFields(stored: $0) }
+    let fields = body.withUnsafeBytes { EntryFields(stored: $0) }
     return fields.map { ControlMessage(words: $0.items.map { String(decoding: $0, as: UTF8.self) }) }
   }
 
   /// Sends the message; false when the other side is gone.
   @discardableResult
   func send(to descriptor: Int32) -> Bool {
-    let body = DeadLetterFields(items: words.map { Array($0.utf8) }).stored
+    let body = EntryFields(items: words.map { Array($0.utf8) }).stored
     var rest = withUnsafeBytes(of: UInt32(body.count).littleEndian) { Array($0) }[...] + body
     while !rest.isEmpty {
       let sent = retryingInterrupts {

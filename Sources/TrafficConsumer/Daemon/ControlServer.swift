@@ -11,6 +11,8 @@ struct ControlContext: Sendable {
   let config: ConsumerConfig
   let queue: DeliveryQueue
   let engine: EngineState
+  /// The requests that only need the writer.
+  let requests: [StoreRequest]
 
   /// Runs work on the writer thread; nil when the daemon stops before it is done.
   func onWriter<Value: Sendable>(_ work: @escaping @Sendable (StoreWriter) -> Value) -> Value? {
@@ -123,7 +125,7 @@ private final class ControlLoop: Sendable {
       let client = FileDescriptor(owning: number)
       ControlSocket.setTimeout(client.number, seconds: Self.clientSeconds)
       while let request = ControlMessage.receive(from: client.number) {
-        guard ControlVerbs.answer(request, context).send(to: client.number) else { break }
+        guard ControlRequests.answer(request, context).send(to: client.number) else { break }
       }
     }
   }

@@ -14,14 +14,14 @@ struct Maintenance {
 
   private let logPath: String
   private let databasePath: String
-  private let taskReportsPath: String?
+  private let updateReportsPath: String?
   private let retention: RetentionTimes
   private var lastGauges: UInt64 = 0
   private var lastRetention: UInt64 = 0
 
   init(settings: StoreWriter.Settings) {
     databasePath = settings.databasePath
-    taskReportsPath = settings.taskReportsPath
+    updateReportsPath = settings.updateReportsPath
     logPath = settings.databasePath + "-wal"
     retention = settings.retention
   }
@@ -35,9 +35,9 @@ struct Maintenance {
       }
       if deadLettersChanged || lastGauges == 0 || now &- lastGauges >= Self.gaugeNanoseconds {
         lastGauges = now
-        metrics.setDeadLetters(try store { () throws(SQLiteError) in try DeadLetterCounts.read(writer.database) })
+        metrics.setDeadLetters(try store { () throws(SQLiteError) in try DeadLetterTable.counts(in: writer.database) })
         metrics.set(try StoreGauges.read(writer.database, path: databasePath))
-        if let taskReportsPath { try writer.importTaskReports(from: taskReportsPath, now: Clock.unixSeconds()) }
+        if let updateReportsPath { try writer.importUpdateReports(from: updateReportsPath, now: Clock.unixSeconds()) }
       }
       if lastRetention == 0 || now &- lastRetention >= Self.retentionNanoseconds {
         let hasMore = try writer.maintainRetention(now: Clock.unixSeconds(), retention)
@@ -51,17 +51,5 @@ struct Maintenance {
   private func logBytes() -> Int {
     var info = stat()
     return stat(logPath, &info) == 0 ? Int(info.st_size) : 0
-  }
-}
-
-/// How many dead letters there are in each state.
-enum DeadLetterCounts {
-  static func read(_ database: borrowing SQLiteDatabase) throws(SQLiteError) -> [DeadLetterState: Int64] {
-    let select = try database.prepare("SELECT state, count(*) FROM dead_letters GROUP BY state")
-    var counts: [DeadLetterState: Int64] = [:]
-    while try select.step() {
-      if let state = DeadLetterState(rawValue: select.text(0)) { counts[state] = select.integer(1) }
-    }
-    return counts
   }
 }

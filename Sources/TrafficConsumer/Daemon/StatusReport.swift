@@ -26,7 +26,7 @@ struct StatusReport: Equatable, Sendable {
     if streams.allSatisfy(\.isConnected) {
       lagEntries = streams.reduce(0) { $0 + $1.undeliveredEntries }
       pendingEntries = streams.reduce(0) { $0 + $1.pendingEntries }
-      lagSeconds = ConsumerMetrics.lagSeconds(streams)
+      lagSeconds = StreamProgress.lagSeconds(streams)
     }
   }
 

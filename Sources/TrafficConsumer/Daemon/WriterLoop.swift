@@ -42,10 +42,10 @@ struct WriterLoop: Sendable {
     do {
       guard let lock = try takeLock() else { return }
       guard let writer = openStore() else { return }
-      let instance = try Meta.text("instance", in: writer.database) ?? ""
+      let instance = try MetaTable.text("instance", in: writer.database) ?? ""
       engine.publish(writer.streams)
       engine.setWriter(open: true, trouble: nil)
-      let readers = try startReaders(instance: instance)
+      let readers = try startReaders(instance, writer.hash)
       let last = serve(writer, lock)
       if queue.haveReadersEnded {
         readers.join()
@@ -106,14 +106,12 @@ struct WriterLoop: Sendable {
     }
   }
 
-  private func startReaders(instance: String) throws(SystemError) -> ReaderThreads {
+  private func startReaders(_ instance: String, _ hash: EntryHash) throws(SystemError) -> ReaderThreads {
+    let surroundings = StreamReader.Surroundings(
+      settings: streams, instance: instance, hash: hash, queue: queue, engine: engine, redisErrors: metrics.redisErrors)
     let readers = ReaderThreads()
     for index in streams.streams.indices {
-      let (streams, queue, engine, metrics) = (streams, queue, engine, metrics)
-      try readers.start(name: "reader-\(index)") {
-        StreamReader.run(
-          index: index, settings: streams, instance: instance, queue: queue, engine: engine, metrics: metrics)
-      }
+      try readers.start(name: "reader-\(index)") { StreamReader.run(index, surroundings) }
     }
     return readers
   }

@@ -81,7 +81,7 @@ extension StoreWriter {
   }
 
   private func apply(
-    _ letter: DeadLetter, _ fields: DeadLetterFields, _ repairs: [(name: String, value: String)]
+    _ letter: DeadLetter, _ fields: EntryFields, _ repairs: [(name: String, value: String)]
   ) throws(SQLiteError) -> ReplayResult {
     let event: Result<TrafficEvent, TrafficDecodeError> = Result { () throws(TrafficDecodeError) in
       try TrafficEvent.decode(bytes: fields.items)

@@ -61,12 +61,22 @@ enum DeadLetterTable {
 
   private static func row(_ row: borrowing SQLiteStatement) -> DeadLetter? {
     guard let entryID = EntryID(stored: row.bytes(3)), let state = DeadLetterState(rawValue: row.text(6)),
-      let fields = DeadLetterFields(stored: row.bytes(10))
+      let fields = EntryFields(stored: row.bytes(10))
     else { return nil }
     return DeadLetter(
       id: row.integer(0), streamID: row.integer(1), epoch: row.integer(2), entryID: entryID, reason: row.text(4),
       detail: row.text(5), state: state, deliveries: row.integer(7), failedAt: row.integer(8),
       resolvedAt: row.isNull(9) ? nil : row.integer(9), fields: fields, history: row.text(11))
+  }
+
+  /// How many there are in each state.
+  static func counts(in database: borrowing SQLiteDatabase) throws(SQLiteError) -> [DeadLetterState: Int64] {
+    let select = try database.prepare("SELECT state, count(*) FROM dead_letters GROUP BY state")
+    var counts: [DeadLetterState: Int64] = [:]
+    while try select.step() {
+      if let state = DeadLetterState(rawValue: select.text(0)) { counts[state] = select.integer(1) }
+    }
+    return counts
   }
 
   /// Ends a dead letter that is still dead, and writes down how.

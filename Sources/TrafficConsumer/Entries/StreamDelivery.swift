@@ -23,6 +23,12 @@ final class StreamDelivery: @unchecked Sendable {
   /// Entries of the reply that are dealt with and may be acknowledged: the writer's answer.
   var settled: [EntryID] = []
 
+  /// No entries.
+  init(streamIndex: Int, source: Source) {
+    self.streamIndex = streamIndex
+    self.source = source
+  }
+
   /// Takes what it needs out of a list of entries, each [id, [name, value, ...]] or [id, nil] for a pending entry that
   /// was deleted.
   init(streamIndex: Int, source: Source, entries list: RedisReplyView) {
@@ -60,7 +66,7 @@ final class StreamDelivery: @unchecked Sendable {
 
   private func keep(_ fields: RedisReplyView, _ form: StreamEntry.Form) {
     switch form {
-    case .whole: received += DeadLetterFields(fields).stored
+    case .whole: received += EntryFields(fields).stored
     case .values:
       for index in stride(from: 1, to: fields.count, by: 2) {
         let value = fields[index].bytes!
@@ -76,21 +82,21 @@ final class StreamDelivery: @unchecked Sendable {
   var byteCount: Int { entries.count * MemoryLayout<StreamEntry>.stride + received.count }
 
   /// The names and values of an entry as received; nil when it was deleted from the stream.
-  func fields(at index: Int) -> DeadLetterFields? {
+  func fields(at index: Int) -> EntryFields? {
     let entry = entries[index]
     if case .deleted = entry.content { return nil }
     let end = index + 1 < entries.count ? Int(entries[index + 1].offset) : received.count
     return received[Int(entry.offset)..<end].withUnsafeBytes { bytes in
       switch entry.form {
-      case .whole: DeadLetterFields(stored: bytes)
+      case .whole: EntryFields(stored: bytes)
       case .values: Self.named(bytes)
       }
     }
   }
 
   /// Values behind their lengths, with the contract's names.
-  private static func named(_ bytes: UnsafeRawBufferPointer) -> DeadLetterFields {
-    var fields = DeadLetterFields(items: [])
+  private static func named(_ bytes: UnsafeRawBufferPointer) -> EntryFields {
+    var fields = EntryFields(items: [])
     var at = 0
     for field in TrafficField.streamOrder where at < bytes.count {
       let end = at + 1 + Int(bytes[at])

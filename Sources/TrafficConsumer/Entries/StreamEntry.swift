@@ -17,7 +17,7 @@ struct StreamEntry: Sendable {
   enum Form: UInt8, Sendable {
     /// The values alone, each behind its length in one byte: the names are the contract's first ones, in its order.
     case values
-    /// Names and values, each behind its length in four bytes (DeadLetterFields).
+    /// Names and values, each behind its length in four bytes (EntryFields).
     case whole
   }
 

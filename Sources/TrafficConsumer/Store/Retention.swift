@@ -28,8 +28,8 @@ extension StoreWriter {
   @discardableResult
   func maintainRetention(now: Int64, _ times: RetentionTimes) throws(StoreError) -> Bool {
     guard let newest = try newestTime(now: now) else { return false }
-    let windowFloor = try raise("windows_floor", to: aggregator.windowStart(of: max(0, newest - times.windows)))
-    let dayFloor = try raise("days_floor", to: WindowAggregator.dayStart(of: max(0, newest - times.days)))
+    let windowFloor = try raise(MetaTable.windowsFloor, to: aggregator.windowStart(of: max(0, newest - times.windows)))
+    let dayFloor = try raise(MetaTable.daysFloor, to: WindowAggregator.dayStart(of: max(0, newest - times.days)))
     let windows = try transaction { () throws(SQLiteError) in
       try move(
         from: "windows", before: windowFloor, to: "days", keys: "start, session_id",
@@ -48,14 +48,9 @@ extension StoreWriter {
 
   /// Floors only rise: what is below one is gone for good.
   private func raise(_ name: String, to value: Int64) throws(StoreError) -> Int64 {
-    let before = try Meta.integer(name, in: database) ?? 0
+    let before = try MetaTable.integer(name, in: database) ?? 0
     if value > before {
-      try transaction { () throws(SQLiteError) in
-        let write = try database.prepare("INSERT OR REPLACE INTO meta(name, value) VALUES (?1, ?2)")
-        try write.bind(name, at: 1)
-        try write.bind(value, at: 2)
-        try write.run()
-      }
+      try transaction { () throws(SQLiteError) in try MetaTable.set(name, value, in: database) }
     }
     return max(value, before)
   }
@@ -71,7 +66,7 @@ extension StoreWriter {
       SELECT \(values), sum(uploaded), sum(downloaded), sum(seed_seconds), sum(leech_seconds), sum(elapsed_seconds),
         sum(events), sum(completed), min(first_seen), max(last_seen)
       FROM \(source) WHERE (start, session_id) IN (\(oldest)) GROUP BY \(groups)
-      ON CONFLICT DO UPDATE SET \(WindowRows.sumUpdates)
+      ON CONFLICT DO UPDATE SET \(WindowTable.sumUpdates)
       """)
     try add.bind(floor, at: 1)
     try add.bind(Self.retentionRows, at: 2)

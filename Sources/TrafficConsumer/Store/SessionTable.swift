@@ -1,11 +1,11 @@
-// LedgerBook: the users, torrents and sessions the writer has met, as rows in memory, read from the database when first
+// SessionTable: the users, torrents and sessions the writer has met, as rows in memory, read from the database when first
 // met and written back once per batch. Belongs to the writer thread. What it holds is what is committed, plus the changes
 // of the open transaction: after a rollback it has to be `forget`-ten.
 
 import SQLite
 import Wire
 
-final class LedgerBook {
+final class SessionTable {
   struct Holder {
     let id: Int64
     var sums: TrafficSums

@@ -23,16 +23,11 @@ extension StoreWriter {
       guard let floor = copied[streams[index].name] else { continue }
       try change(stream: index) { $0.backupFloor = floor }
     }
-    try transaction { () throws(SQLiteError) in try Self.noteBackup(at: Clock.unixSeconds(), in: database) }
+    try transaction { () throws(SQLiteError) in
+      try MetaTable.set(MetaTable.backupTime, Clock.unixSeconds(), in: database)
+    }
     var info = stat()
     return stat(path, &info) == 0 ? Int(info.st_size) : 0
-  }
-
-  private static func noteBackup(at time: Int64, in database: borrowing SQLiteDatabase) throws(SQLiteError) {
-    let write = try database.prepare("INSERT OR REPLACE INTO meta(name, value) VALUES (?1, ?2)")
-    try write.bind(StoreGauges.backupTimeName, at: 1)
-    try write.bind(time, at: 2)
-    try write.run()
   }
 
   /// Checks a copy with SQLite's own means; returns the last entry of its first range per stream: everything up to there

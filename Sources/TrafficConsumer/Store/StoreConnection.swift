@@ -63,13 +63,15 @@ enum StoreConnection {
   /// Writes down on first use what belongs to the data, and compares it later.
   private static func settle(windowSeconds: Int64, in database: borrowing SQLiteDatabase) throws(StoreError) {
     try database.transaction(.immediate) { () throws(StoreError) in
-      if let found = try Meta.integer("window_seconds", in: database) {
+      if let found = try MetaTable.integer("window_seconds", in: database) {
         guard found == windowSeconds else { throw .otherWindow(database: found, configured: windowSeconds) }
         return
       }
-      try Meta.set("window_seconds", windowSeconds, in: database)
-      try Meta.set("instance", Hex.encode(randomBytes(16)), in: database)
-      try Meta.set("hash_key", Hex.encode(randomBytes(16)), in: database)
+      try store { () throws(SQLiteError) in
+        try MetaTable.set("window_seconds", windowSeconds, in: database)
+        try MetaTable.set("instance", Hex.encode(randomBytes(16)), in: database)
+        try MetaTable.set("hash_key", Hex.encode(randomBytes(16)), in: database)
+      }
     } mapError: {
       .database($0)
     }
@@ -78,42 +80,5 @@ enum StoreConnection {
   private static func randomBytes(_ count: Int) -> [UInt8] {
     var generator = SystemRandomNumberGenerator()
     return (0..<count).map { _ in UInt8.random(in: 0...255, using: &generator) }
-  }
-}
-
-/// The table `meta`.
-enum Meta {
-  static func integer(_ name: String, in database: borrowing SQLiteDatabase) throws(StoreError) -> Int64? {
-    try store { () throws(SQLiteError) in
-      let select = try database.prepare("SELECT value FROM meta WHERE name = ?1")
-      try select.bind(name, at: 1)
-      return try select.step() ? select.integer(0) : nil
-    }
-  }
-
-  static func text(_ name: String, in database: borrowing SQLiteDatabase) throws(StoreError) -> String? {
-    try store { () throws(SQLiteError) in
-      let select = try database.prepare("SELECT value FROM meta WHERE name = ?1")
-      try select.bind(name, at: 1)
-      return try select.step() ? select.text(0) : nil
-    }
-  }
-
-  static func set(_ name: String, _ value: Int64, in database: borrowing SQLiteDatabase) throws(StoreError) {
-    try store { () throws(SQLiteError) in
-      let write = try database.prepare("INSERT OR REPLACE INTO meta(name, value) VALUES (?1, ?2)")
-      try write.bind(name, at: 1)
-      try write.bind(value, at: 2)
-      try write.run()
-    }
-  }
-
-  static func set(_ name: String, _ value: String, in database: borrowing SQLiteDatabase) throws(StoreError) {
-    try store { () throws(SQLiteError) in
-      let write = try database.prepare("INSERT OR REPLACE INTO meta(name, value) VALUES (?1, ?2)")
-      try write.bind(name, at: 1)
-      try write.bind(value, at: 2)
-      try write.run()
-    }
   }
 }

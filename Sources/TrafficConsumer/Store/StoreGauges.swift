@@ -11,9 +11,6 @@ struct StoreGauges: Equatable, Sendable {
   /// Bytes the daemon may still write on the database's disk; 0 when the system does not say.
   var freeBytes: Int64
 
-  /// The name of the last backup's time in `meta`.
-  static let backupTimeName = "last_backup"
-
   static func read(_ database: borrowing SQLiteDatabase, path: String) throws(StoreError) -> StoreGauges {
     let oldest = try store { () throws(SQLiteError) in
       try database.integer("SELECT min(failed_at) FROM dead_letters WHERE state = 'dead'")
@@ -21,7 +18,7 @@ struct StoreGauges: Equatable, Sendable {
     var disk = statvfs()
     let hasDisk = statvfs(path, &disk) == 0
     return StoreGauges(
-      oldestDeadLetter: oldest ?? 0, lastBackup: try Meta.integer(backupTimeName, in: database) ?? 0,
+      oldestDeadLetter: oldest ?? 0, lastBackup: try MetaTable.integer(MetaTable.backupTime, in: database) ?? 0,
       freeBytes: hasDisk ? Int64(clamping: UInt64(disk.f_bavail) &* UInt64(disk.f_frsize)) : 0)
   }
 }

@@ -94,7 +94,7 @@ enum StoreSchema {
       reason TEXT NOT NULL, detail TEXT NOT NULL,
       state TEXT NOT NULL DEFAULT 'dead' CHECK (state IN ('dead', 'replayed', 'discarded')),
       deliveries INTEGER NOT NULL, failed_at INTEGER NOT NULL, resolved_at INTEGER,
-      -- Names and values as received, each with its length in front (DeadLetterFields).
+      -- Names and values as received, each with its length in front (EntryFields).
       fields BLOB NOT NULL,
       -- Later attempts and notes, one JSON object per line.
       history TEXT NOT NULL DEFAULT '',
@@ -107,7 +107,7 @@ enum StoreSchema {
     CREATE INDEX explanations_by_time ON explanations(last_ts, first_ts);
     """,
     """
-    -- Reports of self-update runs (TaskReport), each file once by its name.
+    -- Reports of self-update runs (UpdateReport), each file once by its name.
     CREATE TABLE tasks(
       id INTEGER PRIMARY KEY AUTOINCREMENT, report TEXT NOT NULL UNIQUE, type TEXT NOT NULL, dry_run INTEGER NOT NULL,
       started_at INTEGER NOT NULL, finished_at INTEGER NOT NULL, status TEXT NOT NULL, exit_code INTEGER NOT NULL,

@@ -1,9 +1,33 @@
-// What the writer does to streams besides applying entries. Writer thread.
+// StreamChange: what is stored of a stream besides its entries, changed by the writer in a transaction of its own. Writer
+// thread.
 
 import Linux
 import SQLite
 
+enum StreamChange: Equatable, Sendable {
+  /// Another stream under the same name: its ids say nothing about ours.
+  case newEpoch
+  /// The stream's end behind this id is gone.
+  case rollBack(to: EntryID)
+  /// Entries that were pending and are gone from the stream.
+  case vanished([EntryID])
+  /// Redis has no entry in these.
+  case closeGaps([AppliedRanges.Gap])
+  /// Redis' count of entries ever added, and of those pending and undelivered.
+  case count(added: Int64, waiting: Int64)
+}
+
 extension StoreWriter {
+  func make(_ change: StreamChange, stream: Int) throws(StoreError) {
+    switch change {
+    case .newEpoch: try beginEpoch(stream: stream)
+    case .rollBack(let end): try rollBack(stream: stream, to: end)
+    case .vanished(let ids): try noteVanished(ids, stream: stream)
+    case .closeGaps(let gaps): try self.change(stream: stream) { for gap in gaps { $0.applied.close(gap) } }
+    case .count(let added, let waiting): try count(stream: stream, added: added, waiting: waiting)
+    }
+  }
+
   /// Changes one stream's state in a transaction of its own.
   func change(stream index: Int, _ body: (inout StreamState) -> Void) throws(StoreError) {
     var state = streams[index]
@@ -13,7 +37,7 @@ extension StoreWriter {
   }
 
   /// Another stream under the same name: its ids say nothing about ours.
-  func beginEpoch(stream index: Int) throws(StoreError) {
+  private func beginEpoch(stream index: Int) throws(StoreError) {
     try change(stream: index) { state in
       state.epoch += 1
       state.applied = AppliedRanges()
@@ -37,15 +61,8 @@ extension StoreWriter {
     }
   }
 
-  /// Nothing lies between these applied ranges.
-  func join(_ pairs: [(left: EntryID, right: EntryID)], stream index: Int) throws(StoreError) {
-    try change(stream: index) { state in
-      for pair in pairs { state.applied.merge(left: pair.left, right: pair.right) }
-    }
-  }
-
   /// Entries that were pending and are gone from the stream. Those that had been applied do not matter.
-  func noteVanished(_ ids: [EntryID], stream index: Int) throws(StoreError) {
+  private func noteVanished(_ ids: [EntryID], stream index: Int) throws(StoreError) {
     try change(stream: index) { state in
       for id in ids where !state.applied.contains(id) {
         state.counters.vanished += 1
@@ -56,7 +73,7 @@ extension StoreWriter {
   }
 
   /// Compares Redis' count of entries ever added with what became of them. `waiting`: pending and undelivered.
-  func count(stream index: Int, added: Int64, waiting: Int64) throws(StoreError) {
+  private func count(stream index: Int, added: Int64, waiting: Int64) throws(StoreError) {
     let missing = streams[index].missing(added: added, waiting: waiting)
     guard missing != 0 || streams[index].counters.addedBefore == nil else { return }
     let isFirst = streams[index].counters.addedBefore == nil

@@ -57,4 +57,17 @@ struct StreamCounters: Equatable, Sendable {
   var handled: Int64 = 0
   /// Within the epoch: entries Redis counts as added that were gone before we looked first; nil until known.
   var addedBefore: Int64?
+
+  /// What happened between two states of the same streams.
+  static func difference(from before: [StreamState], to after: [StreamState]) -> StreamCounters {
+    var sum = StreamCounters()
+    for (before, after) in zip(before, after) {
+      sum.applied += after.counters.applied - before.counters.applied
+      sum.duplicates += after.counters.duplicates - before.counters.duplicates
+      sum.dead += after.counters.dead - before.counters.dead
+      sum.redelivered += after.counters.redelivered - before.counters.redelivered
+      sum.vanished += after.counters.vanished - before.counters.vanished
+    }
+    return sum
+  }
 }

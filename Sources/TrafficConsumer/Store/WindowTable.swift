@@ -1,9 +1,9 @@
-// WindowRows: what a batch adds to windows, gathered in memory and written in key order at its end. Belongs to
+// WindowTable: the rows of `windows`: what a batch adds to windows, gathered in memory and written in key order at its end. Belongs to
 // the writer thread.
 
 import SQLite
 
-final class WindowRows {
+final class WindowTable {
   private struct Row {
     var start: Int64
     var session: Int
@@ -36,7 +36,7 @@ final class WindowRows {
     last_seen = max(last_seen, excluded.last_seen)
     """
 
-  /// Adds to a window; `session` is a place in the LedgerBook.
+  /// Adds to a window; `session` is a place in the SessionTable.
   func add(_ sums: TrafficSums, start: Int64, session: Int) {
     let key = Key(start: start, session: session)
     if let found = index[key] {
@@ -54,9 +54,9 @@ final class WindowRows {
   }
 
   /// Writes what was gathered.
-  func flush(sessions book: LedgerBook) throws(SQLiteError) {
+  func flush(sessions table: SessionTable) throws(SQLiteError) {
     guard !rows.isEmpty else { return }
-    var resolved = rows.map { (start: $0.start, session: book.sessions[$0.session].id, sums: $0.sums) }
+    var resolved = rows.map { (start: $0.start, session: table.sessions[$0.session].id, sums: $0.sums) }
     resolved.sort { ($0.start, $0.session) < ($1.start, $1.session) }
     for row in resolved {
       try addWindow.bind(row.start, at: 1)

@@ -29,6 +29,8 @@ final class DeliveryQueue: Sendable {
     var stopDeadline = UInt64.max
     var readersRunning: Int
 
+    /// The writer takes more.
+    var hasRoom: Bool { !isStopping && outstandingBytes < DeliveryQueue.capacityBytes }
     /// Nothing more will come.
     func isDeserted(now: UInt64) -> Bool { readersRunning == 0 || now >= stopDeadline }
   }
@@ -43,7 +45,7 @@ final class DeliveryQueue: Sendable {
 
   // MARK: readers
 
-  /// Hands a delivery to the writer; there is room when `waitForRoom` said so.
+  /// Hands a delivery to the writer; there is room when `room` said so.
   func submit(_ delivery: StreamDelivery) {
     state.withLock { state in
       if state.waiting.isEmpty { state.waitingSince = Clock.monotonicNanoseconds() }
@@ -55,38 +57,22 @@ final class DeliveryQueue: Sendable {
     }
   }
 
-  /// Waits until there is room for more; false when the time is up first or the daemon stops.
-  func waitForRoom(milliseconds: Int) -> Bool {
+  /// Waits, a limited time; returns what the writer has given back of a stream, which is taken with it.
+  func wait(for what: ReaderWait, stream: Int, milliseconds: Int) -> [StreamDelivery] {
     state.wait(milliseconds: milliseconds) { state in
-      state.isStopping ? false : state.outstandingBytes < Self.capacityBytes ? true : nil
-    } ?? false
-  }
-
-  /// What a reader can do next.
-  struct Turn {
-    /// To be acknowledged.
-    var done: [StreamDelivery] = []
-    /// There is room for another delivery.
-    var hasRoom = false
-    /// Deliveries of this stream are with the writer.
-    var isBusy = false
-  }
-
-  /// Waits until there is something to acknowledge, or room for more, or the daemon stops; at most so long.
-  func nextTurn(stream: Int, milliseconds: Int) -> Turn {
-    state.wait(milliseconds: milliseconds) { state in
-      let done = Self.takeDone(stream, &state)
-      let hasRoom = !state.isStopping && state.outstandingBytes < Self.capacityBytes
-      guard hasRoom || !done.isEmpty || state.isStopping else { return nil }
-      return Turn(done: done, hasRoom: hasRoom, isBusy: state.outstanding[stream] > 0)
-    } ?? Turn()
-  }
-
-  /// Waits for something to be done, at most so long; empty when the time is up or nothing is outstanding.
-  func waitForDone(stream: Int, milliseconds: Int) -> [StreamDelivery] {
-    state.wait(milliseconds: milliseconds) { state in
-      state.done[stream].isEmpty && state.outstanding[stream] > 0 ? nil : Self.takeDone(stream, &state)
+      let isOver =
+        switch what {
+        case .turn: state.hasRoom || state.isStopping || !state.done[stream].isEmpty
+        case .done: state.outstanding[stream] == 0 || !state.done[stream].isEmpty
+        case .room: state.hasRoom || state.isStopping
+        }
+      return isOver ? what == .room ? [] : Self.takeDone(stream, &state) : nil
     } ?? []
+  }
+
+  /// Whether there is room for more, how many deliveries of a stream are outstanding, and whether the daemon stops.
+  func room(stream: Int) -> (hasRoom: Bool, outstanding: Int, isStopping: Bool) {
+    state.read { ($0.hasRoom, $0.outstanding[stream], $0.isStopping) }
   }
 
   private static func takeDone(_ stream: Int, _ state: inout State) -> [StreamDelivery] {
@@ -96,9 +82,6 @@ final class DeliveryQueue: Sendable {
     for delivery in done { state.outstandingBytes -= delivery.byteCount }
     return done
   }
-
-  /// Deliveries of a stream that the writer still has, or that are done and not taken back.
-  func outstanding(stream: Int) -> Int { state.withLock { $0.outstanding[stream] } }
 
   func readerEnded() { state.withLock { $0.readersRunning -= 1 } }
 
@@ -174,8 +157,8 @@ final class DeliveryQueue: Sendable {
   /// below the unit's TimeoutStopSec.
   private static let stopMilliseconds = 3000
   /// No reader runs any more.
-  var haveReadersEnded: Bool { state.withLock { $0.readersRunning == 0 } }
-  var isStopping: Bool { state.withLock { $0.isStopping } }
+  var haveReadersEnded: Bool { state.read { $0.readersRunning == 0 } }
+  var isStopping: Bool { state.read { $0.isStopping } }
 
   /// Waits until the daemon is told to stop; false when the time is up first.
   func waitForStop(milliseconds: Int) -> Bool {

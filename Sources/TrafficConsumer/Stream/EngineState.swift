@@ -33,6 +33,13 @@ struct StreamProgress: Sendable {
   var undeliveredEntries: Int64 = 0
   /// Unix milliseconds of the oldest entry that waits, by its id; nil when none does.
   var oldestWaitingMilliseconds: UInt64?
+
+  /// Age of the oldest entry that waits in any of the streams, 0 when none does.
+  static func lagSeconds(_ streams: [StreamProgress]) -> Double {
+    let now = Clock.unixNanoseconds() / 1_000_000
+    let oldest = streams.compactMap(\.oldestWaitingMilliseconds).min() ?? now
+    return now > oldest ? Double(now - oldest) / 1000 : 0
+  }
 }
 
 final class EngineState: Sendable {
@@ -48,7 +55,7 @@ final class EngineState: Sendable {
     var isWriterOpen = false
     var isStandby = false
     var fatal: Fatal?
-    var healRequest: (serial: Int, from: EntryID)?
+    var healRequest: HealRequest?
     var healed: [Int: Int] = [:]
     /// Copies of the writer's states, after each commit.
     var committed: [StreamState] = []
@@ -60,7 +67,7 @@ final class EngineState: Sendable {
   init(streams: Int) { state = Monitor(State(streams: .init(repeating: StreamProgress(), count: streams))) }
 
   func update(stream: Int, _ change: (inout StreamProgress) -> Void) { state.withLock { change(&$0.streams[stream]) } }
-  var streams: [StreamProgress] { state.withLock { $0.streams } }
+  var streams: [StreamProgress] { state.read { $0.streams } }
 
   func setWriter(open: Bool, trouble: String?) {
     state.withLock { state in
@@ -69,21 +76,26 @@ final class EngineState: Sendable {
     }
   }
   func setStandby(_ isStandby: Bool) { state.withLock { $0.isStandby = isStandby } }
-  var isStandby: Bool { state.withLock { $0.isStandby } }
+  var isStandby: Bool { state.read { $0.isStandby } }
   /// The database is open, or it is known why not: what a service manager waits for at the start.
-  var hasWriterSettled: Bool { state.withLock { $0.isWriterOpen || $0.isStandby || $0.writerTrouble != nil } }
-  var writerTrouble: String? { state.withLock { $0.writerTrouble } }
+  var hasWriterSettled: Bool { state.read { $0.isWriterOpen || $0.isStandby || $0.writerTrouble != nil } }
+  var writerTrouble: String? { state.read { $0.writerTrouble } }
 
   func publish(_ committed: [StreamState]) { state.withLock { $0.committed = committed } }
-  var committed: [StreamState] { state.withLock { $0.committed } }
+  var committed: [StreamState] { state.read { $0.committed } }
+
+  /// What the reader of a stream goes by.
+  func state(of stream: Int) -> (known: StreamState, healRequest: HealRequest?, isWriterInTrouble: Bool) {
+    state.read { ($0.committed[stream], $0.healRequest, $0.writerTrouble != nil) }
+  }
 
   /// The first fatal error wins.
   func fail(_ fatal: Fatal) { state.withLock { state in if state.fatal == nil { state.fatal = fatal } } }
-  var fatal: Fatal? { state.withLock { $0.fatal } }
+  var fatal: Fatal? { state.read { $0.fatal } }
 
   /// Ready: the writer writes and every reader is connected and has caught up with its pending entries.
   var isReady: Bool {
-    state.withLock { state in
+    state.read { state in
       state.isWriterOpen && state.writerTrouble == nil && !state.isStandby
         && state.streams.allSatisfy { $0.isConnected && $0.isCaughtUp }
     }
@@ -95,12 +107,9 @@ final class EngineState: Sendable {
   func requestHeal(from id: EntryID) -> Int {
     state.withLock { state in
       let serial = (state.healRequest?.serial ?? 0) + 1
-      state.healRequest = (serial, id)
+      state.healRequest = HealRequest(serial: serial, from: id)
       return serial
     }
-  }
-  func healRequest(after serial: Int) -> (serial: Int, from: EntryID)? {
-    state.withLock { state in state.healRequest.flatMap { $0.serial > serial ? $0 : nil } }
   }
   func finishHeal(_ serial: Int) { state.withLock { $0.healed[serial, default: 0] += 1 } }
   func waitForHeal(_ serial: Int, milliseconds: Int) -> Bool {

@@ -27,7 +27,7 @@ final class Monitor<Value>: @unchecked Sendable {
     mutex.deallocate()
   }
 
-  /// Changes or reads the value; whoever waits looks again.
+  /// Changes the value; threads that wait look again.
   func withLock<Result>(_ body: (inout Value) -> Result) -> Result {
     pthread_mutex_lock(mutex)
     defer {
@@ -35,6 +35,13 @@ final class Monitor<Value>: @unchecked Sendable {
       pthread_mutex_unlock(mutex)
     }
     return body(&value)
+  }
+
+  /// Reads the value; waiting threads sleep on.
+  func read<Result>(_ body: (Value) -> Result) -> Result {
+    pthread_mutex_lock(mutex)
+    defer { pthread_mutex_unlock(mutex) }
+    return body(value)
   }
 
   /// Waits until `body` gives a result, at most `milliseconds`; nil when the time is up.

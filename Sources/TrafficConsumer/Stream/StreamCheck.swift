@@ -2,6 +2,7 @@
 // pending or undelivered. Main thread of a verb; reads the database and asks Redis.
 
 import Glibc
+import Redis
 import SQLite
 
 enum StreamCheck {
@@ -9,40 +10,41 @@ enum StreamCheck {
   private static let attempts = 10
   private static let pauseMicroseconds: UInt32 = 300_000
 
-  static func run(_ config: ConsumerConfig, _ database: borrowing SQLiteDatabase) throws(StoreError)
+  static func run(_ settings: StreamSettings, _ database: borrowing SQLiteDatabase) throws(StoreError)
     -> [StoreCheck.Result]
   {
     var results: [StoreCheck.Result] = []
-    for stream in config.streamNames { results.append(try check(stream, config, database)) }
+    for index in settings.streams.indices { results.append(try check(index, settings, database)) }
     return results
   }
 
-  private static func check(_ stream: String, _ config: ConsumerConfig, _ database: borrowing SQLiteDatabase)
+  private static func check(_ index: Int, _ settings: StreamSettings, _ database: borrowing SQLiteDatabase)
     throws(StoreError) -> StoreCheck.Result
   {
-    let name = "entries of \(stream)"
-    var result = StoreCheck.Result(name: name, isOK: true, detail: "")
+    let name = "entries of \(settings.streams[index])"
+    func passed(_ why: String) -> StoreCheck.Result { StoreCheck.Result(name: name, isOK: true, detail: why) }
+    var difference = ""
     for attempt in 1...attempts {
-      let (handled, before) = try counters(of: stream, in: database)
-      let waiting: (added: Int64?, pending: Int64, undelivered: Int64)
-      do {
-        waiting = try ask(stream, config)
+      let (handled, before) = try counters(of: settings.streams[index], in: database)
+      let survey: StreamSurvey
+      do throws(RedisError) {
+        var commands = try StreamCommands(settings, stream: index)
+        survey = try commands.survey()
       } catch {
-        return StoreCheck.Result(name: name, isOK: true, detail: "not compared with Redis: \(error)")
+        return passed("not compared with Redis: \(error)")
       }
-      guard let added = waiting.added, let before else {
-        return StoreCheck.Result(name: name, isOK: true, detail: "not compared with Redis: no count yet")
+      let census = survey.census
+      guard let added = census.entriesAdded, let before else {
+        return passed("not compared with Redis: no count yet")
       }
-      let sum = handled + before + waiting.pending + waiting.undelivered
       let text =
-        "\(handled) dealt with + \(before) gone before or lost + \(waiting.pending) pending "
-        + "+ \(waiting.undelivered) undelivered"
-      result = StoreCheck.Result(
-        name: name, isOK: sum == added, detail: "\(text) \(sum == added ? "=" : "is not") \(added) added")
-      if sum == added { return result }
+        "\(handled) dealt with + \(before) gone before or lost + \(census.pending) pending "
+        + "+ \(survey.undelivered) undelivered"
+      if handled + before + survey.waiting == added { return passed("\(text) = \(added) added") }
+      difference = "\(text) is not \(added) added"
       if attempt < attempts { usleep(pauseMicroseconds) }
     }
-    return result
+    return StoreCheck.Result(name: name, isOK: false, detail: difference)
   }
 
   private static func counters(of stream: String, in database: borrowing SQLiteDatabase) throws(StoreError)
@@ -54,16 +56,5 @@ enum StreamCheck {
       guard try select.step() else { return (0, nil) }
       return (select.integer(0), select.isNull(1) ? nil : select.integer(1))
     }
-  }
-
-  private static func ask(_ stream: String, _ config: ConsumerConfig) throws -> (
-    added: Int64?, pending: Int64, undelivered: Int64
-  ) {
-    let settings = try config.streamSettings(adoptsGroup: false)
-    var commands = try StreamCommands(
-      stream: stream, group: settings.group, consumer: settings.consumer, endpoint: settings.endpoint,
-      timeouts: settings.timeouts)
-    let census = try commands.census()
-    return (census.entriesAdded, census.pending, try commands.undelivered(census))
   }
 }

@@ -1,39 +1,29 @@
-// StreamCommands: the Redis stream commands the consumer uses, as calls on one connection. Belongs to a reader thread.
+// StreamCommands: the Redis stream commands the consumer uses, as calls on one connection. Belongs to a reader thread, or to
+// the main thread of a verb.
 
 import Redis
 
 /// One stream, read as one consumer of one group.
 struct StreamCommands: ~Copyable {
-  /// What XINFO, XPENDING and the group say at one moment.
-  struct Census: Sendable, Equatable {
-    /// Entries in the stream.
-    var length: Int64
-    var lastGeneratedID: EntryID
-    /// Entries ever added; nil on servers before Redis 7.
-    var entriesAdded: Int64?
-    var firstEntryID: EntryID?
-    var lastDeliveredID: EntryID
-    /// Delivered and not acknowledged, by all consumers of the group.
-    var pending: Int64
-    /// Not delivered; nil when Redis cannot tell.
-    var lag: Int64?
-    /// The lowest id that another group of the stream still needs.
-    var neededByOthers: EntryID?
-  }
-
+  let index: Int
   let stream: String
   let group: String
   let consumer: String
   private var connection: RedisConnection
   private var acknowledgements = RedisCommandBuffer()
+  /// Used again for every reply with new entries.
+  private var newEntries = RedisReply()
 
-  init(stream: String, group: String, consumer: String, endpoint: RedisEndpoint, timeouts: RedisTimeouts)
-    throws(RedisError)
-  {
-    connection = try RedisConnection(endpoint: endpoint, timeouts: timeouts, key: stream)
-    self.stream = stream
-    self.group = group
-    self.consumer = consumer
+  /// A reply with new entries that took more than this gives its memory back.
+  private static let keptReplyBytes = 8 << 20
+
+  /// Connects for one of the streams.
+  init(_ settings: StreamSettings, stream index: Int) throws(RedisError) {
+    self.index = index
+    stream = settings.streams[index]
+    group = settings.group
+    consumer = settings.consumer
+    connection = try RedisConnection(endpoint: settings.endpoint, timeouts: settings.timeouts, key: stream)
   }
 
   /// Creates the group at the stream's beginning, and an empty stream if there is none. True when it was not there.
@@ -47,7 +37,7 @@ struct StreamCommands: ~Copyable {
     }
   }
 
-  /// Writes down which database this group's entries go to, if nobody has; returns what is written.
+  /// Writes down which database this group's entries go to, if that is not written yet; returns what is written.
   mutating func claimGroup(for instance: String, replacing: Bool) throws(RedisError) -> String {
     let key = "\(stream):\(group):database"
     if replacing {
@@ -58,75 +48,104 @@ struct StreamCommands: ~Copyable {
     return try connection.command(["GET", key]).string ?? ""
   }
 
-  /// Entries nobody has had; waits for some up to `milliseconds`. The reply is nil, or [[stream, [entry...]]]. What is to
-  /// be acknowledged goes along, ahead of it.
-  mutating func readNew(count: Int, blockMilliseconds: Int, into reply: inout RedisReply) throws(RedisError) {
-    let owed = sendAcknowledgements()
+  /// Entries no consumer has had; waits for some up to `blockMilliseconds`. What is to be acknowledged goes along, ahead.
+  mutating func readNew(count: Int, blockMilliseconds: Int, acknowledging done: [StreamDelivery]) throws(RedisError)
+    -> StreamDelivery
+  {
+    let owed = sendAcknowledgements(done)
     connection.append([
       "XREADGROUP", "GROUP", group, consumer, "COUNT", String(count), "BLOCK", String(max(1, blockMilliseconds)),
       "STREAMS", stream, ">",
     ])
     try takeAcknowledgements(owed)
-    try connection.nextReply(reusing: &reply, waitMilliseconds: blockMilliseconds)
-    if let error = reply.error { throw .server(error) }
+    try connection.nextReply(reusing: &newEntries, waitMilliseconds: blockMilliseconds)
+    if let error = newEntries.error { throw .server(error) }
+    defer { if newEntries.byteCount > Self.keptReplyBytes { newEntries = RedisReply() } }
+    return delivery(ofRead: newEntries.view, .consecutive)
   }
 
   /// Entries this consumer was given and has not acknowledged, after an id.
-  mutating func readOwnPending(after id: EntryID, count: Int) throws(RedisError) -> RedisReply {
-    try connection.command([
+  mutating func readOwnPending(after id: EntryID, count: Int) throws(RedisError) -> StreamDelivery {
+    let reply = try connection.command([
       "XREADGROUP", "GROUP", group, consumer, "COUNT", String(count), "STREAMS", stream, id.description,
     ])
+    return delivery(ofRead: reply.view, .scattered)
   }
 
-  /// Takes over entries that others have left alone for so long. The reply is [next cursor, [entry...], [deleted id...]].
-  mutating func claim(idleMilliseconds: Int, cursor: EntryID, count: Int) throws(RedisError) -> RedisReply {
-    try connection.command([
+  /// XREADGROUP's reply is nil, or [[stream, [entry...]]].
+  private func delivery(ofRead reply: RedisReplyView, _ source: StreamDelivery.Source) -> StreamDelivery {
+    guard reply.count == 1 else { return StreamDelivery(streamIndex: index, source: source) }
+    return StreamDelivery(streamIndex: index, source: source, entries: reply[0][1])
+  }
+
+  /// Takes over entries that other consumers have left alone for a time.
+  mutating func claim(idleMilliseconds: Int, cursor: EntryID, count: Int) throws(RedisError) -> ClaimedEntries {
+    // The reply is [next cursor, [entry...], [deleted id...]]; before Redis 7 without the last.
+    let reply = try connection.command([
       "XAUTOCLAIM", stream, group, consumer, String(idleMilliseconds), cursor.description, "COUNT", String(count),
     ])
+    guard reply.count >= 2 else { throw .protocolViolation("XAUTOCLAIM gave \(reply.count) parts") }
+    var vanished: [EntryID] = []
+    if reply.count > 2 {
+      let list = reply.view[2]
+      vanished = (0..<list.count).compactMap { list[$0].id }
+    }
+    return ClaimedEntries(
+      delivery: StreamDelivery(streamIndex: index, source: .scattered, entries: reply.view[1]),
+      cursor: reply.view[0].id ?? .zero, vanished: vanished)
   }
 
   /// Entries between two ids; `after` is exclusive, `through` inclusive or exclusive.
-  mutating func range(after: EntryID, through: EntryID, isClosed: Bool, count: Int) throws(RedisError) -> RedisReply {
-    let end = isClosed ? through.description : "(\(through)"
-    return try connection.command([
-      "XRANGE", stream, after == .zero ? "-" : "(\(after)", end, "COUNT", String(count),
-    ])
+  mutating func range(_ span: StreamSpan, count: Int) throws(RedisError) -> StreamDelivery {
+    let reply = try connection.command(rangeCommand(span, count: count))
+    return StreamDelivery(streamIndex: index, source: .consecutive, entries: reply.view)
   }
 
-  /// Which of the spaces hold no entry.
-  mutating func empty(of gaps: [(after: EntryID, before: EntryID)]) throws(RedisError)
-    -> [(after: EntryID, before: EntryID)]
-  {
-    for gap in gaps { connection.append(["XRANGE", stream, "(\(gap.after)", "(\(gap.before)", "COUNT", "1"]) }
-    var empty: [(after: EntryID, before: EntryID)] = []
+  private func rangeCommand(_ span: StreamSpan, count: Int) -> [String] {
+    let end = span.isClosed ? span.through.description : "(\(span.through)"
+    return ["XRANGE", stream, span.after == .zero ? "-" : "(\(span.after)", end, "COUNT", String(count)]
+  }
+
+  /// Which of the gaps hold no entry.
+  mutating func empty(of gaps: [AppliedRanges.Gap]) throws(RedisError) -> [AppliedRanges.Gap] {
+    for gap in gaps {
+      connection.append(
+        rangeCommand(StreamSpan(after: gap.after, through: gap.before, isClosed: false), count: 1))
+    }
+    var empty: [AppliedRanges.Gap] = []
     for gap in gaps where try reply().count == 0 { empty.append(gap) }
     return empty
   }
 
-  /// The entry of exactly this id. The reply is [] or [[id, fields]].
-  mutating func entry(_ id: EntryID) throws(RedisError) -> RedisReply {
-    try connection.command(["XRANGE", stream, id.description, id.description])
-  }
-
-  /// Acknowledges entries, whoever they are pending for: with the next `readNew` or `acknowledge`.
-  mutating func acknowledgeLater(_ ids: [EntryID]) {
-    for start in stride(from: 0, to: ids.count, by: Self.idsPerCommand) {
-      let part = ids[start..<min(start + Self.idsPerCommand, ids.count)]
-      acknowledgements.begin(argumentCount: 3 + part.count)
-      acknowledgements.append("XACK")
-      acknowledgements.append(stream)
-      acknowledgements.append(group)
-      for id in part { id.withText { acknowledgements.append($0) } }
+  /// What entries of exactly these ids hold; nil for those that are not there.
+  mutating func entries(_ ids: [EntryID]) throws(RedisError) -> [EntryFields?] {
+    for id in ids { connection.append(["XRANGE", stream, id.description, id.description]) }
+    var found: [EntryFields?] = []
+    for _ in ids {
+      let reply = try reply()
+      found.append(reply.count == 1 ? EntryFields(reply.view[0][1]) : nil)
     }
+    return found
   }
 
-  /// Acknowledges entries, and those of `acknowledgeLater`.
-  mutating func acknowledge(_ ids: [EntryID] = []) throws(RedisError) {
-    acknowledgeLater(ids)
-    try takeAcknowledgements(sendAcknowledgements())
+  /// Acknowledges what is settled of deliveries, whichever consumer it is pending for.
+  mutating func acknowledge(_ done: [StreamDelivery]) throws(RedisError) {
+    try takeAcknowledgements(sendAcknowledgements(done))
   }
 
-  private mutating func sendAcknowledgements() -> Int {
+  /// Puts the commands into the pipeline; returns how many replies they owe.
+  private mutating func sendAcknowledgements(_ done: [StreamDelivery]) -> Int {
+    for delivery in done {
+      let ids = delivery.settled
+      for start in stride(from: 0, to: ids.count, by: Self.idsPerCommand) {
+        let part = ids[start..<min(start + Self.idsPerCommand, ids.count)]
+        acknowledgements.begin(argumentCount: 3 + part.count)
+        acknowledgements.append("XACK")
+        acknowledgements.append(stream)
+        acknowledgements.append(group)
+        for id in part { id.withText { acknowledgements.append($0) } }
+      }
+    }
     let owed = acknowledgements.commandCount
     guard owed > 0 else { return 0 }
     CrashPoint.reach(.beforeAck)
@@ -162,7 +181,7 @@ struct StreamCommands: ~Copyable {
     """
 
   /// The stream's state, all of one moment (MULTI/EXEC).
-  mutating func census() throws(RedisError) -> Census {
+  mutating func census() throws(RedisError) -> StreamCensus {
     connection.append(["MULTI"])
     connection.append(["XINFO", "STREAM", stream])
     connection.append(["XINFO", "GROUPS", stream])
@@ -171,79 +190,70 @@ struct StreamCommands: ~Copyable {
     let exec = try reply()
     guard exec.count == 2 else { throw .protocolViolation("EXEC gave \(exec.count) replies") }
     for index in 0..<2 { if let error = exec.view[index].error { throw .server(error) } }
-    let info = exec.view[0]
-    var census = Census(
-      length: info[named: "length"]?.integer ?? 0, lastGeneratedID: info.id(named: "last-generated-id") ?? .zero,
-      entriesAdded: info[named: "entries-added"]?.integer, firstEntryID: nil, lastDeliveredID: .zero, pending: 0,
-      lag: nil, neededByOthers: nil)
-    if let first = info[named: "first-entry"], first.count > 0 {
-      census.firstEntryID = first[0].bytes.flatMap { EntryID($0) }
+    var census = StreamCensus(stream: exec.view[0])
+    guard let others = census.add(groups: exec.view[1], own: group) else {
+      throw .server(RedisServerError(code: .noGroup, message: "no group \(group)"))
     }
-    var others: [(group: String, last: EntryID, pending: Int64)] = []
-    var isFound = false
-    for index in 0..<exec.view[1].count {
-      let entry = exec.view[1][index]
-      let last = entry.id(named: "last-delivered-id") ?? .zero
-      let pending = entry[named: "pending"]?.integer ?? 0
-      if entry[named: "name"]?.string == group {
-        isFound = true
-        census.lastDeliveredID = last
-        census.pending = pending
-        census.lag = entry[named: "lag"]?.integer
-      } else {
-        others.append((entry[named: "name"]?.string ?? "", last, pending))
-      }
-    }
-    guard isFound else { throw .server(RedisServerError(code: .noGroup, message: "no group \(group)")) }
     for other in others {
       var needed = other.last
       if other.pending > 0 {
-        let summary = try connection.command(["XPENDING", stream, other.group])
-        if summary.count > 1, let lowest = summary.view[1].bytes.flatMap({ EntryID($0) }) {
-          needed = min(needed, lowest)
-        }
+        let summary = try connection.command(["XPENDING", stream, other.name])
+        if summary.count > 1, let lowest = summary.view[1].id { needed = min(needed, lowest) }
       }
       census.neededByOthers = min(census.neededByOthers ?? .maximum, needed)
     }
     return census
   }
 
-  /// Entries in the stream behind the group's position. Redis' own `lag` counts entries that were trimmed unread.
-  mutating func undelivered(_ census: StreamCommands.Census) throws(RedisError) -> Int64 {
-    guard let first = census.firstEntryID else { return 0 }
-    if first > census.lastDeliveredID { return census.length }
-    if let lag = census.lag { return lag }
-    return try countBeyond(census.lastDeliveredID)
+  /// The same; nil when there is no stream or no group yet.
+  mutating func censusIfAny() throws(RedisError) -> StreamCensus? {
+    do throws(RedisError) {
+      return try census()
+    } catch {
+      guard error.code == .noGroup || error.code == .err else { throw error }
+      return nil
+    }
+  }
+
+  /// The census, and what waits behind the group's position.
+  mutating func survey() throws(RedisError) -> StreamSurvey {
+    let census = try census()
+    let undelivered: Int64
+    if let known = census.undelivered {
+      undelivered = known
+    } else {
+      undelivered = try countBeyond(census.lastDeliveredID)
+    }
+    let rest = StreamSpan(after: census.lastDeliveredID, through: .maximum, isClosed: true)
+    let oldest = try connection.command(rangeCommand(rest, count: 1))
+    return StreamSurvey(
+      census: census, undelivered: undelivered,
+      oldestWaitingMilliseconds: oldest.count == 0 ? nil : oldest.view[0][0].id?.milliseconds)
   }
 
   private mutating func countBeyond(_ id: EntryID) throws(RedisError) -> Int64 {
-    var after = id
+    var rest = StreamSpan(after: id, through: .maximum, isClosed: true)
     var count: Int64 = 0
     while count < Self.countLimit {
-      let reply = try range(after: after, through: .maximum, isClosed: true, count: Self.idsPerCommand)
-      guard reply.count > 0, let last = reply.view[reply.count - 1][0].bytes.flatMap({ EntryID($0) }) else { break }
+      let reply = try connection.command(rangeCommand(rest, count: Self.idsPerCommand))
+      guard reply.count > 0, let last = reply.view[reply.count - 1][0].id else { break }
       count += Int64(reply.count)
-      after = last
+      rest.after = last
     }
     return count
   }
 
-  /// Counting by reading is for streams whose lag Redis does not know; beyond this the exact number matters to nobody.
+  /// Counting by reading is for streams whose lag Redis does not know; beyond this the exact number matters little.
   private static let countLimit: Int64 = 100_000
 
-  private mutating func reply(waitMilliseconds: Int = 0) throws(RedisError) -> RedisReply {
-    let reply = try connection.nextReply(waitMilliseconds: waitMilliseconds)
+  private mutating func reply() throws(RedisError) -> RedisReply {
+    let reply = try connection.nextReply()
     if let error = reply.error { throw .server(error) }
     return reply
   }
 }
 
 extension RedisReplyView {
-  /// The value behind a name in a flat list of names and values.
-  subscript(named name: String) -> RedisReplyView? {
-    for index in stride(from: 0, to: count - 1, by: 2) where self[index].string == name { return self[index + 1] }
-    return nil
-  }
-
-  func id(named name: String) -> EntryID? { self[named: name]?.bytes.flatMap { EntryID($0) } }
+  /// The id an element's text is.
+  var id: EntryID? { bytes.flatMap { EntryID($0) } }
 }

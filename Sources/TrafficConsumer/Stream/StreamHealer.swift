@@ -1,37 +1,30 @@
 // StreamHealer: reads streams again and applies what is missing, in one thread: `heal` without a daemon. Main thread of a
 // verb that holds the lock.
 
-import Redis
-
 enum StreamHealer {
   private static let readCount = 1000
 
-  /// Reads from an id up to the group's position. Returns numbers: applied, duplicates, dead, recognised.
-  static func heal(from id: EntryID, _ writer: StoreWriter, _ settings: StreamSettings) throws -> [String] {
-    let before = writer.streams.map(\.counters)
-    for (index, stream) in settings.streams.enumerated() {
-      var commands = try StreamCommands(
-        stream: stream, group: settings.group, consumer: settings.consumer, endpoint: settings.endpoint,
-        timeouts: settings.timeouts)
-      let end: EntryID
-      do throws(RedisError) {
-        end = try commands.census().lastDeliveredID
-      } catch {
-        guard error.code == .noGroup || error.code == .err else { throw error }
-        // Nothing was ever delivered: the daemon will read it all.
-        continue
-      }
-      var after = id == .zero ? EntryID.zero : id.predecessor
+  /// Reads from an id up to the group's position. Throws StoreError or RedisError.
+  static func heal(from id: EntryID, _ writer: StoreWriter, _ settings: StreamSettings) throws -> StreamCounters {
+    let before = writer.streams
+    for index in settings.streams.indices {
+      var commands = try StreamCommands(settings, stream: index)
+      // Without a group nothing was ever delivered: the daemon will read it all.
+      guard let end = try commands.censusIfAny()?.lastDeliveredID else { continue }
+      var span = StreamSpan(after: id.predecessor, through: end, isClosed: true)
       while true {
-        let reply = try commands.range(after: after, through: end, isClosed: true, count: readCount)
-        guard reply.count > 0 else { break }
-        let delivery = StreamDelivery(streamIndex: index, source: .consecutive, entries: reply.view)
+        let delivery = try commands.range(span, count: readCount)
         guard let last = delivery.entries.last?.id else { break }
         _ = try writer.apply([delivery])
-        try commands.acknowledge(delivery.settled)
-        after = last
+        try commands.acknowledge([delivery])
+        span.after = last
       }
     }
-    return ControlVerbs.healWords(before, writer.streams.map(\.counters))
+    return StreamCounters.difference(from: before, to: writer.streams)
   }
+}
+
+extension StreamCounters {
+  /// The answer to the request `heal`.
+  var healWords: [String] { [applied, duplicates, dead, redelivered].map { String($0) } }
 }

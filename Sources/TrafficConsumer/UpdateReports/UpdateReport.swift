@@ -1,9 +1,9 @@
-// TaskReport: what a run of dist/self-update-runner.sh left behind: a JSON file in a directory. Pure, but for `read`.
+// UpdateReport: what a run of dist/self-update-runner.sh left behind: a JSON file in a directory. Pure, but for `read`.
 
 import SQLite
 
 /// One run of a task, with the names of the file's fields.
-struct TaskReport: Equatable, Sendable {
+struct UpdateReport: Equatable, Sendable {
   /// `self-update-run`.
   var type: String
   /// Missing in old reports: false.
@@ -32,23 +32,23 @@ struct TaskReport: Equatable, Sendable {
 
     var description: String {
       switch self {
-      case .tooLarge(let bytes): "\(bytes) bytes, at most \(TaskReport.maximumBytes) are read"
+      case .tooLarge(let bytes): "\(bytes) bytes, at most \(UpdateReport.maximumBytes) are read"
       case .malformed(let detail): detail
       }
     }
   }
 
   /// Decodes a file's bytes.
-  static func decode(_ bytes: some Collection<UInt8>) throws(Fault) -> TaskReport {
+  static func decode(_ bytes: some Collection<UInt8>) throws(Fault) -> UpdateReport {
     guard bytes.count <= maximumBytes else { throw .tooLarge(bytes.count) }
     guard let text = String(validating: bytes, as: UTF8.self) else { throw .malformed("not JSON") }
-    let report: Result<TaskReport, Fault>
+    let report: Result<UpdateReport, Fault>
     do throws(SQLiteError) { report = try ReportFields.read(text, decode) } catch { throw .malformed("not JSON") }
     return try report.get()
   }
 
-  private static func decode(_ field: borrowing ReportFields) throws(Fault) -> TaskReport {
-    TaskReport(
+  private static func decode(_ field: borrowing ReportFields) throws(Fault) -> UpdateReport {
+    UpdateReport(
       type: try field.text("type"), isDryRun: try field.flag("dry_run") ?? false,
       startedAt: try field.number("started_at"), finishedAt: try field.number("finished_at"),
       status: try field.text("status"), exitCode: try field.number("exit_code"),
@@ -67,8 +67,8 @@ private struct ReportFields: ~Copyable {
 
   /// Calls `body` with the fields of a text; throws when it is not JSON.
   static func read<Value>(
-    _ text: String, _ body: (borrowing ReportFields) throws(TaskReport.Fault) -> Value
-  ) throws(SQLiteError) -> Result<Value, TaskReport.Fault> {
+    _ text: String, _ body: (borrowing ReportFields) throws(UpdateReport.Fault) -> Value
+  ) throws(SQLiteError) -> Result<Value, UpdateReport.Fault> {
     let database = try SQLiteDatabase(path: ":memory:", access: .readWriteCreate)
     let check = try database.prepare("SELECT json_type(?1)")
     try check.bind(text, at: 1)
@@ -77,31 +77,31 @@ private struct ReportFields: ~Copyable {
     }
     let fields = ReportFields(try database.prepare("SELECT json_type(?1, '$.' || ?2), json_extract(?1, '$.' || ?2)"))
     try fields.select.bind(text, at: 1)
-    return Result { () throws(TaskReport.Fault) in try body(fields) }
+    return Result { () throws(UpdateReport.Fault) in try body(fields) }
   }
 
-  func text(_ name: String) throws(TaskReport.Fault) -> String {
+  func text(_ name: String) throws(UpdateReport.Fault) -> String {
     guard let text = try textIfAny(name) else { throw .malformed("\(name) is missing") }
     return text
   }
 
   /// nil when it is missing or null.
-  func textIfAny(_ name: String) throws(TaskReport.Fault) -> String? {
+  func textIfAny(_ name: String) throws(UpdateReport.Fault) -> String? {
     try value(name, ["text"]) { $0.text(1) }
   }
 
-  func number(_ name: String) throws(TaskReport.Fault) -> Int64 {
+  func number(_ name: String) throws(UpdateReport.Fault) -> Int64 {
     guard let number = try value(name, ["integer"], { $0.integer(1) }) else { throw .malformed("\(name) is missing") }
     return number
   }
 
-  func flag(_ name: String) throws(TaskReport.Fault) -> Bool? {
+  func flag(_ name: String) throws(UpdateReport.Fault) -> Bool? {
     try value(name, ["true", "false"]) { $0.integer(1) != 0 }
   }
 
   private func value<Value>(
     _ name: String, _ types: [String], _ read: (borrowing SQLiteStatement) -> Value
-  ) throws(TaskReport.Fault) -> Value? {
+  ) throws(UpdateReport.Fault) -> Value? {
     defer { select.reset() }
     do throws(SQLiteError) {
       try select.bind(name, at: 2)

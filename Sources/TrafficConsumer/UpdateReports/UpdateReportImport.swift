@@ -7,29 +7,30 @@ import SQLite
 
 extension StoreWriter {
   /// Files looked at in one turn, so that batches do not wait; the rest has its turn later.
-  static let taskReportsPerTurn = 20
+  static let updateReportsPerTurn = 20
 
   /// Imports the reports of `folder`: a row is committed first, then the file is renamed to `.json.imported`; a file that
   /// was imported and not renamed is recognised by its name. What is no report becomes `.json.rejected`. A folder that
   /// is not there holds none. Returns how many were imported.
   @discardableResult
-  func importTaskReports(from folder: String, now: Int64) throws(StoreError) -> Int {
+  func importUpdateReports(from folder: String, now: Int64) throws(StoreError) -> Int {
     let names = Self.names(in: folder)
-    let reports = names.filter { $0.hasSuffix(".json") && !$0.hasPrefix(".") }.sorted().prefix(Self.taskReportsPerTurn)
+    let reports = names.filter { $0.hasSuffix(".json") && !$0.hasPrefix(".") }.sorted().prefix(
+      Self.updateReportsPerTurn)
     var imported = 0
     for name in reports {
       let path = "\(folder)/\(name)"
       guard let bytes = Self.bytes(path) else { continue }
-      let report: TaskReport
-      do throws(TaskReport.Fault) {
-        report = try TaskReport.decode(bytes)
+      let report: UpdateReport
+      do throws(UpdateReport.Fault) {
+        report = try UpdateReport.decode(bytes)
       } catch {
         Log.warning("a task report cannot be read, set aside", ["file": name, "error": error.description])
         Self.rename(path, to: path + ".rejected")
         continue
       }
       let isNew = try transaction { () throws(SQLiteError) in
-        try TaskTable.insert(report, file: name, now: now, in: database)
+        try UpdateReportTable.insert(report, file: name, now: now, in: database)
       }
       if isNew {
         imported += 1
@@ -46,7 +47,7 @@ extension StoreWriter {
   private static func bytes(_ path: String) -> [UInt8]? {
     guard let file = fopen(path, "re") else { return nil }
     defer { fclose(file) }
-    let bytes = [UInt8](unsafeUninitializedCapacity: TaskReport.maximumBytes + 1) { buffer, count in
+    let bytes = [UInt8](unsafeUninitializedCapacity: UpdateReport.maximumBytes + 1) { buffer, count in
       count = fread(buffer.baseAddress, 1, buffer.count, file)
     }
     return ferror(file) == 0 ? bytes : nil

@@ -1,8 +1,8 @@
-// TaskTable: the rows of imported task reports. Writer thread; `list` also for a reading verb.
+// UpdateReportTable: the rows of imported task reports. Writer thread; `list` also for a reading verb.
 
 import SQLite
 
-enum TaskTable {
+enum UpdateReportTable {
   private static let columns = """
     id, report, type, dry_run, started_at, finished_at, status, exit_code, binary_path, release_tag, stderr_tail,
     runner_host, runner_pid, imported_at
@@ -13,12 +13,12 @@ enum TaskTable {
     let id: Int64
     /// The name of the file it came in, which tells it from all others.
     let file: String
-    let report: TaskReport
+    let report: UpdateReport
     let importedAt: Int64
   }
 
   /// Adds a report unless a file of this name is there already. Returns whether it was added.
-  static func insert(_ report: TaskReport, file: String, now: Int64, in database: borrowing SQLiteDatabase)
+  static func insert(_ report: UpdateReport, file: String, now: Int64, in database: borrowing SQLiteDatabase)
     throws(SQLiteError) -> Bool
   {
     let insert = try database.prepare(
@@ -52,7 +52,7 @@ enum TaskTable {
       try select.bind(limit, at: 1)
       var rows: [Row] = []
       while try select.step() {
-        let report = TaskReport(
+        let report = UpdateReport(
           type: select.text(2), isDryRun: select.integer(3) != 0, startedAt: select.integer(4),
           finishedAt: select.integer(5), status: select.text(6), exitCode: select.integer(7),
           binaryPath: select.text(8), releaseTag: select.isNull(9) ? nil : select.text(9), stderrTail: select.text(10),

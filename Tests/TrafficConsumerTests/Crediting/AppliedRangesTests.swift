@@ -28,7 +28,7 @@ private func id(_ number: Int) -> EntryID { EntryID(milliseconds: UInt64(number 
         let neighbours = zip(ranges.ranges, ranges.ranges.dropFirst()).map { ($0.last, $1.first) }
         if let pair = neighbours.randomElement(using: &random) {
           let isEmpty = !stream.contains { pair.0 < id($0) && id($0) < pair.1 }
-          if isEmpty { ranges.merge(left: pair.0, right: pair.1) }
+          if isEmpty { ranges.close(AppliedRanges.Gap(after: pair.0, before: pair.1)) }
         }
       default:
         ranges.insert(AppliedRanges.Range(first: id(stream[first]), last: id(stream[last])))
@@ -51,9 +51,9 @@ private func id(_ number: Int) -> EntryID { EntryID(milliseconds: UInt64(number 
     ranges.insert(.init(first: id(9), last: id(12)))
     #expect(!ranges.contains(id(7)))
     #expect(ranges.gaps.map(\.after) == [.zero, id(5)] && ranges.gaps.map(\.before) == [id(1), id(9)])
-    ranges.merge(left: id(5), right: id(8))
+    ranges.close(AppliedRanges.Gap(after: id(5), before: id(8)))
     #expect(ranges.ranges.count == 2)
-    ranges.merge(left: id(5), right: id(9))
+    ranges.close(AppliedRanges.Gap(after: id(5), before: id(9)))
     #expect(ranges.ranges == [.init(first: id(1), last: id(12))])
   }
 }

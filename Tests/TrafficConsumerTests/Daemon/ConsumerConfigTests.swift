@@ -60,7 +60,7 @@ import Testing
       config.retention
         == ConsumerRetentionConfig(windows: .seconds(86_400), days: .seconds(172_800), explain: .seconds(10_800)))
     #expect(config.adminAddress == nil && config.controlSocketPath == "/tmp/c.sock")
-    #expect(config.taskReportsPath == "/tmp/reports")
+    #expect(config.updateReportsPath == "/tmp/reports")
     #expect(
       config.describe().contains("url: \"redis://:***@h:6379/1\"  # CONSUMER__REDIS__URL"), "\(config.describe())")
   }

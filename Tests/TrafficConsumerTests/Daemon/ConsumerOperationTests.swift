@@ -108,7 +108,7 @@ import Wire
     bench.redis.kill9()
     try await bench.redis.start()
     #expect(
-      try bench.redisReply(["XINFO", "STREAM", "tracker:traffic"]) { $0.id(named: "last-generated-id") }
+      try bench.redisReply(["XINFO", "STREAM", "tracker:traffic"]) { $0[named: "last-generated-id"]?.id }
         == EntryID("5-20"))
     for index in 21...25 {
       try bench.add(Self.entry("b", du: 7, ts: 1_700_001_000 + Int64(index)), id: "5-\(index)")

@@ -28,7 +28,7 @@ import Testing
     let delivery = try bench.delivery(0..<cases.count)
     #expect(delivery.entries.map(\.id) == bench.ids)
     for (index, fields) in cases.enumerated() {
-      #expect(delivery.fields(at: index) == DeadLetterFields(items: fields.map { Array($0.utf8) }), "\(index)")
+      #expect(delivery.fields(at: index) == EntryFields(items: fields.map { Array($0.utf8) }), "\(index)")
     }
     let events = delivery.entries.map { entry in if case .event = entry.content { true } else { false } }
     #expect(events == [true, true, true, true, true, true, true, false, false, false, false, false])

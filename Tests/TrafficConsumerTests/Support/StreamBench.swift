@@ -59,7 +59,7 @@ final class StreamBench {
   }
 
   @discardableResult
-  func apply(_ range: Range<Int>) throws -> StoreWriter.Outcome { try writer.apply([try delivery(range)]) }
+  func apply(_ range: Range<Int>) throws -> StreamCounters { try writer.apply([try delivery(range)]) }
 
   /// Everything in the stream that is not applied, as the reader heals: the spaces between ranges and the end.
   func heal() throws {

@@ -16,36 +16,36 @@ struct TaskTests {
 
   @Test("every field of a report is read; an old one without dry_run was no dry run")
   func decodes() throws {
-    let read = try TaskReport.decode(Data(Self.report().utf8))
+    let read = try UpdateReport.decode(Data(Self.report().utf8))
     #expect(
       read
-        == TaskReport(
+        == UpdateReport(
           type: "self-update-run", isDryRun: true, startedAt: 1_700_000_000, finishedAt: 1_700_000_005,
           status: "failed",
           exitCode: 69, binaryPath: "/usr/local/bin/tracker", releaseTag: "v1.2.3", stderrTail: "a \"b\"\nc",
           runnerHost: "h", runnerPID: 17))
-    let old = try TaskReport.decode(Data(Self.report("", tag: "null").utf8))
+    let old = try UpdateReport.decode(Data(Self.report("", tag: "null").utf8))
     #expect(!old.isDryRun && old.releaseTag == nil)
   }
 
   @Test(
     "what is no report says why",
     arguments: [
-      ("", TaskReport.Fault.malformed("not JSON")), ("[]", .malformed("a report is an object")),
+      ("", UpdateReport.Fault.malformed("not JSON")), ("[]", .malformed("a report is an object")),
       ("{\"type\":\"x\"}", .malformed("started_at is missing")),
       ("{\"type\":1}", .malformed("type has the wrong type")),
     ])
-  func refuses(text: String, fault: TaskReport.Fault) {
-    #expect(throws: fault) { try TaskReport.decode(Data(text.utf8)) }
+  func refuses(text: String, fault: UpdateReport.Fault) {
+    #expect(throws: fault) { try UpdateReport.decode(Data(text.utf8)) }
   }
 
   @Test("a report may have its maximum size and no byte more")
   func limit() throws {
     let text = Self.report()
-    let longest = text + String(repeating: " ", count: TaskReport.maximumBytes - text.utf8.count)
-    #expect(try TaskReport.decode(Data(longest.utf8)).exitCode == 69)
-    #expect(throws: TaskReport.Fault.tooLarge(TaskReport.maximumBytes + 1)) {
-      try TaskReport.decode(Data((longest + " ").utf8))
+    let longest = text + String(repeating: " ", count: UpdateReport.maximumBytes - text.utf8.count)
+    #expect(try UpdateReport.decode(Data(longest.utf8)).exitCode == 69)
+    #expect(throws: UpdateReport.Fault.tooLarge(UpdateReport.maximumBytes + 1)) {
+      try UpdateReport.decode(Data((longest + " ").utf8))
     }
   }
 
@@ -61,17 +61,17 @@ struct TaskTests {
     try folder.write(Self.report(), as: "self-update-1-1.json")
     try folder.write(Self.report(), as: "self-update-2-1.json.tmp")
     try folder.write("nonsense", as: "self-update-3-1.json")
-    #expect(try writer.importTaskReports(from: folder.path, now: 5) == 1)
+    #expect(try writer.importUpdateReports(from: folder.path, now: 5) == 1)
     // As a crash between the commit and the rename leaves it.
     try folder.write(Self.report(), as: "self-update-1-1.json")
-    #expect(try writer.importTaskReports(from: folder.path, now: 6) == 0)
-    let rows = try TaskTable.list(limit: 10, in: writer.database)
+    #expect(try writer.importUpdateReports(from: folder.path, now: 6) == 0)
+    let rows = try UpdateReportTable.list(limit: 10, in: writer.database)
     #expect(rows.map(\.file) == ["self-update-1-1.json"] && rows.map(\.importedAt) == [5])
     #expect(
       try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted() == [
         "self-update-1-1.json.imported", "self-update-2-1.json.tmp", "self-update-3-1.json.rejected",
       ])
-    #expect(try writer.importTaskReports(from: "/nonexistent", now: 7) == 0)
+    #expect(try writer.importUpdateReports(from: "/nonexistent", now: 7) == 0)
   }
 
   @Test("a turn takes a limited number of files, the next turn the rest")
@@ -80,8 +80,8 @@ struct TaskTests {
     let writer = try StoreWriter(
       settings: StoreWriter.Settings(
         databasePath: "\(directory.path)/t.db", streamNames: ["s"], windowSeconds: 3600, maximumDeliveries: 3))
-    for index in 0...StoreWriter.taskReportsPerTurn { try directory.write(Self.report(), as: "r-\(index).json") }
-    #expect(try writer.importTaskReports(from: directory.path, now: 1) == StoreWriter.taskReportsPerTurn)
-    #expect(try writer.importTaskReports(from: directory.path, now: 1) == 1)
+    for index in 0...StoreWriter.updateReportsPerTurn { try directory.write(Self.report(), as: "r-\(index).json") }
+    #expect(try writer.importUpdateReports(from: directory.path, now: 1) == StoreWriter.updateReportsPerTurn)
+    #expect(try writer.importUpdateReports(from: directory.path, now: 1) == 1)
   }
 }

@@ -1,0 +1,50 @@
+// ControlRequests: what the daemon answers on its control socket. What needs the writer and nothing else is a StoreRequest,
+// declared beside the verb that sends it; the rest is here. Control thread.
+
+import Settings
+
+/// The daemon's half of a verb that writes. A verb without a daemon takes the lock and calls `answer` itself.
+struct StoreRequest: Sendable {
+  /// The first word of the request.
+  let name: String
+  /// What the writer does with the words behind it. Writer thread.
+  let answer: @Sendable (_ words: [String], _ writer: StoreWriter) throws(StoreError) -> ControlMessage
+
+  /// The answer, whatever becomes of it.
+  func perform(_ words: [String], _ writer: StoreWriter) -> ControlMessage {
+    do throws(StoreError) { return try answer(words, writer) } catch { return .error(.inputOutput, error.description) }
+  }
+}
+
+enum ControlRequests {
+  static func answer(_ request: ControlMessage, _ context: ControlContext) -> ControlMessage {
+    let words = request.words
+    switch words.first {
+    case "hello": return .ok([context.config.databasePath, Version.text])
+    case "status": return .ok([context.engine.isReady ? "ready" : "not ready"] + StatusReport(context.engine).words)
+    case "heal":
+      guard words.count == 2, let id = EntryID(words[1]) else { return .error(.usage, "heal needs an id") }
+      return heal(from: id, context)
+    default:
+      guard let request = context.requests.first(where: { $0.name == words.first }) else {
+        return .error(.usage, "unknown request")
+      }
+      let answer = context.onWriter { writer in request.perform(Array(words.dropFirst()), writer) }
+      return answer ?? stopping
+    }
+  }
+
+  private static let stopping = ControlMessage.error(.locked, "the daemon is stopping; try again")
+
+  private static func heal(from id: EntryID, _ context: ControlContext) -> ControlMessage {
+    let before = context.engine.committed
+    let serial = context.engine.requestHeal(from: id)
+    while !context.engine.waitForHeal(serial, milliseconds: 500) {
+      if context.queue.isStopping { return stopping }
+      if let trouble = context.engine.streams.compactMap(\.trouble).first {
+        return .error(.unavailable, "Redis: \(trouble)")
+      }
+    }
+    return .ok(StreamCounters.difference(from: before, to: context.engine.committed).healWords)
+  }
+}

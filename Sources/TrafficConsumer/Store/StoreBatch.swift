@@ -1,0 +1,198 @@
+// StoreBatch: how a batch of deliveries gets into the database, from top to bottom. All of it in one transaction: each entry
+// is recognised, credited to rows in memory, or buried as a dead letter; then the rows are written and committed, and only
+// then anything of it is believed. Writer thread.
+
+import Linux
+import SQLite
+import Wire
+
+/// One entry of a delivery.
+private struct BatchItem {
+  let delivery: StreamDelivery
+  let index: Int
+  let id: EntryID
+
+  var content: StreamEntry.Content { delivery.entries[index].content }
+  var fields: EntryFields? { delivery.fields(at: index) }
+  var isDeleted: Bool { if case .deleted = content { true } else { false } }
+}
+
+extension StoreWriter {
+  /// Applies deliveries: afterwards everything in their `settled` is durable and may be acknowledged. When it throws,
+  /// nothing of the batch that failed is in the database, and nothing of it is settled. Returns what became of the entries.
+  func apply(_ deliveries: [StreamDelivery]) throws(StoreError) -> StreamCounters {
+    var items: [BatchItem] = []
+    for delivery in deliveries {
+      delivery.settled.removeAll()
+      for index in 0..<delivery.count {
+        items.append(BatchItem(delivery: delivery, index: index, id: delivery.entries[index].id))
+      }
+    }
+    let before = streams
+    // What is not committed yet, the next part last. When the database refuses the values of one entry, its part is halved
+    // until that entry is alone.
+    var parts = [items[...]]
+    while let part = parts.popLast() {
+      guard let refusal = try commit(part) else { continue }
+      guard part.count > 1 else {
+        try commitRefused(part, refusal)
+        continue
+      }
+      Log.warning("batch refused, isolating the entry", ["entries": part.count, "error": refusal.description])
+      let middle = part.startIndex + part.count / 2
+      parts += [part[middle...], part[..<middle]]
+    }
+    return StreamCounters.difference(from: before, to: streams)
+  }
+
+  /// Tries an entry that was refused once again, as often as the settings say; then it is a dead letter.
+  private func commitRefused(_ item: ArraySlice<BatchItem>, _ refusal: SQLiteError) throws(StoreError) {
+    var last = refusal
+    for _ in 1..<max(1, settings.maximumDeliveries) {
+      guard let again = try commit(item) else { return }
+      last = again
+    }
+    let fault = EntryFault.repeatedlyFatal("the database refuses it: \(last.message)")
+    if let error = try commit(item, burying: fault) { throw .database(error) }
+  }
+
+  /// One transaction for some entries. Returns the error when it is the fault of their values, throws any other. `fault`:
+  /// they are buried for it, untried.
+  private func commit(_ items: ArraySlice<BatchItem>, burying fault: EntryFault? = nil) throws(StoreError)
+    -> SQLiteError?
+  {
+    var staged = streams
+    var touched: Set<Int> = []
+    do throws(StoreError) {
+      try transaction { () throws(SQLiteError) in
+        CrashPoint.reach(.transactionBegun)
+        var rest = items
+        while let delivery = rest.first?.delivery {
+          let mine = rest.prefix { $0.delivery === delivery }
+          touched.insert(delivery.streamIndex)
+          try stage(mine, fault, &staged[delivery.streamIndex])
+          rest = rest[mine.endIndex...]
+        }
+        try flushRows()
+        for index in touched.sorted() { try streamTable.write(&staged[index], before: streams[index]) }
+        CrashPoint.reach(.beforeCommit)
+      }
+    } catch {
+      forgetUncommitted()
+      if case .database(let error) = error, error.kind == .values { return error }
+      throw error
+    }
+    CrashPoint.reach(.afterCommit)
+    streams = staged
+    // Committed to a file that is not the database any more: Redis keeps the entries.
+    if file?.isInPlace == false { throw .replaced }
+    for item in items { item.delivery.settled.append(item.id) }
+    sessionTable.forgetIfLarge()
+    return nil
+  }
+
+  /// Entries of one delivery. Two neighbours of a consecutive reply have nothing between them: a run of them is one range.
+  private func stage(_ items: ArraySlice<BatchItem>, _ fault: EntryFault?, _ stream: inout StreamState)
+    throws(SQLiteError)
+  {
+    let isConsecutive = items[items.startIndex].delivery.source == .consecutive
+    let known = stream.applied
+    var run: (range: AppliedRanges.Range, index: Int)?
+    for item in items {
+      if isConsecutive ? known.contains(item.id) : stream.applied.contains(item.id) {
+        stream.counters.redelivered += 1
+      } else {
+        try stage(item, fault, &stream)
+      }
+      if !isConsecutive {
+        stream.applied.insert(AppliedRanges.Range(first: item.id, last: item.id))
+      } else if let open = run, open.index == item.index - 1 {
+        run = (AppliedRanges.Range(first: open.range.first, last: item.id), item.index)
+      } else {
+        if let open = run { stream.applied.insert(open.range) }
+        run = (AppliedRanges.Range(first: item.id, last: item.id), item.index)
+      }
+    }
+    if let open = run { stream.applied.insert(open.range) }
+    // Whatever way it came: without a witness for the newest entry the stream would be taken for another one.
+    if let item = items.last(where: { !$0.isDeleted }), item.id > known.last ?? .zero, let fields = item.fields {
+      stream.addAnchor(StreamState.Anchor(id: item.id, hash: hash.raw(of: fields)))
+    }
+  }
+
+  /// One entry that was not dealt with before.
+  private func stage(_ item: BatchItem, _ fault: EntryFault?, _ stream: inout StreamState) throws(SQLiteError) {
+    stream.counters.handled += 1
+    let result: Result<Credit, EntryFault>
+    switch item.content {
+    case .deleted:
+      stream.counters.vanished += 1
+      return
+    case .fault(let place): result = .failure(item.delivery.faults[Int(place)])
+    case .event(let event):
+      if let fault { result = .failure(fault) } else { result = try credit(event, id: item.id) }
+    }
+    switch result {
+    case .success(let credit) where credit.rule == .duplicate: stream.counters.duplicates += 1
+    case .success: stream.counters.applied += 1
+    case .failure(let reason):
+      stream.counters.dead += 1
+      try bury(item, reason, deliveries: fault == nil ? 1 : settings.maximumDeliveries, of: stream)
+    }
+  }
+
+  /// Applies one event to the rows in memory. The inner result is the entry's own fault.
+  func credit(_ event: TrafficEvent, id: EntryID) throws(SQLiteError) -> Result<Credit, EntryFault> {
+    let session = try sessionTable.session(of: event)
+    let row = sessionTable.sessions[session]
+    var counters: CreditedCounters?
+    if let generation = event.counters?.generation {
+      counters = try sessionTable.counters(of: session, generation: generation)
+    }
+    var context = CreditContext(
+      ledger: row.ledger, counters: counters,
+      isFirstSnatch: event.event == .completed ? try sessionTable.isFirstSnatch(session: session) : false,
+      userSums: sessionTable.users[row.user].sums, torrentSums: sessionTable.torrents[row.torrent].sums)
+    let credit: Credit
+    do throws(EntryFault) {
+      credit = try aggregator.credit(
+        event, arrivedMilliseconds: id.milliseconds, fingerprint: hash.fingerprint(of: event), context: &context)
+    } catch {
+      return .failure(error)
+    }
+    try sessionTable.add(credit, of: event, ledger: context.ledger, to: session)
+    if !credit.sums.isEmpty {
+      windowTable.add(credit.sums, start: aggregator.windowStart(of: event.timestamp), session: session)
+    }
+    explanationTable.add(credit, of: event, id: id, session: sessionTable.sessions[session].id)
+    return .success(credit)
+  }
+
+  /// Puts an entry into the dead letters.
+  private func bury(_ item: BatchItem, _ fault: EntryFault, deliveries: Int, of stream: StreamState) throws(SQLiteError)
+  {
+    try insertDeadLetter.bind(stream.id, at: 1)
+    try insertDeadLetter.bind(stream.epoch, at: 2)
+    try insertDeadLetter.bind(item.id.bytes, at: 3)
+    try insertDeadLetter.bind(fault.reason, at: 4)
+    try insertDeadLetter.bind(fault.detail, at: 5)
+    try insertDeadLetter.bind(deliveries, at: 6)
+    try insertDeadLetter.bind(Clock.unixSeconds(), at: 7)
+    try insertDeadLetter.bind((item.fields ?? EntryFields(items: [])).stored, at: 8)
+    try insertDeadLetter.run()
+  }
+
+  /// Writes what `credit` gathered, inside the open transaction.
+  func flushRows() throws(SQLiteError) {
+    try explanationTable.flush()
+    try sessionTable.flush()
+    try windowTable.flush(sessions: sessionTable)
+  }
+
+  /// Forgets what a transaction that was rolled back had gathered.
+  func forgetUncommitted() {
+    sessionTable.forget()
+    windowTable.forget()
+    explanationTable.forget()
+  }
+}

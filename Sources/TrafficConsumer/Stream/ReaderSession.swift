@@ -1,0 +1,254 @@
+// ReaderSession: what the reader of one stream does next, without doing it: no socket, clock or file. StreamReader carries
+// its actions out; a simulator may as well.
+//
+// After every connection: is it the same database and the same stream; own pending entries; entries of the past that were
+// never applied; then new ones, and once a second the upkeep (ReaderUpkeep.swift). Nothing is acknowledged that the writer
+// has not given back as durable. On any error the session begins again, after a pause.
+
+import Redis
+
+struct ReaderSession {
+  /// Entries asked for at once: a reply of about half a megabyte ...
+  static let maximumReadCount = 1000
+  /// ... unless they turn out to be large: what a reply should not exceed.
+  private static let replyBytes = 4 << 20
+  /// The first time nothing is known of them.
+  private static let firstReadCount = 100
+  /// How long XREADGROUP waits for entries; a stop is noticed within it. Shorter while acknowledgements are due.
+  private static let blockMilliseconds = 200
+  private static let blockWhileOutstandingMilliseconds = 10
+  private static let waitMilliseconds = 200
+
+  /// One thing to do. It begins with an action (`begin`); what the action leads to may put more before what is planned
+  /// (`conclude`).
+  enum Step {
+    case connect, awaitEarlier, createGroup, claimGroup
+    case recognise
+    case compareAnchors(StreamCensus)
+    case readOwnPending(after: EntryID)
+    case healGaps
+    case readPast(StreamSpan, entries: Int)
+    /// Entries that must be durable before the next step.
+    case settle(StreamDelivery)
+    case drain
+    case awaitTurn
+    case readNew(acknowledging: [StreamDelivery])
+    case acknowledge([StreamDelivery])
+    case submit(StreamDelivery)
+    case claimStragglers
+    case heal(HealRequest)
+    case closeGaps
+    case survey, recount
+    case trim(StreamCensus)
+    case store(StreamChange)
+    case report(ReaderReport)
+    case pause(milliseconds: Int)
+    case finish
+  }
+
+  /// What is known of a connection and goes with it.
+  struct Connection {
+    var readCount = ReaderSession.firstReadCount
+    /// Carried from call to call: claiming from the beginning each time would never reach the later ones.
+    var claimCursor = EntryID.zero
+    /// Monotonic nanoseconds; nil: not yet.
+    var lastUpkeep: UInt64?
+    var lastCount: UInt64?
+    /// The last request to heal that was done.
+    var healSerial = 0
+  }
+
+  let settings: StreamSettings
+  /// The database's identity and the key of its anchors.
+  let instance: String
+  private let hash: EntryHash
+  private var backoff: RetryBackoff
+  /// What is left to do; the next step is the last one.
+  private var plan: [Step]
+  /// The step whose action is being carried out.
+  private var current: Step?
+  private var isConnected = false
+  var connection = Connection()
+
+  init(
+    settings: StreamSettings, instance: String, hash: EntryHash,
+    backoff: RetryBackoff = RetryBackoff(firstMilliseconds: 100, maximumMilliseconds: 5000)
+  ) {
+    self.settings = settings
+    self.instance = instance
+    self.hash = hash
+    self.backoff = backoff
+    plan = Self.beginning.reversed()
+  }
+
+  private static let beginning: [Step] = [
+    .connect, .awaitEarlier, .createGroup, .claimGroup, .recognise, .report(.connected), .readOwnPending(after: .zero),
+    .healGaps, .report(.caughtUp), .awaitTurn,
+  ]
+
+  /// What to do after an event.
+  mutating func next(after event: ReaderEvent, _ situation: ReaderSituation) -> ReaderAction {
+    if case .failed(let error) = event {
+      isConnected = false
+      let pause = backoff.next()
+      plan = Self.beginning.reversed()
+      first([.report(.lost(error, retryMilliseconds: pause)), .pause(milliseconds: pause)])
+    } else if let step = current {
+      conclude(step, event, situation)
+    }
+    if situation.isStopping { plan = (isConnected ? [.finish] : []) + plan.compactMap(\.atTheEnd) }
+    while let step = plan.popLast() {
+      guard let action = begin(step, situation) else { continue }
+      current = step
+      return action
+    }
+    current = nil
+    return .end
+  }
+
+  /// Puts steps before everything that is planned.
+  mutating func first(_ steps: [Step]) { plan.append(contentsOf: steps.reversed()) }
+
+  // MARK: beginning a step
+
+  /// The action of a step; nil when there is nothing to do.
+  private mutating func begin(_ step: Step, _ situation: ReaderSituation) -> ReaderAction? {
+    switch step {
+    case .connect: return .connect
+    // What an earlier connection left with the writer must be settled first: its entries are pending for us, and are read
+    // again afterwards.
+    case .awaitEarlier, .drain, .finish: return situation.outstanding > 0 ? wait(for: .done) : nil
+    case .createGroup: return .ask(.createGroup)
+    case .claimGroup: return .ask(.claimGroup(for: instance, replacing: settings.adoptsGroup))
+    case .recognise: return situation.known.applied.last == nil ? nil : .ask(.census)
+    case .compareAnchors: return .ask(.entries(situation.known.anchors.map(\.id)))
+    case .readOwnPending(let after): return .ask(.ownPending(after: after, count: connection.readCount))
+    case .healGaps, .heal: return .ask(.census)
+    case .readPast(let span, _): return .ask(.range(span, count: connection.readCount))
+    case .settle(let delivery): return situation.hasRoom ? .submit(delivery) : wait(for: .room)
+    case .awaitTurn: return wait(for: .turn)
+    case .readNew(let done):
+      let block = situation.outstanding > 0 ? Self.blockWhileOutstandingMilliseconds : Self.blockMilliseconds
+      return .ask(.new(count: connection.readCount, blockMilliseconds: block, acknowledging: done))
+    case .acknowledge(let done): return .ask(.acknowledge(done))
+    case .submit(let delivery): return .submit(delivery)
+    case .store(let change): return .store(change)
+    case .report(let report): return .report(report)
+    case .pause(let milliseconds): return .pause(milliseconds: milliseconds)
+    case .claimStragglers, .closeGaps, .survey, .recount, .trim: return beginUpkeep(step, situation)
+    }
+  }
+
+  private func wait(for what: ReaderWait) -> ReaderAction { .wait(for: what, milliseconds: Self.waitMilliseconds) }
+
+  // MARK: concluding a step
+
+  private mutating func conclude(_ step: Step, _ event: ReaderEvent, _ situation: ReaderSituation) {
+    switch (step, event) {
+    case (.connect, .connected):
+      isConnected = true
+      connection = Connection()
+    // Not acknowledged: read again as pending, they are recognised.
+    case (.awaitEarlier, .waited): first([.awaitEarlier])
+    case (.createGroup, .groupCreated(let isNew)): if isNew { first([.report(.groupCreated)]) }
+    case (.claimGroup, .groupOwner(let owner)): if owner != instance { plan = [.report(.foreignGroup(owner: owner))] }
+    case (.recognise, .census(let census)): first([.compareAnchors(census)])
+    case (.compareAnchors(let census), .found(let entries)): judge(census, entries, situation.known)
+    case (.readOwnPending, .entries(let delivery)): pendingAgain(delivery)
+    case (.healGaps, .census(let census)): readGaps(of: situation.known.applied, through: census.lastDeliveredID)
+    case (.readPast(let span, let entries), .entries(let delivery)): pastRead(span, entries, delivery)
+    case (.settle(let delivery), .waited): first([.settle(delivery)])
+    case (.settle, .done): first([.drain])
+    case (.drain, .waited(let done)): first(acknowledgement(of: done) + [.drain])
+    case (.awaitTurn, .waited(let done)):
+      first(situation.hasRoom ? [.readNew(acknowledging: done)] : acknowledgement(of: done) + [.awaitTurn])
+    case (.readNew, .entries(let delivery)): newRead(delivery, situation)
+    case (.report(.caughtUp), _): backoff.reset()
+    case (.finish, .waited(let done)):
+      // With a writer in trouble the rest stays pending.
+      isConnected = !done.isEmpty || !situation.isWriterInTrouble
+      first(acknowledgement(of: done))
+    default: concludeUpkeep(step, event, situation)
+    }
+  }
+
+  private func acknowledgement(of done: [StreamDelivery]) -> [Step] { done.isEmpty ? [] : [.acknowledge(done)] }
+
+  /// Compares what the stream holds now with what is remembered of it.
+  private mutating func judge(_ census: StreamCensus, _ entries: [EntryFields?], _ known: StreamState) {
+    var present = 0
+    var changed = 0
+    // The highest one known again below every changed one; anchors are in order.
+    var common: EntryID?
+    for (anchor, fields) in zip(known.anchors, entries) {
+      guard let fields else { continue }
+      if hash.raw(of: fields) == anchor.hash {
+        present += 1
+        if changed == 0 { common = anchor.id }
+      } else {
+        changed += 1
+      }
+    }
+    let verdict = StreamRecognition.judge(
+      lastApplied: known.applied.last ?? .zero, lastGenerated: census.lastGeneratedID, first: census.firstEntryID,
+      anchorsKnown: known.anchors.count, anchorsPresent: present, anchorsChanged: changed,
+      isCommonBelowChange: common != nil)
+    switch verdict {
+    case .same: break
+    case .rolledBack, .forked:
+      let end = verdict == .forked ? common ?? .zero : census.lastGeneratedID
+      first([.report(.rolledBack(to: end)), .store(.rollBack(to: end))])
+    case .another: first([.report(.newEpoch), .store(.newEpoch)])
+    }
+  }
+
+  private mutating func pendingAgain(_ delivery: StreamDelivery) {
+    guard let last = delivery.entries.last?.id else { return }
+    learn(from: delivery)
+    first([.report(.pendingAgain(entries: delivery.count)), .settle(delivery), .readOwnPending(after: last)])
+  }
+
+  /// Applies what lies between the applied ranges and up to the group's position: entries that were acknowledged without
+  /// being applied, that a deleted consumer took along, that were there before the group, or that an older backup of the
+  /// database has not seen.
+  private mutating func readGaps(of applied: AppliedRanges, through end: EntryID) {
+    var spans = applied.gaps.map { StreamSpan(after: $0.after, through: $0.before, isClosed: false) }
+    let last = applied.last ?? .zero
+    if last < end { spans.append(StreamSpan(after: last, through: end, isClosed: true)) }
+    first(spans.map { .readPast($0, entries: 0) })
+  }
+
+  private mutating func pastRead(_ span: StreamSpan, _ entries: Int, _ delivery: StreamDelivery) {
+    guard let last = delivery.entries.last?.id else {
+      if entries > 0 { first([.report(.pastRead(entries: entries))]) }
+      return
+    }
+    learn(from: delivery)
+    let rest = StreamSpan(after: last, through: span.through, isClosed: span.isClosed)
+    first([.settle(delivery), .readPast(rest, entries: entries + delivery.count)])
+  }
+
+  private mutating func newRead(_ delivery: StreamDelivery, _ situation: ReaderSituation) {
+    learn(from: delivery)
+    let isIdle = delivery.count == 0
+    first((isIdle ? [] : [.submit(delivery)]) + upkeep(isIdle: isIdle, situation) + [.awaitTurn])
+  }
+
+  /// Learns from a reply how many entries to ask for.
+  mutating func learn(from delivery: StreamDelivery) {
+    guard delivery.count > 0 else { return }
+    let average = max(1, delivery.byteCount / delivery.count)
+    connection.readCount = max(1, min(Self.maximumReadCount, Self.replyBytes / average, connection.readCount * 4))
+  }
+}
+
+extension ReaderSession.Step {
+  /// What of a planned step is done although the daemon stops: what was read is committed, what is committed acknowledged.
+  fileprivate var atTheEnd: Self? {
+    switch self {
+    case .acknowledge, .submit, .report(.lost): self
+    case .readNew(let done): done.isEmpty ? nil : .acknowledge(done)
+    default: nil
+    }
+  }
+}
