@@ -42,6 +42,26 @@ final class StreamDelivery: @unchecked Sendable {
     }
   }
 
+  /// The same of entries that did not come out of a connection: a model's. Without fields one was deleted.
+  init(streamIndex: Int, source: Source, entries list: [(id: EntryID, fields: EntryFields?)]) {
+    self.streamIndex = streamIndex
+    self.source = source
+    for (id, fields) in list {
+      let offset = UInt32(clamping: received.count)
+      var content = StreamEntry.Content.deleted
+      if let fields {
+        do throws(TrafficDecodeError) {
+          content = .event(try TrafficEvent.decode(bytes: fields.items))
+        } catch {
+          content = .fault(Int32(faults.count))
+          faults.append(.undecodable(error))
+        }
+        received += fields.stored
+      }
+      entries.append(StreamEntry(id: id, content: content, form: .whole, offset: offset))
+    }
+  }
+
   /// Values of an entry with counters, a byte for the length of each: 260 to 290.
   private static let usualBytes = 288
 
