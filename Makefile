@@ -28,6 +28,7 @@ test-clients: dependencies ## real clients from Debian, and nginx, with the trac
 lint: ## formatting and style, as strict as CI
 	swift format lint --strict -r Package.swift Sources Tests Benchmarks
 	Benchmarks/bench --check-document
+	.ci/check-layers --self-test
 	.ci/lint-lua
 
 demo: build ## the whole path on simulated users, in about a minute; KEEP=1 leaves it running

@@ -31,7 +31,7 @@ let package = Package(
     .plugin(name: "BuildCommit", capability: .buildTool(), path: "Sources/BuildCommitPlugin"),
     .target(name: "BuildStamp", path: "Sources/BuildStamp", swiftSettings: strict, plugins: ["BuildCommit"]),
     // What the daemons have in common, lowest first. A target sees what it names here and nothing else: SQLite is the
-    // consumer's alone. Sources/README.md has the picture.
+    // consumer's alone. docs/CONTRIBUTING.md has the picture.
     shared("Wire", ["CLinux"]),
     shared("Linux", ["CLinux", "Wire"]),
     shared("Settings", ["CLinux", "Linux", "Wire"]),

@@ -34,7 +34,7 @@ struct Account {
   }
 }
 
-/// `query user PASSKEY --by torrent` (contract section 5).
+/// `query user PASSKEY --by torrent` (docs/contract.md, section 5).
 struct TorrentTotals: Decodable {
   var infohash: String
   var uploaded: UInt64

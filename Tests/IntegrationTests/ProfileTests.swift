@@ -58,7 +58,7 @@ struct ProfileTests {
     try Data(reply.body).write(to: URL(filePath: path))
     let text = try await CommandResult.run(["google-pprof", "--text", Binaries.tracker, path])
     #expect(text.exit == .code(0), "\(text.errors)")
-    return text.output.contains("$s6Shared9EventLoopC3run") ? reply : nil
+    return text.output.contains("$s5Linux9EventLoopC3run") ? reply : nil
   }
 
   @Test("one profile at a time")

@@ -252,7 +252,7 @@ public final class Site {
   }
 }
 
-/// `query user PASSKEY` (contract section 5), the keys that every form has.
+/// `query user PASSKEY` (docs/contract.md, section 5), the keys that every form has.
 public struct UserReport: Decodable, Equatable, Sendable {
   public var passkey: String
   public var uploaded: UInt64
@@ -285,7 +285,7 @@ public struct UserReport: Decodable, Equatable, Sendable {
   }
 }
 
-/// `dlq list` (contract section 5).
+/// `dlq list` (docs/contract.md, section 5).
 public struct DeadLetterReport: Decodable, Sendable {
   public var id: Int64
   public var entryID: String
@@ -300,7 +300,7 @@ public struct DeadLetterReport: Decodable, Sendable {
   }
 }
 
-/// `status` (contract section 5).
+/// `status` (docs/contract.md, section 5).
 public struct StatusReport: Decodable, Sendable {
   public var ready: Bool
   public var lagEntries: Int64

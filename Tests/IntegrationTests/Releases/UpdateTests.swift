@@ -287,7 +287,7 @@ struct UpdateTests {
     #expect(try await installation.update([], ["PT_RELEASE_BASE_URL": ""]).exit == .code(78))
   }
 
-  /// The runner's report (seed 003).
+  /// The runner's report, as site guides describe it.
   private struct Report: Decodable {
     var type: String
     var dryRun: Bool

@@ -33,7 +33,7 @@ private func refusal(of fields: [String]) -> TrafficDecodeError? {
 }
 
 @Suite("The traffic event") struct TrafficEventTests {
-  @Test("the field names are the contract's, in its order")
+  @Test("the field names are those of docs/contract.md, in its order")
   func order() {
     #expect(
       TrafficField.streamOrder.map(\.name) == [
