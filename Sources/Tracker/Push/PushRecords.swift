@@ -9,7 +9,6 @@
 // Integers are little-endian.
 
 import Glibc
-import Wire
 
 struct PushRecords: ~Copyable {
   /// Seconds that fit into four bytes: up to the year 2106.
@@ -53,11 +52,11 @@ struct PushRecords: ~Copyable {
     let text = (storage + count).assumingMemoryBound(to: CChar.self)
     _ = inet_ntop(addressBytes == 4 ? AF_INET : AF_INET6, address, text, socklen_t(INET6_ADDRSTRLEN))
     count += strlen(text) + 1
-    putText(addressBytes == 4 ? "IPv4" : "IPv6")
+    putText(record.address.family.text)
     putDigits(record.uploaded)
     putDigits(record.downloaded)
     putDigits(record.left)
-    putText(Self.word(record.event))
+    putText(record.event.text)
     putDigits(timestamp)
     putDigits(UInt64(record.intervalSeconds))
     putDigits(UInt64(record.minIntervalSeconds))
@@ -69,24 +68,20 @@ struct PushRecords: ~Copyable {
     bytes <= PushScript.maximumBytes ? bytes : PushScript.maximumBytes + 2
   }
 
-  private static func word(_ event: AnnounceEvent) -> StaticString {
-    switch event {
-    case .none: "none"
-    case .started: "started"
-    case .completed: "completed"
-    case .stopped: "stopped"
-    }
-  }
-
   /// The low bytes of a number. Always writes eight: `reserve` leaves room.
   private mutating func put(_ value: UInt64, bytes: Int) {
     storage.storeBytes(of: value.littleEndian, toByteOffset: count, as: UInt64.self)
     count += bytes
   }
 
-  private mutating func putText(_ text: StaticString) {
-    (storage + count).copyMemory(from: text.utf8Start, byteCount: text.utf8CodeUnitCount)
-    count += text.utf8CodeUnitCount
+  /// A word of up to fifteen bytes, which Swift keeps without memory of its own.
+  private mutating func putText(_ word: String) {
+    var word = word
+    let target = storage + count
+    count += word.withUTF8 {
+      target.copyMemory(from: $0.baseAddress!, byteCount: $0.count)
+      return $0.count
+    }
     put(0, bytes: 1)
   }
 

@@ -4,8 +4,8 @@
 //
 //     done -> [connect -> loadScript -> askPlace] -> send, send -> awaitReply -> reply -> send -> awaitReply -> ...
 //
-// This file has the ordinary way; PushSessionRecovery.swift has connections and failures, PushSessionGaps.swift what to do
-// when Redis has forgotten something.
+// This file has the ordinary way; PushSessionWaits.swift has pauses, the spool and the end, PushSessionRecovery.swift
+// connections and failures, PushSessionGaps.swift what to do when Redis has forgotten something.
 
 import Linux
 import Redis
@@ -78,19 +78,19 @@ struct PushSession {
   private var fullBackoff: RetryBackoff
 
   var replyDeadline: UInt64 = 0
-  private var pauseEnd: UInt64 = 0
-  private var flushDeadline: UInt64?
+  var pauseEnd: UInt64 = 0
+  var flushDeadline: UInt64?
   private var lastReply: UInt64
   /// When Redis last took something, or there was nothing to take.
-  private var lastProgress: UInt64
+  var lastProgress: UInt64
   private var refusalLog = RareLog(pauseNanoseconds: PublisherSettings.refusalLogSeconds * 1_000_000_000)
 
   /// Nil when there is none.
-  private var spool: SpoolState?
-  private var lastSpoolWrite: UInt64?
-  private var redisTrouble: String? = "not connected yet"
+  var spool: SpoolState?
+  var lastSpoolWrite: UInt64?
+  var redisTrouble: String? = "not connected yet"
   /// What keeps announces from the stream, and from the disk meanwhile.
-  private(set) var trouble: String? = "not connected yet"
+  var trouble: String? = "not connected yet"
   var tally = Tally()
 
   /// `restoredRun` is the run of a spool that was read back into the queue. `newRun` names runs, `random` picks waits:
@@ -183,7 +183,7 @@ struct PushSession {
   }
 
   /// A reply that is there is taken, whatever the time.
-  private mutating func awaitReply() -> Action {
+  mutating func awaitReply() -> Action {
     phase = .awaiting
     return .awaitReply(milliseconds: Self.slice(until: replyDeadline, now: now) ?? 0)
   }
@@ -257,123 +257,6 @@ struct PushSession {
     counted = PushScript.Reply(status: .done, next: 0)
     lastReply = now
     retained.removeAll(pool: &pool)
-  }
-
-  // MARK: waiting
-
-  /// Waits, unless it is time to stop, and spools meanwhile.
-  mutating func pause(milliseconds: Int) -> Action {
-    pauseEnd = now &+ Self.nanoseconds(milliseconds)
-    return keepPausing()
-  }
-
-  private mutating func keepPausing() -> Action {
-    guard !isStopping, let left = Self.slice(until: pauseEnd, now: now) else { return decide() }
-    phase = .pausing
-    return isSpoolDue ? writeSpool(.pause) : .pause(milliseconds: left)
-  }
-
-  static func nanoseconds(_ milliseconds: Int) -> UInt64 { UInt64(max(0, milliseconds)) &* 1_000_000 }
-
-  /// The milliseconds until `end`, rounded up, but no more than the spool allows; nil when it is over.
-  private static func slice(until end: UInt64, now: UInt64) -> Int? {
-    guard now < end else { return nil }
-    return min(Int((end - now - 1) / 1_000_000) + 1, PublisherSettings.spoolSliceMilliseconds)
-  }
-
-  private static func isOver(_ nanoseconds: UInt64, since then: UInt64, now: UInt64) -> Bool {
-    now >= then && now - then >= nanoseconds
-  }
-
-  // MARK: spool
-
-  /// While Redis is away, and as long as there is a file, it is brought up to date every second.
-  private var isSpoolDue: Bool {
-    guard let spool else { return false }
-    guard spool.isActive || Self.isOver(PublisherSettings.spoolAfterNanoseconds, since: lastProgress, now: now) else {
-      return false
-    }
-    return lastSpoolWrite.map { Self.isOver(PublisherSettings.spoolPauseNanoseconds, since: $0, now: now) } ?? true
-  }
-
-  private mutating func writeSpool(_ afterwards: AfterSpool) -> Action {
-    lastSpoolWrite = now
-    phase = .spooling(afterwards)
-    return .writeSpool
-  }
-
-  /// `next` is the oldest record that is not applied. A file that is applied goes, and one that could not be written is
-  /// not missed once Redis takes the announces.
-  mutating func spoolAfterSuccess(next: UInt64) -> Action {
-    guard let spool, spool.isActive || spool.trouble != nil else { return decide() }
-    if !spool.isActive || next >= spool.through {
-      phase = .spooling(.decide)
-      return .removeSpool
-    }
-    return isSpoolDue ? writeSpool(.decide) : decide()
-  }
-
-  private mutating func goOn(_ afterwards: AfterSpool, spool state: SpoolState) -> Action {
-    note(state)
-    return switch afterwards {
-    case .decide: decide()
-    case .awaitReply: awaitReply()
-    case .pause: keepPausing()
-    }
-  }
-
-  private mutating func note(_ state: SpoolState) {
-    spool = state
-    setTrouble()
-  }
-
-  mutating func setRedisTrouble(_ text: String?) {
-    guard text != redisTrouble else { return }
-    redisTrouble = text
-    setTrouble()
-  }
-
-  private mutating func setTrouble() {
-    let texts = [redisTrouble, spool?.trouble].compactMap { $0 }
-    let all = texts.isEmpty ? nil : texts.joined(separator: "; ")
-    guard all != trouble else { return }
-    trouble = all
-    tally.isTroubleNew = true
-  }
-
-  // MARK: the end
-
-  private mutating func mayEnd() -> Bool {
-    guard isStopping else { return false }
-    if rest == 0 { return true }
-    let deadline = flushDeadline ?? now &+ Self.nanoseconds(PublisherSettings.flushMilliseconds)
-    flushDeadline = deadline
-    // A Redis that is away is not waited for.
-    return failures > 0 || now >= deadline
-  }
-
-  /// Announces that are not known to be applied.
-  private var rest: Int { window.reduce(queue.depth) { $0 + $1.count } }
-
-  /// What the shutdown could not publish goes to the spool.
-  private mutating func giveUpRest() -> Action {
-    queue.close()
-    guard rest > 0, spool != nil else { return endRest(isSpooled: false) }
-    phase = .spoolingRest
-    return .writeSpool
-  }
-
-  private mutating func endRest(isSpooled: Bool) -> Action {
-    phase = .finished
-    let rest = rest
-    guard rest > 0 else { return .finish }
-    if isSpooled {
-      tally.notes.append(.spooledRest(announces: rest))
-    } else {
-      tally.refusedShutdown += UInt64(rest)
-      tally.notes.append(.gaveUpRest(announces: rest))
-    }
-    return .finish
   }
 }
 

@@ -1,0 +1,120 @@
+// PushSessionWaits: the part of PushSession that waits: pauses, the spool that is kept meanwhile, and the end.
+
+extension PushSession {
+  // MARK: waiting
+
+  /// Waits, unless it is time to stop, and spools meanwhile.
+  mutating func pause(milliseconds: Int) -> Action {
+    pauseEnd = now &+ Self.nanoseconds(milliseconds)
+    return keepPausing()
+  }
+
+  mutating func keepPausing() -> Action {
+    guard !isStopping, let left = Self.slice(until: pauseEnd, now: now) else { return decide() }
+    phase = .pausing
+    return isSpoolDue ? writeSpool(.pause) : .pause(milliseconds: left)
+  }
+
+  static func nanoseconds(_ milliseconds: Int) -> UInt64 { UInt64(max(0, milliseconds)) &* 1_000_000 }
+
+  /// The milliseconds until `end`, rounded up, but no more than the spool allows; nil when it is over.
+  static func slice(until end: UInt64, now: UInt64) -> Int? {
+    guard now < end else { return nil }
+    return min(Int((end - now - 1) / 1_000_000) + 1, PublisherSettings.spoolSliceMilliseconds)
+  }
+
+  static func isOver(_ nanoseconds: UInt64, since then: UInt64, now: UInt64) -> Bool {
+    now >= then && now - then >= nanoseconds
+  }
+
+  // MARK: spool
+
+  /// While Redis is away, and as long as there is a file, it is brought up to date every second.
+  var isSpoolDue: Bool {
+    guard let spool else { return false }
+    guard spool.isActive || Self.isOver(PublisherSettings.spoolAfterNanoseconds, since: lastProgress, now: now) else {
+      return false
+    }
+    return lastSpoolWrite.map { Self.isOver(PublisherSettings.spoolPauseNanoseconds, since: $0, now: now) } ?? true
+  }
+
+  mutating func writeSpool(_ afterwards: AfterSpool) -> Action {
+    lastSpoolWrite = now
+    phase = .spooling(afterwards)
+    return .writeSpool
+  }
+
+  /// `next` is the oldest record that is not applied. A file that is applied goes, and one that could not be written is
+  /// not missed once Redis takes the announces.
+  mutating func spoolAfterSuccess(next: UInt64) -> Action {
+    guard let spool, spool.isActive || spool.trouble != nil else { return decide() }
+    if !spool.isActive || next >= spool.through {
+      phase = .spooling(.decide)
+      return .removeSpool
+    }
+    return isSpoolDue ? writeSpool(.decide) : decide()
+  }
+
+  mutating func goOn(_ afterwards: AfterSpool, spool state: SpoolState) -> Action {
+    note(state)
+    return switch afterwards {
+    case .decide: decide()
+    case .awaitReply: awaitReply()
+    case .pause: keepPausing()
+    }
+  }
+
+  mutating func note(_ state: SpoolState) {
+    spool = state
+    setTrouble()
+  }
+
+  mutating func setRedisTrouble(_ text: String?) {
+    guard text != redisTrouble else { return }
+    redisTrouble = text
+    setTrouble()
+  }
+
+  private mutating func setTrouble() {
+    let texts = [redisTrouble, spool?.trouble].compactMap { $0 }
+    let all = texts.isEmpty ? nil : texts.joined(separator: "; ")
+    guard all != trouble else { return }
+    trouble = all
+    tally.isTroubleNew = true
+  }
+
+  // MARK: the end
+
+  mutating func mayEnd() -> Bool {
+    guard isStopping else { return false }
+    if rest == 0 { return true }
+    let deadline = flushDeadline ?? now &+ Self.nanoseconds(PublisherSettings.flushMilliseconds)
+    flushDeadline = deadline
+    // A Redis that is away is not waited for.
+    return failures > 0 || now >= deadline
+  }
+
+  /// Announces that are not known to be applied.
+  var rest: Int { window.reduce(queue.depth) { $0 + $1.count } }
+
+  /// What the shutdown could not publish goes to the spool.
+  mutating func giveUpRest() -> Action {
+    queue.close()
+    guard rest > 0, spool != nil else { return endRest(isSpooled: false) }
+    phase = .spoolingRest
+    return .writeSpool
+  }
+
+  mutating func endRest(isSpooled: Bool) -> Action {
+    phase = .finished
+    let rest = rest
+    guard rest > 0 else { return .finish }
+    if isSpooled {
+      tally.notes.append(.spooledRest(announces: rest))
+    } else {
+      tally.refusedShutdown += UInt64(rest)
+      tally.notes.append(.gaveUpRest(announces: rest))
+    }
+    return .finish
+  }
+}
