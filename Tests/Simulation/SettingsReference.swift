@@ -38,7 +38,7 @@ public enum SettingsReference {
     let text = TemporaryDirectory.read(document)
     var found: Set<String> = []
     var wrong: [String] = []
-    let table = /<!-- settings ([a-z. ]+) -->\n\n((?:\|.*\n)*)\n<!-- end -->/
+    let table = /<!-- settings ([a-z._ ]+) -->\n\n((?:\|.*\n)*)\n<!-- end -->/
     let written = text.replacing(table) { match -> String in
       let name = String(match.1)
       guard name.hasPrefix(prefix) else { return String(match.0) }

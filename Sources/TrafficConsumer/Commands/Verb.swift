@@ -179,7 +179,7 @@ enum Standard {
     var rest = Array(text.utf8)[...]
     while !rest.isEmpty {
       let count = retryingInterrupts { rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) } }
-      // Nobody reads any more (`| head`): what is left is of no use to anyone.
+      // The reader has gone (`| head`): what is left is of no use.
       guard count > 0 else { return }
       rest = rest.dropFirst(count)
     }

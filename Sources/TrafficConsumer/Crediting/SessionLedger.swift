@@ -10,7 +10,7 @@ struct CreditedCounters: Equatable, Sendable {
   var downloaded: UInt64
 }
 
-/// A stretch of time nobody has been credited for, although the session's time moved past it: what a late entry fills.
+/// A stretch of time that was not credited although the session's time moved past it: what a late entry fills.
 struct TimeGap: Equatable, Sendable {
   /// Unix seconds; `from` is outside of it, `to` inside.
   var from: Int64
@@ -32,7 +32,7 @@ struct SessionLedger: Equatable, Sendable {
   /// Time from here to there (Unix seconds) has been credited or passed over, but for `gaps`; 0 before the first entry.
   var coveredFrom: Int64 = 0
   var coveredTo: Int64 = 0
-  /// The latest entry was a `stopped`: until the next one nobody seeds.
+  /// The latest entry was a `stopped`: until the next one it does not seed.
   var isStopped = false
   var gaps: [TimeGap] = []
   var fingerprints: [EntryFingerprint] = []
@@ -61,7 +61,7 @@ struct SessionLedger: Equatable, Sendable {
   }
 
   /// Credits the time before `timestamp` that an entry stands for: `elapsed` seconds, of which at most `cap` count.
-  /// Returns only seconds that nobody was credited for yet, so that neither a duplicate nor a repetition after a rollback
+  /// Returns only seconds that were not credited yet, so that neither a duplicate nor a repetition after a rollback
   /// of Redis adds any, in whatever order entries come.
   mutating func coverTime(until timestamp: Int64, elapsed: Int64, cap: Int64) -> Int64 {
     let begin = max(timestamp - elapsed, 0)

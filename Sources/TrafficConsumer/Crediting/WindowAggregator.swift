@@ -137,7 +137,7 @@ struct WindowAggregator: Sendable {
   }
 
   /// How much of `dt` may count: the promised interval for each announce the entry stands for, and one tolerance.
-  /// Between `stopped` and the next announce nobody was there.
+  /// Between `stopped` and the next announce the client was not there.
   private func timeCap(_ event: TrafficEvent, wasStopped: Bool) -> Int64 {
     if wasStopped { return 0 }
     // 2^32 times 2^32 does not fit Int64; dt, which it caps, is below 2^32 anyway.

@@ -4,16 +4,16 @@
 import Linux
 
 struct ConsumerMetrics: Sendable {
-  let applied: Counter
-  let duplicates: Counter
+  private let applied: Counter
+  private let duplicates: Counter
   let dead: Counter
-  let redelivered: Counter
-  let vanished: Counter
-  let batches: Counter
+  private let redelivered: Counter
+  private let vanished: Counter
+  private let batches: Counter
   let batchFailures: Counter
   let redisErrors: Counter
-  let commitSeconds: Histogram
-  let batchEntries: Histogram
+  private let commitSeconds: Histogram
+  private let batchEntries: Histogram
   private let deadLetters: [DeadLetterState: Gauge]
   private let oldestDeadLetter: Gauge
   private let lastBackup: Gauge
@@ -53,6 +53,11 @@ struct ConsumerMetrics: Sendable {
       "traffic_consumer_last_backup_timestamp_seconds", help: "When the last verified backup was made; 0: never.")
     freeBytes = registry.gauge(
       "traffic_consumer_database_free_bytes", help: "Bytes left on the disk of the database.")
+    Self.follow(engine, registry)
+  }
+
+  /// The gauges that are read when they are asked for.
+  private static func follow(_ engine: EngineState, _ registry: MetricRegistry) {
     registry.gauge("traffic_consumer_lag_entries", help: "Entries not yet delivered to this group.") {
       Double(engine.streams.reduce(0) { $0 + $1.undeliveredEntries })
     }
@@ -79,6 +84,12 @@ struct ConsumerMetrics: Sendable {
     dead.add(UInt64(outcome.dead))
     redelivered.add(UInt64(outcome.redelivered))
     vanished.add(UInt64(outcome.vanished))
+  }
+
+  func committed(entries: Int, nanoseconds: UInt64) {
+    batches.add()
+    batchEntries.observe(Double(entries))
+    commitSeconds.observe(Double(nanoseconds) / 1e9)
   }
 
   func set(_ gauges: StoreGauges) {

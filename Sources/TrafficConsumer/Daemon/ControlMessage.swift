@@ -83,7 +83,7 @@ enum ControlSocket {
     return name.withSockaddr(body)
   }
 
-  /// Connects to a listening daemon; nil when nobody listens there.
+  /// Connects to a listening daemon; nil when no daemon listens there.
   static func connect(_ path: String, timeoutSeconds: Int) -> FileDescriptor? {
     guard let handle = try? make(timeoutSeconds: timeoutSeconds) else { return nil }
     let number = handle.number

@@ -65,6 +65,8 @@ private final class ControlLoop: Sendable {
   /// How long a client may take to send its request or take its answer.
   private static let clientSeconds = 10
   private static let pollMilliseconds: Int32 = 200
+  /// It is tried again every second; what is wrong stays the same for long.
+  private static let warningNanoseconds: UInt64 = 3_600_000_000_000
 
   private let isStopping = Atomic<Bool>(false)
   private let path: String
@@ -78,7 +80,7 @@ private final class ControlLoop: Sendable {
   func stop() { isStopping.store(true, ordering: .relaxed) }
 
   func run() {
-    var hasWarned = false
+    var warnings = RareLog(pauseNanoseconds: Self.warningNanoseconds)
     while !isStopping.load(ordering: .relaxed) {
       guard !context.engine.isStandby, !context.engine.committed.isEmpty else {
         usleep(UInt32(Self.pollMilliseconds) * 100)
@@ -90,11 +92,10 @@ private final class ControlLoop: Sendable {
         serve(listener)
         unlink(path)
       } catch {
-        if !hasWarned {
+        if warnings.next() != nil {
           Log.warning(
             "no control socket yet: verbs that write need it or the daemon stopped", ["error": error.description])
         }
-        hasWarned = true
         usleep(UInt32(Self.pollMilliseconds) * 5000)
       }
     }
@@ -106,7 +107,7 @@ private final class ControlLoop: Sendable {
     if ControlSocket.connect(path, timeoutSeconds: 1) != nil {
       throw SystemError("bind", subject: path, code: EADDRINUSE)
     }
-    // Nobody answers: a socket left by a process that is gone.
+    // No answer: a socket left by a process that is gone.
     unlink(path)
     guard ControlSocket.withAddress(path, { bind(number, $0, $1) }) == 0 else {
       throw SystemError("bind", subject: path)

@@ -48,7 +48,7 @@ struct WriterLoop: Sendable {
       let readers = try startReaders(instance, writer.hash)
       let last = serve(writer, lock)
       if queue.haveReadersEnded {
-        readers.join()
+        for reader in readers { reader.join() }
       } else {
         Log.warning("redis does not answer, ending without it; what is not acknowledged will be delivered again")
       }
@@ -58,7 +58,7 @@ struct WriterLoop: Sendable {
     }
   }
 
-  /// The lock, as soon as nobody else has it; nil when the daemon is stopped while it waits.
+  /// The lock, as soon as it is free; nil when the daemon is stopped while it waits.
   private func takeLock() throws(SystemError) -> StoreLock? {
     while true {
       if let lock = try StoreLock.tryTake(databasePath: store.databasePath) {
@@ -70,14 +70,14 @@ struct WriterLoop: Sendable {
         Log.info("another process writes the database, standing by", ["database": store.databasePath])
         engine.setStandby(true)
       }
-      engine.lastTurn.store(Clock.monotonicNanoseconds(), ordering: .relaxed)
+      turn()
       if queue.waitForStop(milliseconds: Self.standbyMilliseconds) { return nil }
     }
   }
 
   /// The database; retried while the disk is in trouble, given up when it can never work.
   private func openStore() -> StoreWriter? {
-    var backoff = RetryBackoff(firstMilliseconds: 100, maximumMilliseconds: 5000)
+    var backoff = Self.backoff
     while true {
       do throws(StoreError) {
         return try StoreWriter(settings: store)
@@ -90,7 +90,7 @@ struct WriterLoop: Sendable {
         engine.setWriter(open: false, trouble: error.description)
         Log.error(
           "database trouble, trying again", ["error": error.description, "retry_milliseconds": pause])
-        engine.lastTurn.store(Clock.monotonicNanoseconds(), ordering: .relaxed)
+        turn()
         if queue.waitForStop(milliseconds: pause) { return nil }
       }
     }
@@ -106,12 +106,13 @@ struct WriterLoop: Sendable {
     }
   }
 
-  private func startReaders(_ instance: String, _ hash: EntryHash) throws(SystemError) -> ReaderThreads {
+  private func startReaders(_ instance: String, _ hash: EntryHash) throws(SystemError) -> [ReaderThread] {
     let surroundings = StreamReader.Surroundings(
       settings: streams, instance: instance, hash: hash, queue: queue, engine: engine, redisErrors: metrics.redisErrors)
-    let readers = ReaderThreads()
+    var readers: [ReaderThread] = []
     for index in streams.streams.indices {
-      try readers.start(name: "reader-\(index)") { StreamReader.run(index, surroundings) }
+      readers.append(
+        ReaderThread(try NamedThread(name: "reader-\(index)") { StreamReader.run(index, surroundings) }))
     }
     return readers
   }
@@ -121,7 +122,7 @@ struct WriterLoop: Sendable {
     var writer = first
     var maintenance = Maintenance(settings: store)
     while true {
-      engine.lastTurn.store(Clock.monotonicNanoseconds(), ordering: .relaxed)
+      turn()
       lock.beat()
       var deadLettersChanged = false
       let next = queue.next(
@@ -149,40 +150,25 @@ struct WriterLoop: Sendable {
     _ deliveries: [StreamDelivery], with first: StoreWriter, _ lock: borrowing StoreLock
   ) -> StoreWriter {
     var writer = first
-    var backoff = RetryBackoff(firstMilliseconds: 100, maximumMilliseconds: 5000)
-    let entries = deliveries.reduce(0) { $0 + $1.count }
+    var backoff = Self.backoff
     let start = Clock.monotonicNanoseconds()
     while true {
       do throws(StoreError) {
         metrics.count(try writer.apply(deliveries))
-        metrics.batches.add()
-        metrics.batchEntries.observe(Double(entries))
-        metrics.commitSeconds.observe(Double(Clock.monotonicNanoseconds() &- start) / 1e9)
+        metrics.committed(entries: Self.entries(deliveries), nanoseconds: Clock.monotonicNanoseconds() &- start)
         engine.publish(writer.streams)
         engine.setWriter(open: true, trouble: nil)
         return writer
       } catch {
         metrics.batchFailures.add()
-        if error == .fenced {
-          engine.fail(EngineState.Fatal(code: .locked, message: error.description))
-          queue.stop()
-          return writer
-        }
-        // Going on would make a new, empty database, and trim from the stream what only the lost one holds.
-        if writer.file?.isInPlace == false {
-          let message = "\(store.databasePath): \(StoreError.replaced)"
-          engine.setWriter(open: false, trouble: message)
-          engine.fail(EngineState.Fatal(code: .inputOutput, message: message))
-          queue.stop()
-          return writer
-        }
+        if isFatal(error, writer) { return writer }
         lock.beat()
         engine.setWriter(open: true, trouble: error.description)
         let pause = backoff.next()
         Log.error(
           "batch not committed, nothing of it is acknowledged; trying again",
-          ["entries": entries, "error": error.description, "retry_milliseconds": pause])
-        engine.lastTurn.store(Clock.monotonicNanoseconds(), ordering: .relaxed)
+          ["entries": Self.entries(deliveries), "error": error.description, "retry_milliseconds": pause])
+        turn()
         if queue.isStopping || queue.waitForStop(milliseconds: pause) { return writer }
         // A connection that has seen an I/O error may hold on to it; the file may have been replaced.
         if let fresh = try? StoreWriter(settings: store, fence: writer.fenceText) { writer = fresh }
@@ -190,26 +176,36 @@ struct WriterLoop: Sendable {
     }
   }
 
+  /// Whether an error is the end of the daemon, which is told so.
+  private func isFatal(_ error: StoreError, _ writer: StoreWriter) -> Bool {
+    if error == .fenced {
+      engine.fail(EngineState.Fatal(code: .locked, message: error.description))
+    } else if writer.file?.isInPlace == false {
+      // Going on would make a new, empty database, and trim from the stream what only the lost one holds.
+      let message = "\(store.databasePath): \(StoreError.replaced)"
+      engine.setWriter(open: false, trouble: message)
+      engine.fail(EngineState.Fatal(code: .inputOutput, message: message))
+    } else {
+      return false
+    }
+    queue.stop()
+    return true
+  }
+
+  private static func entries(_ deliveries: [StreamDelivery]) -> Int { deliveries.reduce(0) { $0 + $1.count } }
+
+  /// While the disk is in trouble.
+  private static var backoff: RetryBackoff { RetryBackoff(firstMilliseconds: 100, maximumMilliseconds: 5000) }
+
+  /// Says that the writer moves.
+  private func turn() { engine.lastTurn.store(Clock.monotonicNanoseconds(), ordering: .relaxed) }
+
   private func finish(_ writer: StoreWriter) {
     do throws(SQLiteError) {
       try writer.database.checkpoint(truncate: true)
     } catch {
       Log.warning("last checkpoint failed; the log is replayed at the next start", ["error": error.description])
     }
-  }
-}
-
-/// The reader threads, joined once. Belongs to the writer thread.
-private final class ReaderThreads {
-  private var handles: [ReaderThread] = []
-
-  func start(name: String, _ body: @escaping @Sendable () -> Void) throws(SystemError) {
-    handles.append(ReaderThread(try NamedThread(name: name, body)))
-  }
-
-  func join() {
-    for handle in handles { handle.join() }
-    handles = []
   }
 }
 

@@ -114,7 +114,7 @@ final class StreamDelivery: @unchecked Sendable {
     }
   }
 
-  /// Values behind their lengths, with the contract's names.
+  /// Values behind their lengths, with the names in the order of the stream's fields.
   private static func named(_ bytes: UnsafeRawBufferPointer) -> EntryFields {
     var fields = EntryFields(items: [])
     var at = 0

@@ -15,7 +15,7 @@ struct StreamEntry: Sendable {
 
   /// How the names and values lie in the delivery's `received`.
   enum Form: UInt8, Sendable {
-    /// The values alone, each behind its length in one byte: the names are the contract's first ones, in its order.
+    /// The values alone, each behind its length in one byte: the names are the stream's first ones, in its order (docs/contract.md, section 4).
     case values
     /// Names and values, each behind its length in four bytes (EntryFields).
     case whole
@@ -27,7 +27,7 @@ struct StreamEntry: Sendable {
   /// Where in `received` it begins.
   let offset: UInt32
 
-  /// The event of an entry's names and values, and whether they are the contract's in its order.
+  /// The event of an entry's names and values, and whether they are the stream's in its order.
   static func decode(_ fields: RedisReplyView) throws(EntryFault) -> (event: TrafficEvent, isInOrder: Bool) {
     do throws(TrafficDecodeError) {
       guard fields.count.isMultiple(of: 2) else { throw .oddFieldCount(fields.count) }

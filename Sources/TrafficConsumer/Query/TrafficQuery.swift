@@ -193,7 +193,7 @@ enum TrafficQuery {
     }
   }
 
-  /// A user without downloads has the ratio of one byte down: above everybody who has any.
+  /// A user without downloads has the ratio of one byte down: above every user who has any.
   private static func order(_ metric: TopMetric, of table: String) -> String {
     switch metric {
     case .up: "\(table).uploaded"

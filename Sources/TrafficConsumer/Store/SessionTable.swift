@@ -1,16 +1,11 @@
-// SessionTable: the users, torrents and sessions the writer has met, as rows in memory, read from the database when first
-// met and written back once per batch. Belongs to the writer thread. What it holds is what is committed, plus the changes
+// SessionTable: the sessions the writer has met, with their users and torrents, as rows in memory, read from the database
+// when first met and written back once per batch. Belongs to the writer thread. What it holds is what is committed, plus the changes
 // of the open transaction: after a rollback it has to be `forget`-ten.
 
 import SQLite
 import Wire
 
 final class SessionTable {
-  struct Holder {
-    let id: Int64
-    var sums: TrafficSums
-    var isTouched = false
-  }
   struct Session {
     let id: Int64
     let user: Int
@@ -28,22 +23,12 @@ final class SessionTable {
   /// Sessions kept in memory between batches: about 500 bytes each, so 12 MB of the daemon's 64.
   static let maximumSessions = 24_000
 
-  private(set) var users: [Holder] = []
-  private(set) var torrents: [Holder] = []
+  private(set) var users: SumTable<Passkey>
+  private(set) var torrents: SumTable<InfoHash>
   private(set) var sessions: [Session] = []
-  private var userIndex: [Passkey: Int] = [:]
-  private var torrentIndex: [InfoHash: Int] = [:]
   private var sessionIndex: [SessionKey: Int] = [:]
-  private var touchedUsers: [Int] = []
-  private var touchedTorrents: [Int] = []
   private var touchedSessions: [Int] = []
 
-  private let selectUser: SQLiteStatement
-  private let insertUser: SQLiteStatement
-  private let updateUser: SQLiteStatement
-  private let selectTorrent: SQLiteStatement
-  private let insertTorrent: SQLiteStatement
-  private let updateTorrent: SQLiteStatement
   private let selectSession: SQLiteStatement
   private let insertSession: SQLiteStatement
   private let updateSession: SQLiteStatement
@@ -53,27 +38,22 @@ final class SessionTable {
   private let selectSnatch: SQLiteStatement
 
   init(_ database: borrowing SQLiteDatabase) throws(SQLiteError) {
-    let sums = StoreSchema.sumColumns
-    let assignments = """
-      uploaded = ?2, downloaded = ?3, seed_seconds = ?4, leech_seconds = ?5, elapsed_seconds = ?6, events = ?7,
-      completed = ?8, first_seen = ?9, last_seen = ?10
-      """
-    selectUser = try database.prepare("SELECT id, \(sums) FROM users WHERE passkey = ?1")
-    insertUser = try database.prepare("INSERT INTO users(passkey) VALUES (?1) RETURNING id")
-    updateUser = try database.prepare("UPDATE users SET \(assignments) WHERE id = ?1")
-    selectTorrent = try database.prepare("SELECT id, \(sums) FROM torrents WHERE infohash = ?1")
-    insertTorrent = try database.prepare("INSERT INTO torrents(infohash) VALUES (?1) RETURNING id")
-    updateTorrent = try database.prepare("UPDATE torrents SET \(assignments) WHERE id = ?1")
+    users = try SumTable("users", key: "passkey", database) { key, statement throws(SQLiteError) in
+      try statement.bind(key.text, at: 1)
+    }
+    torrents = try SumTable("torrents", key: "infohash", database) { key, statement throws(SQLiteError) in
+      try statement.bind(key.bytes, at: 1)
+    }
     selectSession = try database.prepare(
       """
-      SELECT id, \(sums), covered_from, covered_to, stopped, generation, credited_up, credited_down, gaps, fingerprints
+      SELECT id, \(StoreSchema.sumColumns), covered_from, covered_to, stopped, generation, credited_up, credited_down, gaps, fingerprints
       FROM sessions WHERE user_id = ?1 AND torrent_id = ?2 AND peer_id = ?3
       """)
     insertSession = try database.prepare(
       "INSERT INTO sessions(user_id, torrent_id, peer_id) VALUES (?1, ?2, ?3) RETURNING id")
     updateSession = try database.prepare(
       """
-      UPDATE sessions SET \(assignments), covered_from = ?11, covered_to = ?12, stopped = ?13, generation = ?14,
+      UPDATE sessions SET \(StoreSchema.sumAssignments), covered_from = ?11, covered_to = ?12, stopped = ?13, generation = ?14,
         credited_up = ?15, credited_down = ?16, gaps = ?17, fingerprints = ?18 WHERE id = ?1
       """)
     selectGeneration = try database.prepare(
@@ -90,14 +70,10 @@ final class SessionTable {
 
   /// Empties the memory: after a rollback, or because it has grown.
   func forget() {
-    users.removeAll(keepingCapacity: true)
-    torrents.removeAll(keepingCapacity: true)
+    users.forget()
+    torrents.forget()
     sessions.removeAll(keepingCapacity: true)
-    userIndex.removeAll(keepingCapacity: true)
-    torrentIndex.removeAll(keepingCapacity: true)
     sessionIndex.removeAll(keepingCapacity: true)
-    touchedUsers.removeAll(keepingCapacity: true)
-    touchedTorrents.removeAll(keepingCapacity: true)
     touchedSessions.removeAll(keepingCapacity: true)
   }
 
@@ -107,8 +83,8 @@ final class SessionTable {
 
   /// The place of an event's session in `sessions`; rows that do not exist are made.
   func session(of event: TrafficEvent) throws(SQLiteError) -> Int {
-    let user = try user(event.passkey)
-    let torrent = try torrent(event.infoHash)
+    let user = try users.place(of: event.passkey)
+    let torrent = try torrents.place(of: event.infoHash)
     let key = SessionKey(user: user, torrent: torrent, peerID: event.peerID)
     if let found = sessionIndex[key] { return found }
     sessions.append(try loadSession(user, torrent, event.peerID))
@@ -147,16 +123,8 @@ final class SessionTable {
     }
     guard !credit.sums.isEmpty else { return }
     let (user, torrent) = (sessions[session].user, sessions[session].torrent)
-    users[user].sums.add(credit.sums)
-    if !users[user].isTouched {
-      users[user].isTouched = true
-      touchedUsers.append(user)
-    }
-    torrents[torrent].sums.add(credit.sums)
-    if !torrents[torrent].isTouched {
-      torrents[torrent].isTouched = true
-      touchedTorrents.append(torrent)
-    }
+    users.add(credit.sums, at: user)
+    torrents.add(credit.sums, at: torrent)
     guard credit.sums.completed > 0 else { return }
     try insertSnatch.bind(users[user].id, at: 1)
     try insertSnatch.bind(torrents[torrent].id, at: 2)
@@ -195,57 +163,13 @@ final class SessionTable {
 
   /// Writes what has changed, in the order of the rows' keys.
   func flush() throws(SQLiteError) {
-    for index in touchedUsers.sorted(by: { users[$0].id < users[$1].id }) {
-      try write(users[index], with: updateUser)
-      users[index].isTouched = false
-    }
-    for index in touchedTorrents.sorted(by: { torrents[$0].id < torrents[$1].id }) {
-      try write(torrents[index], with: updateTorrent)
-      torrents[index].isTouched = false
-    }
+    try users.flush()
+    try torrents.flush()
     for index in touchedSessions.sorted(by: { sessions[$0].id < sessions[$1].id }) {
       try writeSession(sessions[index])
       sessions[index].isTouched = false
     }
-    touchedUsers.removeAll(keepingCapacity: true)
-    touchedTorrents.removeAll(keepingCapacity: true)
     touchedSessions.removeAll(keepingCapacity: true)
-  }
-
-  private func user(_ passkey: Passkey) throws(SQLiteError) -> Int {
-    if let found = userIndex[passkey] { return found }
-    try bind(passkey, to: selectUser)
-    defer { selectUser.reset() }
-    if try selectUser.step() {
-      users.append(Holder(id: selectUser.integer(0), sums: selectUser.sums(from: 1)))
-    } else {
-      try bind(passkey, to: insertUser)
-      defer { insertUser.reset() }
-      _ = try insertUser.step()
-      users.append(Holder(id: insertUser.integer(0), sums: TrafficSums()))
-    }
-    userIndex[passkey] = users.count - 1
-    return users.count - 1
-  }
-
-  private func bind(_ passkey: Passkey, to statement: borrowing SQLiteStatement) throws(SQLiteError) {
-    try statement.bind(passkey.text, at: 1)
-  }
-
-  private func torrent(_ infoHash: InfoHash) throws(SQLiteError) -> Int {
-    if let found = torrentIndex[infoHash] { return found }
-    try selectTorrent.bind(infoHash.bytes, at: 1)
-    defer { selectTorrent.reset() }
-    if try selectTorrent.step() {
-      torrents.append(Holder(id: selectTorrent.integer(0), sums: selectTorrent.sums(from: 1)))
-    } else {
-      try insertTorrent.bind(infoHash.bytes, at: 1)
-      defer { insertTorrent.reset() }
-      _ = try insertTorrent.step()
-      torrents.append(Holder(id: insertTorrent.integer(0), sums: TrafficSums()))
-    }
-    torrentIndex[infoHash] = torrents.count - 1
-    return torrents.count - 1
   }
 
   private func loadSession(_ user: Int, _ torrent: Int, _ peerID: PeerID) throws(SQLiteError) -> Session {
@@ -265,12 +189,6 @@ final class SessionTable {
     _ = try insertSession.step()
     return Session(
       id: insertSession.integer(0), user: user, torrent: torrent, sums: TrafficSums(), ledger: SessionLedger())
-  }
-
-  private func write(_ holder: Holder, with statement: borrowing SQLiteStatement) throws(SQLiteError) {
-    try statement.bind(holder.id, at: 1)
-    try statement.bind(holder.sums, from: 2)
-    try statement.run()
   }
 
   private func writeSession(_ session: Session) throws(SQLiteError) {

@@ -9,7 +9,7 @@ import Linux
 
 /// Held as long as the value lives.
 struct StoreLock: ~Copyable, Sendable {
-  /// A holder that gave no sign for so long is replaced: as long as an entry may be pending before it is claimed, and far
+  /// A holder that gave no sign for this long is replaced: as long as an entry may be pending before it is claimed, and far
   /// above the slowest commit.
   static let staleSeconds: Int = {
     #if DEBUG
@@ -25,7 +25,7 @@ struct StoreLock: ~Copyable, Sendable {
 
   private init(_ file: consuming FileDescriptor) { self.file = file }
 
-  /// Takes the lock if nobody has it, or if who has it stands still; nil when somebody has it and moves.
+  /// Takes the lock if it is free, or if its holder stands still; nil when another process has it and moves.
   static func tryTake(databasePath: String) throws(SystemError) -> StoreLock? {
     let path = databasePath + ".lock"
     if let lock = try take(path) { return lock }
@@ -44,7 +44,7 @@ struct StoreLock: ~Copyable, Sendable {
       guard errno == EWOULDBLOCK else { throw SystemError("flock", subject: path) }
       return nil
     }
-    // Somebody may have replaced the file between the two calls: then this is a lock on nothing.
+    // Another process may have replaced the file between the two calls: then this is a lock on nothing.
     var (mine, there) = (stat(), stat())
     guard fstat(number, &mine) == 0, stat(path, &there) == 0, mine.st_ino == there.st_ino else { return nil }
     let lock = StoreLock(file)

@@ -19,6 +19,12 @@ enum StoreSchema {
   static let sumColumns =
     "uploaded, downloaded, seed_seconds, leech_seconds, elapsed_seconds, events, completed, first_seen, last_seen"
 
+  /// How an UPDATE sets them, from ?2 on.
+  static let sumAssignments = """
+    uploaded = ?2, downloaded = ?3, seed_seconds = ?4, leech_seconds = ?5, elapsed_seconds = ?6, events = ?7,
+    completed = ?8, first_seen = ?9, last_seen = ?10
+    """
+
   /// For step 3: where the first day begins that has all of its windows.
   private static let firstWholeDay =
     "(SELECT coalesce(max(value), 0) + 86399 FROM meta WHERE name = 'windows_floor') / 86400 * 86400"

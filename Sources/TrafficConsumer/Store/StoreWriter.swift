@@ -10,7 +10,7 @@ final class StoreWriter {
     var databasePath: String
     var streamNames: [String]
     var windowSeconds: Int64
-    /// After so many attempts that the database refused, alone, an entry is a dead letter.
+    /// Attempts that the database refuses, of one entry alone, after which it is a dead letter.
     var maximumDeliveries: Int
     var retention = RetentionTimes(windows: 30 * 86_400, days: 730 * 86_400, explanations: 48 * 3600)
     /// Where reports of self-update runs come from; nil: nowhere.
@@ -69,7 +69,7 @@ final class StoreWriter {
   /// What a later writer of the same owner is opened with.
   var fenceText: String { fence }
 
-  /// A write transaction. Inside it nobody else can write, so that the fence holds until its end.
+  /// A write transaction. Inside it no other process can write, so that the fence holds until its end.
   func transaction<Value>(_ body: () throws(SQLiteError) -> Value) throws(StoreError) -> Value {
     try database.transaction(.immediate) { () throws(StoreError) in
       let isOurs = try store { () throws(SQLiteError) in

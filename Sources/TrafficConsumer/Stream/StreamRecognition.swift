@@ -24,7 +24,7 @@ enum StreamRecognition: Equatable {
     }
     // Without a witness to miss, an end that is ahead of ours says nothing against the stream.
     if anchorsPresent > 0 || anchorsKnown == 0 { return .same }
-    // All witnesses gone and the stream's end is ahead of ours: trimmed by somebody, unless it has entries among ours.
+    // All witnesses gone and the stream's end is ahead of ours: trimmed by another program, unless it has entries among ours.
     guard let first, first <= lastApplied else { return .same }
     return .another
   }

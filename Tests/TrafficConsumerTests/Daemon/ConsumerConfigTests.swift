@@ -11,7 +11,7 @@ import Testing
     return try ConsumerConfig.load(path: try directory.write(text, as: "consumer.yaml"), environment: environment)
   }
 
-  @Test("without any setting the defaults are the contract's")
+  @Test("without any setting the defaults are those of docs/contract.md")
   func defaults() throws {
     let config = try load("consumer:\n")
     var expected = ConsumerConfig()

@@ -208,6 +208,8 @@ import Wire
     try bench.addMany(50)
     let child = try bench.start()
     try await bench.awaitCredited(50 * 64)
+    // From here on the reader is in one call or another.
+    try await eventually("everything is acknowledged") { try bench.pendingCount() == 0 }
     let redis = try #require(bench.redis.pid)
     kill(redis, SIGSTOP)
     defer { kill(redis, SIGCONT) }
