@@ -8,8 +8,8 @@ import Wire
 
 /// The peers of one reply while they are collected, and the forms of all replies. One per worker.
 struct HTTPWriter: ~Copyable {
-  private static let compactV4Bytes = 6
-  private static let compactV6Bytes = 18
+  private static let compactV4Bytes = IPAddress.Family.v4.compactBytes
+  private static let compactV6Bytes = IPAddress.Family.v6.compactBytes
 
   /// Room for this many peers in each family.
   private let capacity: Int
@@ -30,14 +30,14 @@ struct HTTPWriter: ~Copyable {
   /// Where the pipeline puts up to `limit` peers of each family; `announce` chooses among them.
   func sink(limit: Int, form: ReplyForm) -> PeerSink {
     var sink = PeerSink()
-    sink.v4 = scratch
-    sink.v6 = scratch + capacity * Self.compactV4Bytes + PeerSink.slackBytes
-    sink.v4Limit = min(limit, capacity)
-    sink.v6Limit = min(limit, capacity)
+    sink.v4.peers = scratch
+    sink.v6.peers = scratch + capacity * Self.compactV4Bytes + PeerSink.slackBytes
+    sink.v4.limit = min(limit, capacity)
+    sink.v6.limit = min(limit, capacity)
     if form.contains(.dictionary) && !form.contains(.withoutPeerIDs) {
       let ids = scratch + capacity * (Self.compactV4Bytes + Self.compactV6Bytes) + 2 * PeerSink.slackBytes
-      sink.v4IDs = ids
-      sink.v6IDs = ids + capacity * PeerID.byteCount + PeerSink.slackBytes
+      sink.v4.ids = ids
+      sink.v6.ids = ids + capacity * PeerID.byteCount + PeerSink.slackBytes
     }
     return sink
   }
@@ -45,8 +45,8 @@ struct HTTPWriter: ~Copyable {
   /// How many peers of each family a reply of at most `limit` holds. Those of the client's own family come first, but
   /// a quarter is kept for the other, or a dual-stack client would never hear of it in a large swarm.
   static func shares(_ peers: borrowing PeerSink, of family: IPAddress.Family, limit: Int) -> (v4: Int, v6: Int) {
-    let own = family == .v4 ? peers.v4Count : peers.v6Count
-    let other = family == .v4 ? peers.v6Count : peers.v4Count
+    let own = family == .v4 ? peers.v4.count : peers.v6.count
+    let other = family == .v4 ? peers.v6.count : peers.v4.count
     let otherShown = min(other, max(limit - own, limit / 4))
     let ownShown = min(own, limit - otherShown)
     return family == .v4 ? (ownShown, otherShown) : (otherShown, ownShown)
@@ -75,10 +75,10 @@ struct HTTPWriter: ~Copyable {
     if form.contains(.dictionary) {
       Self.appendDictionaries(reply.peers, shares, into: &writer)
     } else {
-      Self.appendCompact(reply.peers.v4, shares.v4 * Self.compactV4Bytes, into: &writer)
+      Self.appendCompact(reply.peers.v4.peers, shares.v4 * Self.compactV4Bytes, into: &writer)
       if shares.v6 > 0 {
         writer.append("6:peers6")
-        Self.appendCompact(reply.peers.v6, shares.v6 * Self.compactV6Bytes, into: &writer)
+        Self.appendCompact(reply.peers.v6.peers, shares.v6 * Self.compactV6Bytes, into: &writer)
       }
     }
     writer.append("10:tracker id")
@@ -162,24 +162,29 @@ struct HTTPWriter: ~Copyable {
     _ peers: borrowing PeerSink, _ shares: (v4: Int, v6: Int), into writer: inout HTTPResponseWriter
   ) {
     writer.append("l")
-    for index in 0..<shares.v4 {
-      let compact = UnsafeRawPointer(peers.v4! + index * compactV4Bytes)
-      appendDictionary(compact, AF_INET, 4, peers.v4IDs.map { $0 + index * PeerID.byteCount }, into: &writer)
-    }
-    for index in 0..<shares.v6 {
-      let compact = UnsafeRawPointer(peers.v6! + index * compactV6Bytes)
-      appendDictionary(compact, AF_INET6, 16, peers.v6IDs.map { $0 + index * PeerID.byteCount }, into: &writer)
-    }
+    append(peers.v4, count: shares.v4, .v4, to: &writer)
+    append(peers.v6, count: shares.v6, .v6, to: &writer)
     writer.append("e")
   }
 
+  private static func append(
+    _ buffer: PeerBuffer, count: Int, _ family: IPAddress.Family, to writer: inout HTTPResponseWriter
+  ) {
+    guard let peers = buffer.peers else { return }
+    for index in 0..<count {
+      appendDictionary(
+        UnsafeRawPointer(peers + index * family.compactBytes), family,
+        buffer.ids.map { $0 + index * PeerID.byteCount }, into: &writer)
+    }
+  }
+
   private static func appendDictionary(
-    _ compact: UnsafeRawPointer, _ family: Int32, _ addressBytes: Int, _ id: UnsafeMutableRawPointer?,
+    _ compact: UnsafeRawPointer, _ family: IPAddress.Family, _ id: UnsafeMutableRawPointer?,
     into writer: inout HTTPResponseWriter
   ) {
     writer.append("d2:ip")
     withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(INET6_ADDRSTRLEN)) { text in
-      inet_ntop(family, compact, text.baseAddress!, socklen_t(INET6_ADDRSTRLEN))
+      inet_ntop(family == .v4 ? AF_INET : AF_INET6, compact, text.baseAddress!, socklen_t(INET6_ADDRSTRLEN))
       append(string: UnsafeRawBufferPointer(start: text.baseAddress!, count: strlen(text.baseAddress!)), to: &writer)
     }
     if let id {
@@ -187,7 +192,7 @@ struct HTTPWriter: ~Copyable {
       writer.append(UnsafeRawBufferPointer(start: id, count: PeerID.byteCount))
     }
     writer.append("4:porti")
-    let port = UInt16(bigEndian: compact.loadUnaligned(fromByteOffset: addressBytes, as: UInt16.self))
+    let port = UInt16(bigEndian: compact.loadUnaligned(fromByteOffset: family.compactBytes - 2, as: UInt16.self))
     writer.append(decimal: UInt64(port))
     writer.append("ee")
   }

@@ -24,7 +24,7 @@ struct EndpointList {
   private var owners: UnsafeMutablePointer<UInt32>?
   private var seen: UnsafeMutablePointer<UInt32>?
 
-  init(family: IPAddress.Family) { stride = family == .v4 ? 6 : 18 }
+  init(family: IPAddress.Family) { stride = family.compactBytes }
 
   /// Frees the memory; the list is not used afterwards.
   mutating func deallocate() {

@@ -182,19 +182,16 @@ final class SwarmStore: Sendable {
     policy: SwarmPolicy, lottery: inout PeerLottery, into sink: inout PeerSink
   ) {
     @inline(__always)
-    func copy(
-      _ family: IPAddress.Family, limit: Int, to target: UnsafeMutableRawPointer, _ ids: UnsafeMutableRawPointer?
-    )
-      -> Int
-    {
+    func copy(_ family: IPAddress.Family, into buffer: inout PeerBuffer) {
+      guard let peers = buffer.peers else { return }
       var own = OwnPositions()
       sessions.forEachLeftOut(policy) { own.insert(torrent.pointee.position(of: $0, family.index)) }
-      return torrent.pointee.lists[family.index].copyRandom(
-        limit: limit, leechersOnly: announce.isSeeder, excluded: own, to: target, lottery: &lottery,
-        each: Self.copyID(of: torrent, to: ids))
+      buffer.count = torrent.pointee.lists[family.index].copyRandom(
+        limit: buffer.limit, leechersOnly: announce.isSeeder, excluded: own, to: peers, lottery: &lottery,
+        each: Self.copyID(of: torrent, to: buffer.ids))
     }
-    if let v4 = sink.v4 { sink.v4Count = copy(.v4, limit: sink.v4Limit, to: v4, sink.v4IDs) }
-    if let v6 = sink.v6 { sink.v6Count = copy(.v6, limit: sink.v6Limit, to: v6, sink.v6IDs) }
+    copy(.v4, into: &sink.v4)
+    copy(.v6, into: &sink.v6)
   }
 
   /// Collects peer ids beside the addresses, for dictionary replies only.

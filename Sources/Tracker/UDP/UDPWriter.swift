@@ -17,8 +17,8 @@ enum UDPWriter {
   static let maximumReplyBytesV4 = 1472
   static let maximumReplyBytesV6 = 1452
   /// Peers that fit one datagram.
-  static let maximumPeersV4 = (maximumReplyBytesV4 - announceHeadBytes) / 6
-  static let maximumPeersV6 = (maximumReplyBytesV6 - announceHeadBytes) / 18
+  static let maximumPeersV4 = (maximumReplyBytesV4 - announceHeadBytes) / IPAddress.Family.v4.compactBytes
+  static let maximumPeersV6 = (maximumReplyBytesV6 - announceHeadBytes) / IPAddress.Family.v6.compactBytes
   /// Info hashes whose scrape reply fits one datagram; a request with more does not fit one either.
   static let maximumScrapeInfoHashes = (maximumReplyBytesV6 - 8) / 12
   /// The send buffer of one reply.
@@ -39,12 +39,11 @@ enum UDPWriter {
   /// Where the pipeline puts the peers: behind the head that `announce` writes afterwards.
   static func sink(for family: IPAddress.Family, limit: Int, in target: UnsafeMutableRawPointer) -> PeerSink {
     var sink = PeerSink()
+    let peers = target + announceHeadBytes
     if family == .v4 {
-      sink.v4 = target + announceHeadBytes
-      sink.v4Limit = min(limit, maximumPeersV4)
+      sink.v4 = PeerBuffer(peers: peers, limit: min(limit, maximumPeersV4))
     } else {
-      sink.v6 = target + announceHeadBytes
-      sink.v6Limit = min(limit, maximumPeersV6)
+      sink.v6 = PeerBuffer(peers: peers, limit: min(limit, maximumPeersV6))
     }
     return sink
   }
@@ -56,7 +55,8 @@ enum UDPWriter {
     target.storeBytes(of: reply.intervalSeconds.bigEndian, toByteOffset: 8, as: UInt32.self)
     target.storeBytes(of: reply.incomplete.bigEndian, toByteOffset: 12, as: UInt32.self)
     target.storeBytes(of: reply.complete.bigEndian, toByteOffset: 16, as: UInt32.self)
-    return announceHeadBytes + reply.peers.v4Count * 6 + reply.peers.v6Count * 18
+    return announceHeadBytes + reply.peers.v4.count * IPAddress.Family.v4.compactBytes
+      + reply.peers.v6.count * IPAddress.Family.v6.compactBytes
   }
 
   static func scrapeHead(transactionID: UInt32, to target: UnsafeMutableRawPointer) -> Int {

@@ -34,16 +34,16 @@ struct HTTPWriterTests {
     var reply = AnnounceReply()
     reply.peers = writer.writer.sink(limit: limit, form: form)
     for (index, host) in v4.enumerated() {
-      IPAddress(host)!.store(to: reply.peers.v4! + index * 6)
-      (reply.peers.v4! + index * 6).storeBytes(of: UInt16(6881).bigEndian, toByteOffset: 4, as: UInt16.self)
-      if let ids = reply.peers.v4IDs { id("4", index).store(to: ids + index * 20) }
+      IPAddress(host)!.store(to: reply.peers.v4.peers! + index * 6)
+      (reply.peers.v4.peers! + index * 6).storeBytes(of: UInt16(6881).bigEndian, toByteOffset: 4, as: UInt16.self)
+      if let ids = reply.peers.v4.ids { id("4", index).store(to: ids + index * 20) }
     }
     for (index, host) in v6.enumerated() {
-      IPAddress(host)!.store(to: reply.peers.v6! + index * 18)
-      (reply.peers.v6! + index * 18).storeBytes(of: UInt16(51413).bigEndian, toByteOffset: 16, as: UInt16.self)
-      if let ids = reply.peers.v6IDs { id("6", index).store(to: ids + index * 20) }
+      IPAddress(host)!.store(to: reply.peers.v6.peers! + index * 18)
+      (reply.peers.v6.peers! + index * 18).storeBytes(of: UInt16(51413).bigEndian, toByteOffset: 16, as: UInt16.self)
+      if let ids = reply.peers.v6.ids { id("6", index).store(to: ids + index * 20) }
     }
-    (reply.peers.v4Count, reply.peers.v6Count) = (v4.count, v6.count)
+    (reply.peers.v4.count, reply.peers.v6.count) = (v4.count, v6.count)
     (reply.complete, reply.incomplete, reply.downloaded) = (5, 6, 7)
     (reply.intervalSeconds, reply.minIntervalSeconds) = (1800, 900)
     return reply
@@ -118,7 +118,7 @@ struct HTTPWriterTests {
     ])
   func shares(family: IPAddress.Family, v4: Int, v6: Int, v4Shown: Int, v6Shown: Int) {
     var sink = PeerSink()
-    (sink.v4Count, sink.v6Count) = (v4, v6)
+    (sink.v4.count, sink.v6.count) = (v4, v6)
     #expect(HTTPWriter.shares(sink, of: family, limit: 4) == (v4Shown, v6Shown))
     #expect(HTTPWriter.shares(sink, of: family, limit: 0) == (0, 0))
   }
@@ -160,7 +160,7 @@ struct HTTPWriterTests {
     var reply = AnnounceReply()
     reply.peers = large.sink(limit: most, form: form)
     memsetPeers(reply.peers, most)
-    (reply.peers.v4Count, reply.peers.v6Count) = (most, most)
+    (reply.peers.v4.count, reply.peers.v6.count) = (most, most)
     (reply.complete, reply.incomplete, reply.downloaded) = (.max, .max, .max)
     (reply.intervalSeconds, reply.minIntervalSeconds) = (.max, .max)
     let value = try Bencode.decode(
@@ -173,7 +173,7 @@ struct HTTPWriterTests {
 
   /// Fills all of the sink's room, the slack included, as the swarm may.
   private func memsetPeers(_ sink: PeerSink, _ count: Int) {
-    for (start, stride) in [(sink.v4, 6), (sink.v6, 18), (sink.v4IDs, 20), (sink.v6IDs, 20)] {
+    for (start, stride) in [(sink.v4.peers, 6), (sink.v6.peers, 18), (sink.v4.ids, 20), (sink.v6.ids, 20)] {
       guard let start else { continue }
       for offset in 0..<(count * stride + PeerSink.slackBytes) {
         start.storeBytes(of: 0xab, toByteOffset: offset, as: UInt8.self)

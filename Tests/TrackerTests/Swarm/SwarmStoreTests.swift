@@ -24,14 +24,15 @@ struct SwarmStoreTests {
       v6.deallocate()
       ids.deallocate()
     }
-    var sink = PeerSink(v4: v4, v6: v6, v4IDs: ids, v4Limit: limit, v6Limit: limit)
+    var sink = PeerSink(
+      v4: PeerBuffer(peers: v4, ids: ids, limit: limit), v6: PeerBuffer(peers: v6, limit: limit))
     let result = store.announce(announce, policy: policy, lottery: &lottery, into: &sink)
     var peers = Peers()
-    for index in 0..<sink.v4Count {
+    for index in 0..<sink.v4.count {
       peers.v4.append((0..<6).map { v4.load(fromByteOffset: index * 6 + $0, as: UInt8.self) })
       peers.v4IDs.append(PeerID(ids + index * 20))
     }
-    for index in 0..<sink.v6Count {
+    for index in 0..<sink.v6.count {
       peers.v6.append((0..<18).map { v6.load(fromByteOffset: index * 18 + $0, as: UInt8.self) })
     }
     return (result, peers)
