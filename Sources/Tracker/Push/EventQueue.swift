@@ -58,7 +58,7 @@ final class EventQueue: Sendable {
     var tail: UInt64 = 0
     var index = SessionIndex()
     var isCoalescing = false
-    /// The publisher sleeps: whoever puts something in wakes it.
+    /// The publisher sleeps: the next one to put something in wakes it.
     var isWaited = false
     /// Numbers of the entries that changed after the spool saw them; nil while nothing is spooled.
     var dirty: [UInt64]?

@@ -10,7 +10,7 @@ enum DatabaseVerbs {
     words: ["heal"], arguments: "", summary: "reads the stream again and applies what is missing",
     details: """
       Entries that were applied are recognised, however often it runs. Needed after an older backup was put in place
-      (the daemon also does it by itself at its start) or after somebody else acknowledged entries.
+      (the daemon also does it by itself at its start) or after another program acknowledged entries.
       """,
     examples: [
       ("traffic-consumer heal", "the whole stream"), ("traffic-consumer heal --from-id 1700000000000-0", "a part"),

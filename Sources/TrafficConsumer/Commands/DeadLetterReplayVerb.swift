@@ -21,7 +21,7 @@ enum DeadLetterReplayVerb {
       CommandLineOption("all", help: "all dead ones"),
       CommandLineOption("set", value: "FIELD=VALUE", isRepeatable: true, help: "replace or add a field first"),
       CommandLineOption("dry-run", help: "show it, change nothing"),
-      CommandLineOption("rate", value: "N", help: "at most so many per second"),
+      CommandLineOption("rate", value: "N", help: "at most this many a second"),
     ],
     request: StoreRequest(name: "replay") { words, writer throws(StoreError) in try answer(words, writer) },
     run: { input throws(VerbError) in try run(input) })

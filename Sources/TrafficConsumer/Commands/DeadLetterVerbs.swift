@@ -17,14 +17,14 @@ enum DeadLetterVerbs {
     words: ["dlq", "list"], arguments: "", summary: "the dead letters",
     details: "The oldest first; all states unless --state says which.\n\(reasons)",
     examples: [
-      ("traffic-consumer dlq list --state dead", "what waits for somebody"),
+      ("traffic-consumer dlq list --state dead", "what waits for a decision"),
       ("traffic-consumer dlq list --reason malformed_value --since yesterday -o jsonl", "for a script"),
     ],
     options: Verb.reading + [
       CommandLineOption("reason", value: "REASON", help: "only these"),
       CommandLineOption("since", value: "TIME", help: "failed at this time or later"),
       CommandLineOption("state", value: "STATE", help: "dead, replayed or discarded"),
-      CommandLineOption("limit", value: "N", help: "at most so many (1000)"),
+      CommandLineOption("limit", value: "N", help: "at most this many (1000)"),
     ],
     run: { input throws(VerbError) in
       try input.noArguments()
@@ -73,7 +73,7 @@ enum DeadLetterVerbs {
   private static let discard = Verb(
     words: ["dlq", "discard"], arguments: "ID... --note TEXT", summary: "marks dead letters as not to be replayed",
     details: "They stay until they are purged. The note is kept with them.",
-    examples: [("traffic-consumer dlq discard 17 18 --note 'sent by the load test'", "two that nobody wants")],
+    examples: [("traffic-consumer dlq discard 17 18 --note 'sent by the load test'", "two that are not wanted")],
     options: [CommandLineOption("note", value: "TEXT", help: "why")],
     request: StoreRequest(name: "discard") { words, writer throws(StoreError) in
       let ids = words.dropFirst().compactMap { Int64($0) }
@@ -82,7 +82,7 @@ enum DeadLetterVerbs {
     run: { input throws(VerbError) in
       guard !input.positionals.isEmpty else { throw VerbError(.usage, "dlq discard needs ids") }
       guard let note = input.arguments.value("note"), !note.isEmpty else {
-        throw VerbError(.usage, "dlq discard needs --note TEXT: somebody will ask why")
+        throw VerbError(.usage, "dlq discard needs --note TEXT: the reason, for later")
       }
       var ids: [Int64] = []
       for text in input.positionals { ids.append(try id(text)) }

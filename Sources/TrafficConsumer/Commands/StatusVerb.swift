@@ -12,7 +12,7 @@ enum StatusVerb {
   static let verb = Verb(
     words: ["status"], arguments: "", summary: "whether it runs, and how far behind it is",
     details: """
-      ready: the daemon writes and every stream is read. lag: entries nobody has had yet, and the age of the oldest.
+      ready: the daemon writes and every stream is read. lag: entries not delivered yet, and the age of the oldest.
       --check prints one line for Nagios and ends with 0 (ok), 1 (warning), 2 (critical) or 3 (unknown).
       """,
     examples: [

@@ -15,7 +15,7 @@ enum UpdateReportVerbs {
       ("traffic-consumer tasks list", "the last runs"),
       ("traffic-consumer tasks list --limit 1 -o json", "the last one, with the end of its standard error"),
     ],
-    options: Verb.reading + [CommandLineOption("limit", value: "N", help: "at most so many (50)")],
+    options: Verb.reading + [CommandLineOption("limit", value: "N", help: "at most this many (50)")],
     run: { input throws(VerbError) in
       try input.noArguments()
       let limit = try input.count("limit", default: 50)

@@ -88,7 +88,7 @@ struct ScriptCaller: ~Copyable {
     }
   }
 
-  @Test("an entry has the contract's nineteen fields in their order")
+  @Test("an entry has nineteen fields in stream order")
   func order() async throws {
     let directory = try TemporaryDirectory()
     let redis = try await RedisServer.start(in: directory)

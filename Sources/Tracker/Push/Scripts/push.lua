@@ -31,7 +31,7 @@ local ORDER_TICKS_PER_SECOND = 62500
 -- A snapshot's TTL is renewed when its announces cross a multiple of this part of it, not at each: it outlives the
 -- last announce by 7/8 of the TTL at least, and most announces save a command.
 local TTL_STEPS = 8
--- A client may report so many seconds' worth of bytes more than the time between its announces allows: clocks of two
+-- A client may report this many seconds' worth of bytes more than the time between its announces allows: clocks of two
 -- trackers differ, and a client that was offline reports late.
 local RATE_GRACE_SECONDS = 3600
 -- How long a silent run is remembered: PushScript.stateSeconds.
