@@ -25,7 +25,7 @@ test-clients: dependencies ## real clients from Debian, and nginx, with the trac
 	@.ci/install-dependencies clients
 	Tests/ClientTests/run
 
-lint: ## formatting and style, as strict as CI
+lint: dependencies ## formatting and style, as strict as CI
 	swift format lint --strict -r Package.swift Sources Tests Benchmarks
 	Benchmarks/bench --check-document
 	.ci/check-layers --self-test
