@@ -1,7 +1,7 @@
 # What you can do with this checkout; `make` alone lists it. The commands behind it are plain SwiftPM (see README.md).
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-clients lint demo fuzz bench bench-long bench-programs release install install-files test-package clean dependencies
+.PHONY: help build test test-clients lint demo torture fuzz bench bench-long bench-programs release install install-files test-package clean dependencies
 
 # Debian's hiredis.pc carries -D_FILE_OFFSET_BITS=64, a flag SwiftPM refuses with a warning (and a 64-bit system does not
 # need). This copy of whatever hiredis.pc is installed leaves -D flags out; everything else in it stays.
@@ -34,6 +34,10 @@ lint: dependencies ## formatting and style, as strict as CI
 demo: build ## the whole path on simulated users, in about a minute; KEEP=1 leaves it running
 	swift build -c release --product Demo
 	.build/release/Demo $(if $(KEEP),--keep)
+
+torture: build ## both daemons and Redis killed, stopped and cut off by a seed's schedule, totals compared; SEEDS=5 SEED=n
+	swift build -c release --product Torture
+	.build/release/Torture $(or $(SEEDS),5) $(SEED)
 
 # `make bench ROWS="udp-plain push" ROUNDS=5 SECONDS=8 JSON=file`; Benchmarks/README.md says what a row is.
 BENCH_OPTIONS = $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(JSON),--json '$(JSON)') $(ROWS)

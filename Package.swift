@@ -53,6 +53,8 @@ let package = Package(
       swiftSettings: strict),
     .executableTarget(
       name: "Demo", dependencies: ["Simulation", "Wire", "Linux", "Redis"], path: "Tests/Demo", swiftSettings: strict),
+    .executableTarget(
+      name: "Torture", dependencies: ["Simulation"], path: "Tests/Torture", swiftSettings: strict),
     // `make bench`: what loads the trackers under test (Benchmarks/README.md).
     .executableTarget(
       name: "LoadGenerator", dependencies: ["CLinux"], path: "Benchmarks/LoadGenerator", swiftSettings: strict),

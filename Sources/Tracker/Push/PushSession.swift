@@ -135,7 +135,8 @@ struct PushSession {
     case (_, .failed(let error)): return fail(error)
     case (.awaiting, .reply(let reply, let tails)): return take(reply, tails: tails)
     case (.awaiting, .timePassed): return keepAwaiting()
-    case (.deciding, .done), (.sending, .done), (.pinging, .done): return decide()
+    case (.deciding, .done), (.pinging, .done): return decide()
+    case (.sending, .done): return proceed()
     case (.idle, .woken), (.idle, .timePassed): return leaveIdle(isWoken: event.isWoken)
     case (.pausing, .timePassed): return keepPausing()
     case (.spooling(let afterwards), .spooled(let state)): return goOn(afterwards, spool: state)
@@ -148,9 +149,12 @@ struct PushSession {
 
   // MARK: the ordinary way
 
-  /// What is next when nothing is under way.
-  mutating func decide() -> Action {
-    if mayEnd() { return giveUpRest() }
+  /// What is next after a reply, a failure or a wait: these are the moments at which it may be over.
+  mutating func decide() -> Action { mayEnd() ? giveUpRest() : proceed() }
+
+  /// What is next while calls are sent: a connection that has just been made, and a call that is on its way, get a reply
+  /// before a stop gives up.
+  mutating func proceed() -> Action {
     renewIdleRun()
     guard isConnected else { return connect() }
     if let batch = nextToSend() {

@@ -63,7 +63,7 @@ extension PushSession {
     isPreparing = false
     tally.notes.append(.connected)
     if window.isEmpty { setRedisTrouble(nil) }
-    return decide()
+    return proceed()
   }
 
   mutating func disconnect(_ afterwards: AfterDisconnect) -> Action {

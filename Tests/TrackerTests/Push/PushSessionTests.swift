@@ -315,6 +315,27 @@ import Testing
     #expect(site.notes.last == (hasSpool ? .spooledRest(announces: 600) : .gaveUpRest(announces: 600)))
   }
 
+  @Test(
+    "told to stop while it gets a connection ready after an outage, or while a call is on its way, it publishes what waits",
+    arguments: ["connect", "load push", "verify 1", "send 0..<256", "send 1..<257"])
+  func stopWhileConnecting(at moment: String) throws {
+    var site = try PushSessionSite()
+    if moment != "send 0..<256" {
+      // A call that is held: the place of the run is asked for.
+      site.announce(0..<1)
+      try site.settle()
+    }
+    site.announce(0..<600)
+    site.fault = { if case .awaitReply = $0 { (.closed("by the server"), false) } else { nil } }
+    try site.run { $0.trace.last == "pause" }
+    site.fault = { _ in nil }
+    site.trace.removeAll()
+    try site.run { $0.trace.last == moment }
+    site.session.requestStop()
+    try site.run { $0.isFinished }
+    #expect(site.sum.refusedShutdown == 0 && Set(site.redis.stream).count == (moment == "send 0..<256" ? 600 : 601))
+  }
+
   @Test("a stream that stays full does not hold up a stop")
   func stopFull() throws {
     var site = try PushSessionSite(spool: true)
