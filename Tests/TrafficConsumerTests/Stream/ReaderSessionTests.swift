@@ -164,6 +164,21 @@ import Testing
     #expect(bench.stream.pendingIDs == [])
   }
 
+  @Test("told to stop between claiming and noting it, what was claimed and is gone is noted: Redis names it once")
+  func stopWhileClaiming() throws {
+    let bench = try ReaderBench()
+    try bench.run(until: "wait turn")
+    bench.add()
+    let gone = bench.add()
+    bench.stream.takeAway(2, now: bench.now)
+    bench.stream.delete(gone)
+    bench.now += 61_000_000_000
+    try bench.run(until: "ask claim")
+    bench.isStopping = true
+    #expect(try bench.run(until: "end").prefix(3) == ["store vanished", "report claimed", "submit 1"])
+    #expect(bench.writer.streams[0].counters.vanished == 1 && bench.stream.pendingIDs == [])
+  }
+
   @Test("told to stop without a connection, or with a writer in trouble, it ends and leaves the rest pending")
   func stopInTrouble() throws {
     let bench = try ReaderBench()
