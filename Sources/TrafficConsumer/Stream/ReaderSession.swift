@@ -246,8 +246,8 @@ extension ReaderSession.Step {
   /// What of a planned step is done although the daemon stops: what was read is committed, what is committed acknowledged.
   fileprivate var atTheEnd: Self? {
     switch self {
-    // Redis names an entry that was claimed and is gone once only.
-    case .acknowledge, .submit, .store(.vanished), .report(.claimed), .report(.lost): self
+    // What was concluded is written down: Redis names an entry that was claimed and is gone once only.
+    case .acknowledge, .submit, .store, .report(.claimed), .report(.lost): self
     case .readNew(let done): done.isEmpty ? nil : .acknowledge(done)
     default: nil
     }
