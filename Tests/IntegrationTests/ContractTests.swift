@@ -129,6 +129,11 @@ struct ContractTests {
       // One entry that cannot be applied, for the dead letters.
       try site.addToStream([("passkey", Self.user)])
       try await eventually("a dead letter") { try await site.json(StatusReport.self, ["status"]).deadLetters == 1 }
+      // And one that is gone before anyone reads it.
+      let addAndDelete = "return redis.call('XDEL', KEYS[1], redis.call('XADD', KEYS[1], '*', 'a', 'b'))"
+      var connection = try RedisConnection(endpoint: RedisEndpoint(url: site.redis.url))
+      _ = try connection.command(["EVAL", addAndDelete, "1", "tracker:traffic"])
+      try await eventually("a loss") { try await site.json(StatusReport.self, ["status"]).lost == 1 }
       for (command, keys) in expected {
         let words = command.components(separatedBy: " ")
         let verb = Array(words.prefix { !$0.hasPrefix("--") })

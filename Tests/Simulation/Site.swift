@@ -308,11 +308,13 @@ public struct StatusReport: Decodable, Sendable {
   public var applied: Int64
   public var duplicates: Int64
   public var deadLetters: Int64
+  public var lost: Int64
 
   enum CodingKeys: String, CodingKey {
     case ready, applied, duplicates
     case lagEntries = "lag_entries"
     case pendingEntries = "pending_entries"
     case deadLetters = "dead_letters"
+    case lost
   }
 }

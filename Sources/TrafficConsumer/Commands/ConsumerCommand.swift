@@ -5,7 +5,7 @@ import Settings
 
 enum ConsumerCommand {
   static let verbs: [Verb] =
-    [RunVerb.verb] + QueryVerbs.all + DeadLetterVerbs.all + [StatusVerb.verb] + DatabaseVerbs.all
+    [RunVerb.verb] + QueryVerbs.all + DeadLetterVerbs.all + LossVerbs.all + [StatusVerb.verb] + DatabaseVerbs.all
     + UpdateReportVerbs.all
     + ShellVerbs.all
 

@@ -54,8 +54,8 @@ enum DatabaseVerbs {
     words: ["check"], arguments: "", summary: "whether the database is whole and its sums add up",
     details: """
       SQLite's own integrity check; windows and days add up to sessions, sessions to users and torrents; every
-      entry ever added to the stream, as Redis counts them, is applied, a duplicate, a dead letter, pending or
-      undelivered. One line per check; exit code 74 when one fails.
+      entry ever added to the stream, as Redis counts them, is dealt with, or waits there; none is missing that was not
+      acknowledged; no stream that is not read any more has unread entries. One line per check; exit code 74 when one fails.
       """,
     examples: [("traffic-consumer check", "after a disk or power failure, and now and then")],
     options: Verb.reading,

@@ -33,15 +33,24 @@ enum StatusVerb {
   private static func collect(_ input: VerbInput) throws(VerbError) -> (StatusReport, String?) {
     var report = StatusReport()
     var trouble: String?
+    let streams = try input.streamSettings()
     if let answer = StoreAccess.ask(["status"], input) {
       report.read(Array(answer.prefix(4)))
     } else {
-      trouble = askRedis(try input.streamSettings(), &report)
+      trouble = askRedis(streams, &report)
     }
     for path in input.databases {
       do throws(StoreError) {
         let database = try StoreConnection.openForReading(path: path)
         try report.add(database)
+        // The other databases' streams are another configuration's.
+        guard trouble == nil, path == input.config.databasePath else { continue }
+        let abandoned = AbandonedStreams(streams, try AbandonedStreams.stored(in: database))
+        do throws(RedisError) {
+          report.leftBehind = try abandoned.unread().reduce(0) { $0 + $1.entries }
+        } catch {
+          trouble = error.description
+        }
       } catch {
         throw VerbError(error, path: path)
       }
@@ -55,9 +64,10 @@ enum StatusVerb {
       for index in settings.streams.indices {
         var commands = try StreamCommands(settings, stream: index)
         // No stream or no group yet: nothing waits that we know of.
-        guard let census = try commands.censusIfAny() else { continue }
-        sums.lag += census.lag ?? 0
-        sums.pending += census.pending
+        guard try commands.censusIfAny() != nil else { continue }
+        let survey = try commands.survey(beyond: .zero)
+        sums.lag += survey.shownUnread
+        sums.pending += survey.census.pending
       }
       (report.lagEntries, report.pendingEntries) = sums
       return nil
@@ -70,7 +80,7 @@ enum StatusVerb {
     OutputTable(
       [
         "ready", "lag_entries", "lag_seconds", "pending_entries", "applied", "duplicates", "dead_letters", "lost",
-        "redelivered", "epoch", "rollbacks",
+        "redelivered", "epoch", "rollbacks", "left_behind",
       ],
       rows: [
         [
@@ -78,6 +88,7 @@ enum StatusVerb {
           report.lagSeconds.map { .real($0) } ?? .null, report.pendingEntries.map { .integer($0) } ?? .null,
           .integer(report.applied), .integer(report.duplicates), .integer(report.deadLetters), .integer(report.lost),
           .integer(report.redelivered), .integer(report.epoch), .integer(report.rollbacks),
+          report.leftBehind.map { .integer($0) } ?? .null,
         ]
       ])
   }
@@ -93,12 +104,12 @@ enum StatusVerb {
     let lag = report.lagSeconds ?? 0
     let numbers =
       "lag \(report.lagEntries.map { String($0) } ?? "?") entries, \(report.deadLetters) dead letters, "
-      + "\(report.lost) lost | lag_seconds=\(OutputTable.number(lag, digits: 3)) dead=\(report.deadLetters) lost=\(report.lost)"
+      + "\(report.lost) lost, \(report.leftBehind ?? 0) left behind | lag_seconds=\(OutputTable.number(lag, digits: 3)) dead=\(report.deadLetters) lost=\(report.lost)"
     if !report.isReady || lag > criticalLagSeconds {
       Standard.output("CRITICAL - \(report.isReady ? "far behind" : "not ready"); \(numbers)\n")
       return VerbExit(code: 2)
     }
-    if lag > warningLagSeconds || report.deadLetters > 0 || report.lost > 0 {
+    if lag > warningLagSeconds || report.deadLetters > 0 || report.lost > 0 || report.leftBehind ?? 0 > 0 {
       Standard.output("WARNING - \(numbers)\n")
       return VerbExit(code: 1)
     }

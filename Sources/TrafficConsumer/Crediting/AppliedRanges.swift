@@ -3,9 +3,11 @@
 //
 // A range [first, last] says: every entry that the stream has, or ever had, from first to last has been dealt with. It
 // is made from one reply that lists consecutive entries (XREADGROUP with `>`, XRANGE): entries are only ever added at the
-// stream's end, so nothing can appear between two neighbours of such a reply later. Two ranges become one only when Redis
-// itself has shown that nothing lies between them (`close`). What remains between ranges is what others hold pending, so
-// the number of ranges is bounded by that and by how often `close` runs. A redelivery, however late, is recognised.
+// stream's end, so nothing new can appear between two neighbours of such a reply later; what had been deleted there before
+// is missing in Redis' count, and then among LostRanges. Two ranges become one only when Redis'
+// count of entries has shown that nothing ever lay between them (`closeGaps`). What remains between ranges is what others
+// hold pending and what was lost, so the number of ranges is bounded by that and by how often `closeGaps` runs. A
+// redelivery, however late, is recognised.
 
 struct AppliedRanges: Sendable {
   struct Range: Hashable, Sendable {
@@ -53,8 +55,37 @@ struct AppliedRanges: Sendable {
     replace(begin..<end, with: joined)
   }
 
-  /// Joins the ranges on both sides of a gap: Redis has shown that it has no entry between. Does nothing when there is no
-  /// such gap (any more).
+  /// Every entry up to `end` is accounted for: between two ranges nothing ever was but in the parts that `parts` names.
+  /// The space before the first range stays: what was there before is not ours to judge.
+  mutating func closeGaps(through end: EntryID, except parts: (Gap) -> [(first: EntryID, last: EntryID)]) {
+    guard var open = ranges.first else { return }
+    var joined: [Range] = []
+    for range in ranges.dropFirst() {
+      let gap = Gap(after: open.last, before: range.first)
+      guard gap.before <= end else {
+        joined.append(open)
+        open = range
+        continue
+      }
+      for part in parts(gap) {
+        joined.append(Range(first: open.first, last: part.first.predecessor))
+        open.first = part.last.successor
+      }
+      open.last = range.last
+    }
+    replaceAll(joined + [open])
+  }
+
+  /// The space between ranges that an id is in, when it is in one.
+  func gap(around id: EntryID) -> Gap? {
+    guard let below = indexOfLast(startingAtOrBefore: id) else {
+      return Gap(after: .zero, before: ranges.first?.first ?? .maximum)
+    }
+    guard ranges[below].last < id else { return nil }
+    return Gap(after: ranges[below].last, before: below + 1 < ranges.count ? ranges[below + 1].first : .maximum)
+  }
+
+  /// Joins the ranges on both sides of a gap. Does nothing when there is no such gap (any more).
   mutating func close(_ gap: Gap) {
     guard let index = indexOfLast(startingAtOrBefore: gap.after), ranges[index].last == gap.after,
       index + 1 < ranges.count, ranges[index + 1].first == gap.before
@@ -110,6 +141,20 @@ struct AppliedRanges: Sendable {
     removedFirsts.remove(joined.first)
     changedFirsts.insert(joined.first)
     ranges.replaceSubrange(indices, with: CollectionOfOne(joined))
+  }
+
+  private mutating func replaceAll(_ new: [Range]) {
+    let before = Set(ranges)
+    let firsts = Set(new.map(\.first))
+    for range in ranges where !firsts.contains(range.first) {
+      removedFirsts.insert(range.first)
+      changedFirsts.remove(range.first)
+    }
+    for range in new where !before.contains(range) {
+      removedFirsts.remove(range.first)
+      changedFirsts.insert(range.first)
+    }
+    ranges = new
   }
 
   private func indexOfLast(startingAtOrBefore id: EntryID) -> Int? {

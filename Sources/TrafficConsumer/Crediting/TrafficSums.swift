@@ -19,6 +19,10 @@ struct TrafficSums: Hashable, Sendable {
   var lastSeen: Int64 = 0
 
   var isEmpty: Bool { self == TrafficSums() }
+  /// At most announces that say nothing new.
+  var addsNothing: Bool {
+    uploaded == 0 && downloaded == 0 && seedSeconds == 0 && leechSeconds == 0 && completed == 0
+  }
 
   /// Adds other sums. The caller has seen to it that bytes do not overflow; seconds and counts cannot within the 2^32
   /// seconds of a timestamp's range times the entries a stream can hold.

@@ -67,9 +67,12 @@ struct ConsumerMetrics: Sendable {
     registry.gauge("traffic_consumer_lag_seconds", help: "Age of the oldest undelivered entry.") {
       StreamProgress.lagSeconds(engine.streams)
     }
-    registry.gauge("traffic_consumer_lost_entries", help: "Entries Redis counts as added that were never seen.") {
-      Double(engine.committed.reduce(0) { $0 + $1.counters.lost })
+    registry.gauge("traffic_consumer_lost_entries", help: "Entries missing from the stream that nobody acknowledged.") {
+      Double(engine.committed.reduce(0) { $0 + $1.lost.unacknowledged })
     }
+    registry.gauge(
+      "traffic_consumer_left_behind_entries", help: "Entries unread in streams that are not read any more."
+    ) { Double(engine.leftBehind) }
     registry.gauge("traffic_consumer_ready", help: "1 when the writer writes and every stream is read.") {
       engine.isReady ? 1 : 0
     }

@@ -16,6 +16,8 @@ struct StatusReport: Equatable, Sendable {
   /// The highest epoch of a stream: 1 until one was recreated.
   var epoch: Int64 = 1
   var rollbacks: Int64 = 0
+  /// Entries unread in streams that are not read any more; nil: not known.
+  var leftBehind: Int64?
 
   init() {}
 
@@ -52,7 +54,7 @@ struct StatusReport: Equatable, Sendable {
     let sums = try store { () throws(SQLiteError) in
       let select = try database.prepare(
         """
-        SELECT total(applied), total(duplicates), total(lost) + total(vanished),
+        SELECT total(applied), total(duplicates), (SELECT total(entries) FROM lost_ranges WHERE acknowledged = 0),
           (SELECT count(*) FROM dead_letters WHERE state = 'dead'), total(redelivered), max(epoch), total(rollbacks)
         FROM streams
         """)

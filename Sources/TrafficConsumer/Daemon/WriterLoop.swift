@@ -45,7 +45,7 @@ struct WriterLoop: Sendable {
       let instance = try MetaTable.text("instance", in: writer.database) ?? ""
       engine.publish(writer.streams)
       engine.setWriter(open: true, trouble: nil)
-      let readers = try startReaders(instance, writer.hash)
+      let readers = try startReaders(instance, writer)
       let last = serve(writer, lock)
       if queue.haveReadersEnded {
         for reader in readers { reader.join() }
@@ -106,9 +106,11 @@ struct WriterLoop: Sendable {
     }
   }
 
-  private func startReaders(_ instance: String, _ hash: EntryHash) throws(SystemError) -> [ReaderThread] {
+  private func startReaders(_ instance: String, _ writer: StoreWriter) throws -> [ReaderThread] {
+    let abandoned = AbandonedStreams(streams, try AbandonedStreams.stored(in: writer.database))
     let surroundings = StreamReader.Surroundings(
-      settings: streams, instance: instance, hash: hash, queue: queue, engine: engine, redisErrors: metrics.redisErrors)
+      settings: streams, instance: instance, hash: writer.hash, queue: queue, engine: engine,
+      redisErrors: metrics.redisErrors, abandoned: abandoned)
     var readers: [ReaderThread] = []
     for index in streams.streams.indices {
       readers.append(

@@ -63,6 +63,12 @@ struct EntryID: Hashable, Comparable, Sendable, CustomStringConvertible {
     return milliseconds > 0 ? EntryID(milliseconds: milliseconds - 1, sequence: .max) : .zero
   }
 
+  /// The id just above; the maximum has none and stays.
+  var successor: EntryID {
+    if sequence < .max { return EntryID(milliseconds: milliseconds, sequence: sequence + 1) }
+    return milliseconds < .max ? EntryID(milliseconds: milliseconds + 1, sequence: 0) : .maximum
+  }
+
   var description: String { withText { String(decoding: $0, as: UTF8.self) } }
 
   /// Calls `body` with the text; it is not valid after it.

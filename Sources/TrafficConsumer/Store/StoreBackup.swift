@@ -30,8 +30,7 @@ extension StoreWriter {
     return stat(path, &info) == 0 ? Int(info.st_size) : 0
   }
 
-  /// Checks a copy with SQLite's own means; returns the last entry of its first range per stream: everything up to there
-  /// is in it.
+  /// Checks a copy with SQLite's own means; returns for each stream up to where everything is in it, from its first range on.
   private static func verify(_ path: String) throws(StoreError) -> [String: EntryID] {
     let copy = try StoreConnection.openForReading(path: path)
     return try storeChecked(copy)
@@ -41,13 +40,11 @@ extension StoreWriter {
     let verdict = try store { () throws(SQLiteError) in try copy.text("PRAGMA integrity_check(1)") }
     guard verdict == "ok" else { throw .damaged("the copy: \(verdict ?? "no answer")") }
     return try store { () throws(SQLiteError) in
-      let select = try copy.prepare(
-        """
-        SELECT name, (SELECT last FROM applied_ranges WHERE stream_id = s.id AND epoch = s.epoch ORDER BY first LIMIT 1)
-        FROM streams s
-        """)
       var floors: [String: EntryID] = [:]
-      while try select.step() { floors[select.text(0)] = EntryID(stored: select.bytes(1)) ?? .zero }
+      for name in try StreamTable.names(in: copy) {
+        guard let state = try StreamTable.read(name: name, from: copy) else { continue }
+        floors[name] = state.applied.ranges.first.flatMap { state.settledEnd(from: $0.first) } ?? .zero
+      }
       return floors
     }
   }

@@ -74,7 +74,7 @@ extension StoreWriter {
           rest = rest[mine.endIndex...]
         }
         try flushRows()
-        for index in touched.sorted() { try streamTable.write(&staged[index], before: streams[index]) }
+        for index in touched.sorted() { try streamTable.write(&staged[index], before: streams[index], in: database) }
         CrashPoint.reach(.beforeCommit)
       }
     } catch {
@@ -99,11 +99,14 @@ extension StoreWriter {
     let known = stream.applied
     var run: (range: AppliedRanges.Range, index: Int)?
     for item in items {
-      if isConsecutive ? known.contains(item.id) : stream.applied.contains(item.id) {
+      let isKnown = isConsecutive ? known.contains(item.id) : stream.applied.contains(item.id)
+      if isKnown && !stream.lost.contains(item.id) {
         stream.counters.redelivered += 1
       } else {
-        try stage(item, fault, &stream)
+        try stage(item, fault, isDoubtful: isKnown, &stream)
       }
+      // What is gone before it was dealt with stays a gap: it may come back.
+      if item.isDeleted { continue }
       if !isConsecutive {
         stream.applied.insert(AppliedRanges.Range(first: item.id, last: item.id))
       } else if let open = run, open.index == item.index - 1 {
@@ -120,29 +123,45 @@ extension StoreWriter {
     }
   }
 
-  /// One entry that was not dealt with before.
-  private func stage(_ item: BatchItem, _ fault: EntryFault?, _ stream: inout StreamState) throws(SQLiteError) {
-    stream.counters.handled += 1
+  /// One entry that was not dealt with before, as far as its id tells. `isDoubtful`: the id was dealt with, and there is
+  /// reason to believe that with another entry, or not at all: what it says decides.
+  private func stage(_ item: BatchItem, _ fault: EntryFault?, isDoubtful: Bool, _ stream: inout StreamState)
+    throws(SQLiteError)
+  {
     let result: Result<Credit, EntryFault>
     switch item.content {
-    case .deleted:
-      stream.counters.vanished += 1
-      return
+    case .deleted: return isDoubtful ? () : stream.noteVanished(item.id)
     case .fault(let place): result = .failure(item.delivery.faults[Int(place)])
     case .event(let event):
-      if let fault { result = .failure(fault) } else { result = try credit(event, id: item.id) }
+      if let fault {
+        result = .failure(fault)
+      } else {
+        result = try credit(event, id: item.id, isDoubtful: isDoubtful)
+      }
     }
+    let isRepeated =
+      switch result {
+      case .success(let credit): credit.rule == .duplicate
+      case .failure: try isBuried(item, of: stream)
+      }
+    if isDoubtful && isRepeated {
+      stream.counters.redelivered += 1
+      return
+    }
+    stream.noteDealtWith(item.id)
     switch result {
-    case .success(let credit) where credit.rule == .duplicate: stream.counters.duplicates += 1
-    case .success: stream.counters.applied += 1
+    case .success: if isRepeated { stream.counters.duplicates += 1 } else { stream.counters.applied += 1 }
     case .failure(let reason):
       stream.counters.dead += 1
       try bury(item, reason, deliveries: fault == nil ? 1 : settings.maximumDeliveries, of: stream)
     }
   }
 
-  /// Applies one event to the rows in memory. The inner result is the entry's own fault.
-  func credit(_ event: TrafficEvent, id: EntryID) throws(SQLiteError) -> Result<Credit, EntryFault> {
+  /// Applies one event to the rows in memory. The inner result is the entry's own fault. `isDoubtful`: an announce that adds
+  /// nothing is one that was credited.
+  func credit(_ event: TrafficEvent, id: EntryID, isDoubtful: Bool = false) throws(SQLiteError)
+    -> Result<Credit, EntryFault>
+  {
     let session = try sessionTable.session(of: event)
     let row = sessionTable.sessions[session]
     var counters: CreditedCounters?
@@ -160,12 +179,24 @@ extension StoreWriter {
     } catch {
       return .failure(error)
     }
+    if isDoubtful && credit.sums.addsNothing {
+      return .success(Credit(rule: .duplicate, sums: TrafficSums(), counters: nil))
+    }
     try sessionTable.add(credit, of: event, ledger: context.ledger, to: session)
     if !credit.sums.isEmpty {
       windowTable.add(credit.sums, start: aggregator.windowStart(of: event.timestamp), session: session)
     }
     explanationTable.add(credit, of: event, id: id, session: sessionTable.sessions[session].id)
     return .success(credit)
+  }
+
+  /// Whether an entry that cannot be applied is a dead letter already.
+  private func isBuried(_ item: BatchItem, of stream: StreamState) throws(SQLiteError) -> Bool {
+    try selectDeadLetter.bind(stream.id, at: 1)
+    try selectDeadLetter.bind(stream.epoch, at: 2)
+    try selectDeadLetter.bind(item.id.bytes, at: 3)
+    defer { selectDeadLetter.reset() }
+    return try selectDeadLetter.step()
   }
 
   /// Puts an entry into the dead letters.

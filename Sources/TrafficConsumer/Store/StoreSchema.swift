@@ -127,6 +127,26 @@ enum StoreSchema {
     DELETE FROM days WHERE start >= \(firstWholeDay);
     UPDATE meta SET value = \(firstWholeDay) WHERE name = 'windows_floor';
     """,
+    """
+    -- Entries that are gone before they were dealt with (LostRanges): so many of the ids from first to last.
+    CREATE TABLE lost_ranges(
+      id INTEGER PRIMARY KEY, stream_id INTEGER NOT NULL REFERENCES streams(id), epoch INTEGER NOT NULL,
+      first BLOB NOT NULL, last BLOB NOT NULL, entries INTEGER NOT NULL CHECK (entries > 0),
+      -- How many entries ever had one of these ids.
+      total INTEGER NOT NULL,
+      found_at INTEGER NOT NULL, acknowledged INTEGER NOT NULL DEFAULT 0) STRICT;
+    CREATE INDEX lost_ranges_by_stream ON lost_ranges(stream_id, epoch);
+    -- Until now only their number was known, and their ids count as applied: no epoch's, so that nothing fills them.
+    INSERT INTO lost_ranges(stream_id, epoch, first, last, entries, total, found_at)
+      SELECT id, 0, zeroblob(16),
+        coalesce((SELECT max(last) FROM applied_ranges WHERE stream_id = streams.id), zeroblob(16)), lost + vanished,
+        applied + duplicates + dead + lost + vanished, CAST(strftime('%s', 'now') AS INTEGER)
+      FROM streams WHERE lost + vanished > 0;
+    ALTER TABLE streams DROP COLUMN lost;
+    -- Up to this entry Redis' count came out, and what `handled` was then.
+    ALTER TABLE streams ADD COLUMN accounted_to BLOB;
+    ALTER TABLE streams ADD COLUMN accounted_handled INTEGER NOT NULL DEFAULT 0;
+    """,
   ]
 
   /// Brings a database up to date in one transaction; refuses one that a newer program wrote.

@@ -29,6 +29,7 @@ final class StoreWriter {
   let file: StoreFile?
   let windowTable: WindowTable
   let insertDeadLetter: SQLiteStatement
+  let selectDeadLetter: SQLiteStatement
   private let selectFence: SQLiteStatement
   private let fence: String
 
@@ -57,6 +58,8 @@ final class StoreWriter {
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
         ON CONFLICT DO UPDATE SET deliveries = deliveries + excluded.deliveries
         """)
+      selectDeadLetter = try database.prepare(
+        "SELECT 1 FROM dead_letters WHERE stream_id = ?1 AND epoch = ?2 AND entry_id = ?3")
       selectFence = try database.prepare("SELECT value FROM meta WHERE name = 'writer'")
       streams = []
       for name in settings.streamNames { streams.append(try StreamTable.load(name: name, from: database)) }

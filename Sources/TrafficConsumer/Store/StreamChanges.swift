@@ -11,10 +11,16 @@ enum StreamChange: Equatable, Sendable {
   case rollBack(to: EntryID)
   /// Entries that were pending and are gone from the stream.
   case vanished([EntryID])
-  /// Redis has no entry in these.
+  /// Redis has no entry in these, and cannot tell whether it ever had (servers before Redis 7).
   case closeGaps([AppliedRanges.Gap])
-  /// Redis' count of entries ever added, and of those pending and undelivered.
-  case count(added: Int64, waiting: Int64)
+  /// Every entry up to this id is dealt with or known to be lost: Redis' count says so.
+  case accounted(through: EntryID)
+  /// Entries up to an id that Redis has counted, and that are nowhere.
+  case lost(Int64, through: EntryID)
+  /// All entries between two ids between which some were lost are in the stream, and dealt with.
+  case found(first: EntryID, last: EntryID)
+  /// Entries that Redis had counted before we looked first; below zero when some of them came back.
+  case goneBefore(Int64)
 }
 
 extension StoreWriter {
@@ -24,7 +30,20 @@ extension StoreWriter {
     case .rollBack(let end): try rollBack(stream: stream, to: end)
     case .vanished(let ids): try noteVanished(ids, stream: stream)
     case .closeGaps(let gaps): try self.change(stream: stream) { for gap in gaps { $0.applied.close(gap) } }
-    case .count(let added, let waiting): try count(stream: stream, added: added, waiting: waiting)
+    case .accounted(let end):
+      try self.change(stream: stream) { state in
+        state.applied.closeGaps(through: end, except: state.lost.parts)
+        (state.accountedTo, state.accountedHandled) = (end, state.counters.handled)
+      }
+    case .lost(let entries, let end): try noteLost(entries, through: end, stream: stream)
+    case .found(let first, let last):
+      try self.change(stream: stream) { state in
+        let entries = state.lost.found(first: first, last: last)
+        state.counters.handled += entries
+        state.counters.duplicates += entries
+      }
+    case .goneBefore(let entries):
+      try self.change(stream: stream) { $0.counters.addedBefore = ($0.counters.addedBefore ?? 0) + entries }
     }
   }
 
@@ -32,7 +51,9 @@ extension StoreWriter {
   func change(stream index: Int, _ body: (inout StreamState) -> Void) throws(StoreError) {
     var state = streams[index]
     body(&state)
-    try transaction { () throws(SQLiteError) in try streamTable.write(&state, before: streams[index]) }
+    try transaction { () throws(SQLiteError) in
+      try streamTable.write(&state, before: streams[index], in: database)
+    }
     streams[index] = state
   }
 
@@ -41,9 +62,11 @@ extension StoreWriter {
     try change(stream: index) { state in
       state.epoch += 1
       state.applied = AppliedRanges()
+      state.lost.beginEpoch(keepingThrough: nil)
       state.anchors = []
       state.counters.handled = 0
       state.counters.addedBefore = nil
+      (state.accountedTo, state.accountedHandled) = (.zero, 0)
       state.backupFloor = nil
     }
   }
@@ -55,6 +78,8 @@ extension StoreWriter {
       state.epoch += 1
       state.applied.removeAll(above: end)
       state.applied.markAllChanged()
+      state.lost.beginEpoch(keepingThrough: end)
+      state.accountedTo = min(state.accountedTo, end)
       state.anchors.removeAll { $0.id > end }
       state.counters.rollbacks += 1
       state.counters.addedBefore = nil
@@ -63,36 +88,53 @@ extension StoreWriter {
 
   /// Entries that were pending and are gone from the stream. Those that had been applied do not matter.
   private func noteVanished(_ ids: [EntryID], stream index: Int) throws(StoreError) {
-    try change(stream: index) { state in
-      for id in ids where !state.applied.contains(id) {
-        state.counters.vanished += 1
-        state.counters.handled += 1
-        state.applied.insert(AppliedRanges.Range(first: id, last: id))
-      }
-    }
+    let before = streams[index].lost.entries
+    try change(stream: index) { state in for id in ids { state.noteVanished(id) } }
+    report(streams[index].lost.entries - before, stream: index)
   }
 
-  /// Compares Redis' count of entries ever added with what became of them. `waiting`: pending and undelivered.
-  private func count(stream index: Int, added: Int64, waiting: Int64) throws(StoreError) {
-    let missing = streams[index].missing(added: added, waiting: waiting)
-    guard missing != 0 || streams[index].counters.addedBefore == nil else { return }
-    let isFirst = streams[index].counters.addedBefore == nil
+  /// Entries that are nowhere were added since the count last came out: between others, or behind them.
+  private func noteLost(_ entries: Int64, through end: EntryID, stream index: Int) throws(StoreError) {
     try change(stream: index) { state in
-      let before = state.counters.addedBefore ?? 0
-      state.counters.addedBefore = before + missing
-      // What was gone before the first look is not ours to miss.
-      if !isFirst { state.counters.lost = max(0, state.counters.lost + missing) }
+      let first = min(max(state.accountedTo, state.applied.ranges.first?.first.predecessor ?? .zero).successor, end)
+      let total = state.counters.handled - state.accountedHandled + entries
+      state.lost.add(
+        LostRange(first: first, last: end, entries: entries, total: total, foundAt: Clock.unixSeconds()))
     }
-    if missing > 0 && !isFirst {
-      Log.error("entries are missing from the stream", ["stream": streams[index].name, "entries": missing])
+    report(entries, stream: index)
+  }
+
+  private func report(_ entries: Int64, stream index: Int) {
+    guard entries > 0 else { return }
+    Log.error(
+      "entries are missing from the stream",
+      ["stream": streams[index].name, "entries": entries, "see": "traffic-consumer lost list"])
+  }
+
+  /// What an operator has seen is kept, and not reported any more: rows that begin with one of `ids`, or all. Returns how
+  /// many rows that were.
+  func acknowledgeLoss(beginningAt ids: [EntryID]?) throws(StoreError) -> Int {
+    let count = try transaction { () throws(SQLiteError) in try LostRangeTable.acknowledge(ids, in: database) }
+    for index in streams.indices {
+      streams[index].lost = try store { () throws(SQLiteError) in
+        try LostRangeTable.load(stream: streams[index].id, epoch: streams[index].epoch, from: database)
+      }
     }
+    return count
   }
 }
 
 extension StreamState {
-  /// Entries that Redis counts as added and that are neither dealt with nor waiting, beyond those already known of.
-  func missing(added: Int64, waiting: Int64) -> Int64 {
-    if counters.addedBefore == nil { return added - counters.handled - waiting }
-    return added - counters.addedBefore! - counters.handled - waiting
+  /// Notes an entry that was not dealt with before. What is not in the last backup stays in the stream.
+  mutating func noteDealtWith(_ id: EntryID) {
+    counters.handled += 1
+    lost.fill(id)
+    if let floor = backupFloor, id < floor { backupFloor = id }
+  }
+
+  /// Notes an entry that was pending and is gone from the stream.
+  mutating func noteVanished(_ id: EntryID) {
+    guard let gap = applied.gap(around: id) else { return }
+    if lost.addVanished(id, in: gap, at: Clock.unixSeconds()) { counters.vanished += 1 }
   }
 }

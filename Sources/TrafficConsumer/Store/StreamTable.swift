@@ -14,7 +14,8 @@ final class StreamTable {
     updateStream = try database.prepare(
       """
       UPDATE streams SET epoch = ?2, applied = ?3, duplicates = ?4, dead = ?5, redelivered = ?6, vanished = ?7,
-        lost = ?8, rollbacks = ?9, handled = ?10, added_before = ?11, backup_floor = ?12 WHERE id = ?1
+        rollbacks = ?8, handled = ?9, added_before = ?10, backup_floor = ?11, accounted_to = ?12,
+        accounted_handled = ?13 WHERE id = ?1
       """)
     deleteRange = try database.prepare("DELETE FROM applied_ranges WHERE stream_id = ?1 AND epoch = ?2 AND first = ?3")
     deleteRanges = try database.prepare("DELETE FROM applied_ranges WHERE stream_id = ?1")
@@ -30,20 +31,27 @@ final class StreamTable {
     let insert = try database.prepare("INSERT OR IGNORE INTO streams(name) VALUES (?1)")
     try insert.bind(name, at: 1)
     try insert.run()
+    return try read(name: name, from: database) ?? StreamState(id: 0, name: name)
+  }
+
+  /// The stream's row; nil when there is none.
+  static func read(name: String, from database: borrowing SQLiteDatabase) throws(SQLiteError) -> StreamState? {
     let select = try database.prepare(
       """
-      SELECT id, epoch, applied, duplicates, dead, redelivered, vanished, lost, rollbacks, handled, added_before,
-        backup_floor FROM streams WHERE name = ?1
+      SELECT id, epoch, applied, duplicates, dead, redelivered, vanished, rollbacks, handled, added_before,
+        backup_floor, accounted_to, accounted_handled FROM streams WHERE name = ?1
       """)
     try select.bind(name, at: 1)
-    _ = try select.step()
+    guard try select.step() else { return nil }
     var state = StreamState(id: select.integer(0), name: name, epoch: select.integer(1))
     state.counters = StreamCounters(
       applied: select.integer(2), duplicates: select.integer(3), dead: select.integer(4),
-      redelivered: select.integer(5), vanished: select.integer(6), lost: select.integer(7),
-      rollbacks: select.integer(8), handled: select.integer(9),
-      addedBefore: select.isNull(10) ? nil : select.integer(10))
-    state.backupFloor = EntryID(stored: select.bytes(11))
+      redelivered: select.integer(5), vanished: select.integer(6), rollbacks: select.integer(7),
+      handled: select.integer(8), addedBefore: select.isNull(9) ? nil : select.integer(9))
+    state.backupFloor = EntryID(stored: select.bytes(10))
+    state.accountedTo = EntryID(stored: select.bytes(11)) ?? .zero
+    state.accountedHandled = select.integer(12)
+    state.lost = try LostRangeTable.load(stream: state.id, epoch: state.epoch, from: database)
     let ranges = try database.prepare("SELECT first, last FROM applied_ranges WHERE stream_id = ?1 AND epoch = ?2")
     try ranges.bind(state.id, at: 1)
     try ranges.bind(state.epoch, at: 2)
@@ -62,8 +70,17 @@ final class StreamTable {
     return state
   }
 
+  /// The names of all streams that were ever read.
+  static func names(in database: borrowing SQLiteDatabase) throws(SQLiteError) -> [String] {
+    let select = try database.prepare("SELECT name FROM streams ORDER BY id")
+    var names: [String] = []
+    while try select.step() { names.append(select.text(0)) }
+    return names
+  }
+
   /// Writes what changed in a state; call it once per transaction, at its end.
-  func write(_ state: inout StreamState, before: StreamState) throws(SQLiteError) {
+  func write(_ state: inout StreamState, before: StreamState, in database: borrowing SQLiteDatabase) throws(SQLiteError)
+  {
     if state.epoch != before.epoch {
       try deleteRanges.bind(state.id, at: 1)
       try deleteRanges.run()
@@ -83,6 +100,8 @@ final class StreamTable {
       try writeRange.run()
     }
     if state.anchors != before.anchors { try writeAnchors(state, before) }
+    if state.lost != before.lost { try LostRangeTable.write(state, before: before, in: database) }
+    state.lost.forgetLeft()
     try writeRow(state)
   }
 
@@ -104,19 +123,21 @@ final class StreamTable {
     let counters = state.counters
     let numbers = [
       state.id, state.epoch, counters.applied, counters.duplicates, counters.dead, counters.redelivered,
-      counters.vanished, counters.lost, counters.rollbacks, counters.handled,
+      counters.vanished, counters.rollbacks, counters.handled,
     ]
     for (index, number) in numbers.enumerated() { try updateStream.bind(number, at: Int32(index + 1)) }
     if let before = counters.addedBefore {
-      try updateStream.bind(before, at: 11)
+      try updateStream.bind(before, at: 10)
+    } else {
+      try updateStream.bindNull(at: 10)
+    }
+    if let floor = state.backupFloor {
+      try updateStream.bind(floor.bytes, at: 11)
     } else {
       try updateStream.bindNull(at: 11)
     }
-    if let floor = state.backupFloor {
-      try updateStream.bind(floor.bytes, at: 12)
-    } else {
-      try updateStream.bindNull(at: 12)
-    }
+    try updateStream.bind(state.accountedTo.bytes, at: 12)
+    try updateStream.bind(state.accountedHandled, at: 13)
     try updateStream.run()
   }
 }

@@ -57,6 +57,7 @@ final class EngineState: Sendable {
     var fatal: Fatal?
     var healRequest: HealRequest?
     var healed: [Int: Int] = [:]
+    var leftBehind: Int64 = 0
     /// Copies of the writer's states, after each commit.
     var committed: [StreamState] = []
   }
@@ -80,6 +81,10 @@ final class EngineState: Sendable {
   /// The database is open, or it is known why not: what a service manager waits for at the start.
   var hasWriterSettled: Bool { state.read { $0.isWriterOpen || $0.isStandby || $0.writerTrouble != nil } }
   var writerTrouble: String? { state.read { $0.writerTrouble } }
+
+  /// Entries in streams that are not read any more.
+  var leftBehind: Int64 { state.read { $0.leftBehind } }
+  func setLeftBehind(_ entries: Int64) { state.withLock { $0.leftBehind = entries } }
 
   func publish(_ committed: [StreamState]) { state.withLock { $0.committed = committed } }
   var committed: [StreamState] { state.read { $0.committed } }

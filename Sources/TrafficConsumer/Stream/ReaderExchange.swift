@@ -29,7 +29,8 @@ enum StreamQuestion {
   case createGroup
   case claimGroup(for: String, replacing: Bool)
   case census
-  case survey
+  /// How things stand, and what waits behind the group's position or this entry.
+  case survey(beyond: EntryID)
   case entries([EntryID])
   case ownPending(after: EntryID, count: Int)
   case range(StreamSpan, count: Int)

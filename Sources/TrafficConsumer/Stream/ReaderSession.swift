@@ -28,6 +28,8 @@ struct ReaderSession {
     case readOwnPending(after: EntryID)
     case healGaps
     case readPast(StreamSpan, entries: Int)
+    /// The ids between which something was lost.
+    case readLost(LostRange, after: EntryID, entries: Int)
     /// Entries that must be durable before the next step.
     case settle(StreamDelivery)
     case drain
@@ -37,7 +39,8 @@ struct ReaderSession {
     case submit(StreamDelivery)
     case claimStragglers
     case heal(HealRequest)
-    case closeGaps
+    /// Which spaces between what was dealt with are empty.
+    case lookIntoGaps
     case survey, recount
     case trim(StreamCensus)
     case store(StreamChange)
@@ -54,6 +57,12 @@ struct ReaderSession {
     /// Monotonic nanoseconds; nil: not yet.
     var lastUpkeep: UInt64?
     var lastCount: UInt64?
+    /// The group was not there.
+    var isGroupNew = false
+    /// Monotonic nanoseconds since when Redis counts entries that are nowhere.
+    var missingSince: UInt64?
+    /// Entries that are missing; to be believed when everything up to an id, which was unread then, is read.
+    var missed: (entries: Int64, through: EntryID)?
     /// The last request to heal that was done.
     var healSerial = 0
   }
@@ -125,6 +134,9 @@ struct ReaderSession {
     case .readOwnPending(let after): return .ask(.ownPending(after: after, count: connection.readCount))
     case .healGaps, .heal: return .ask(.census)
     case .readPast(let span, _): return .ask(.range(span, count: connection.readCount))
+    case .readLost(let row, let after, _):
+      let rest = StreamSpan(after: after, through: row.last, isClosed: true)
+      return .ask(.range(rest, count: connection.readCount))
     case .settle(let delivery): return situation.hasRoom ? .submit(delivery) : wait(for: .room)
     case .awaitTurn: return wait(for: .turn)
     case .readNew(let done):
@@ -135,7 +147,7 @@ struct ReaderSession {
     case .store(let change): return .store(change)
     case .report(let report): return .report(report)
     case .pause(let milliseconds): return .pause(milliseconds: milliseconds)
-    case .claimStragglers, .closeGaps, .survey, .recount, .trim: return beginUpkeep(step, situation)
+    case .claimStragglers, .lookIntoGaps, .survey, .recount, .trim: return beginUpkeep(step, situation)
     }
   }
 
@@ -150,13 +162,16 @@ struct ReaderSession {
       connection = Connection()
     // Not acknowledged: read again as pending, they are recognised.
     case (.awaitEarlier, .waited): first([.awaitEarlier])
-    case (.createGroup, .groupCreated(let isNew)): if isNew { first([.report(.groupCreated)]) }
+    case (.createGroup, .groupCreated(let isNew)):
+      connection.isGroupNew = isNew
+      if isNew { first([.report(.groupCreated)]) }
     case (.claimGroup, .groupOwner(let owner)): if owner != instance { plan = [.report(.foreignGroup(owner: owner))] }
     case (.recognise, .census(let census)): first([.compareAnchors(census)])
     case (.compareAnchors(let census), .found(let entries)): judge(census, entries, situation.known)
     case (.readOwnPending, .entries(let delivery)): pendingAgain(delivery)
-    case (.healGaps, .census(let census)): readGaps(of: situation.known.applied, through: census.lastDeliveredID)
+    case (.healGaps, .census(let census)): readGaps(of: situation.known, through: census.lastDeliveredID)
     case (.readPast(let span, let entries), .entries(let delivery)): pastRead(span, entries, delivery)
+    case (.readLost(let row, _, let entries), .entries(let delivery)): lostRead(row, entries, delivery)
     case (.settle(let delivery), .waited): first([.settle(delivery)])
     case (.settle, .done): first([.drain])
     case (.drain, .waited(let done)): first(acknowledgement(of: done) + [.drain])
@@ -192,7 +207,7 @@ struct ReaderSession {
     let verdict = StreamRecognition.judge(
       lastApplied: known.applied.last ?? .zero, lastGenerated: census.lastGeneratedID, first: census.firstEntryID,
       anchorsKnown: known.anchors.count, anchorsPresent: present, anchorsChanged: changed,
-      isCommonBelowChange: common != nil)
+      isCommonBelowChange: common != nil, isBegunAnew: isBegunAnew(census, known))
     switch verdict {
     case .same: break
     case .rolledBack, .forked:
@@ -200,6 +215,12 @@ struct ReaderSession {
       first([.report(.rolledBack(to: end)), .store(.rollBack(to: end))])
     case .another: first([.report(.newEpoch), .store(.newEpoch)])
     }
+  }
+
+  /// Signs of a stream that was deleted and made anew: the group is gone, or fewer entries were ever added than are known.
+  private func isBegunAnew(_ census: StreamCensus, _ known: StreamState) -> Bool {
+    guard let added = census.entriesAdded, known.counters.addedBefore != nil else { return connection.isGroupNew }
+    return connection.isGroupNew || known.missing(added: added, unread: 0) < 0
   }
 
   private mutating func pendingAgain(_ delivery: StreamDelivery) {
@@ -210,12 +231,30 @@ struct ReaderSession {
 
   /// Applies what lies between the applied ranges and up to the group's position: entries that were acknowledged without
   /// being applied, that a deleted consumer took along, that were there before the group, or that an older backup of the
-  /// database has not seen.
-  private mutating func readGaps(of applied: AppliedRanges, through end: EntryID) {
-    var spans = applied.gaps.map { StreamSpan(after: $0.after, through: $0.before, isClosed: false) }
+  /// database has not seen. And what was lost, should it be there again: before trimming takes it.
+  private mutating func readGaps(of known: StreamState, through end: EntryID) {
+    let (applied, lost) = (known.applied, known.lost)
+    var spans = applied.gaps.filter { !lost.covers($0) }.map { gap in
+      StreamSpan(after: gap.after, through: gap.before, isClosed: false)
+    }
     let last = applied.last ?? .zero
     if last < end { spans.append(StreamSpan(after: last, through: end, isClosed: true)) }
-    first(spans.map { .readPast($0, entries: 0) })
+    first(
+      spans.map { .readPast($0, entries: 0) }
+        + lost.rows.map { .readLost($0, after: $0.first.predecessor, entries: 0) })
+  }
+
+  private mutating func lostRead(_ row: LostRange, _ entries: Int, _ delivery: StreamDelivery) {
+    guard let last = delivery.entries.last?.id, last < row.last else {
+      // Those that were credited with a later announce cannot be told from those that were dealt with; their number can.
+      let isWhole = Int64(entries + delivery.count) >= row.total
+      first(
+        (delivery.count > 0 ? [.settle(delivery)] : [])
+          + (isWhole ? [.store(.found(first: row.first, last: row.last))] : []))
+      return
+    }
+    learn(from: delivery)
+    first([.settle(delivery), .readLost(row, after: last, entries: entries + delivery.count)])
   }
 
   private mutating func pastRead(_ span: StreamSpan, _ entries: Int, _ delivery: StreamDelivery) {

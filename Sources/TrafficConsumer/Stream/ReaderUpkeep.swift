@@ -1,11 +1,13 @@
-// The part of ReaderSession that looks after the stream once a second: stragglers, requests to heal, gaps, the count that
-// finds lost entries, trimming.
+// The part of ReaderSession that looks after the stream once a second: stragglers, requests to heal, the count that shows
+// that every entry is accounted for or finds what is missing, trimming.
 
 extension ReaderSession {
   private static let upkeepNanoseconds: UInt64 = 1_000_000_000
   /// The count needs a moment without entries in flight; under constant load one is made this often.
   private static let forcedCountNanoseconds: UInt64 = 30_000_000_000
   private static let gapsPerTurn = 1000
+  /// So many ranges ask for a count, which joins them: some ten seconds of heavy reading.
+  private static let countRanges = 2000
 
   /// The steps of the upkeep if it is due. `isIdle`: the stream had nothing new.
   mutating func upkeep(isIdle: Bool, _ situation: ReaderSituation) -> [Step] {
@@ -15,8 +17,10 @@ extension ReaderSession {
     connection.lastUpkeep = now
     var steps = [Step.claimStragglers]
     if let request = situation.healRequest, request.serial > connection.healSerial { steps.append(.heal(request)) }
-    steps.append(.closeGaps)
-    if isIdle || isDue(connection.lastCount, after: Self.forcedCountNanoseconds) { steps.append(.drain) }
+    let isForced =
+      isDue(connection.lastCount, after: Self.forcedCountNanoseconds)
+      || situation.known.applied.ranges.count > Self.countRanges
+    if isIdle || isForced { steps.append(.drain) }
     return steps + [.survey]
   }
 
@@ -27,11 +31,12 @@ extension ReaderSession {
         .claim(
           idleMilliseconds: settings.claimIdleMilliseconds, cursor: connection.claimCursor, count: connection.readCount)
       )
-    case .closeGaps:
+    case .lookIntoGaps:
       // The one before the first range stays: what was there before is not ours to judge.
       let gaps = situation.known.applied.gaps.dropFirst().prefix(Self.gapsPerTurn)
-      return gaps.isEmpty ? nil : .ask(.empty(Array(gaps)))
-    case .survey, .recount: return .ask(.survey)
+        .filter { situation.known.lost.parts(of: $0).isEmpty }
+      return gaps.isEmpty ? nil : .ask(.empty(gaps))
+    case .survey, .recount: return .ask(.survey(beyond: situation.known.applied.last ?? .zero))
     case .trim(let census):
       guard let floor = trimFloor(census, situation) else { return nil }
       return .ask(.trim(below: floor, ifDeliveredTo: census.lastDeliveredID))
@@ -44,13 +49,11 @@ extension ReaderSession {
     case (.claimStragglers, .claimed(let claimed)): take(claimed)
     case (.heal(let request), .census(let census)):
       let span = StreamSpan(after: request.from.predecessor, through: census.lastDeliveredID, isClosed: true)
-      first([.readPast(span, entries: 0), .report(.healed(serial: request.serial))])
+      first([.readPast(span, entries: 0), .healGaps, .report(.healed(serial: request.serial))])
     case (.report(.healed(let serial)), _): connection.healSerial = serial
-    case (.closeGaps, .empty(let gaps)): if !gaps.isEmpty { first([.store(.closeGaps(gaps))]) }
+    case (.lookIntoGaps, .empty(let gaps)): if !gaps.isEmpty { first([.store(.closeGaps(gaps))]) }
     case (.survey, .survey(let survey)): surveyed(survey, situation)
-    case (.recount, .survey(let survey)):
-      guard let added = survey.census.entriesAdded else { return }
-      first([.store(.count(added: added, waiting: survey.waiting))])
+    case (.recount, .survey(let survey)): recounted(survey, situation)
     case (.trim, .trimmed(let entries, let floor)): if entries > 0 { first([.report(.trimmed(entries, below: floor))]) }
     default: break
     }
@@ -70,15 +73,54 @@ extension ReaderSession {
   private mutating func surveyed(_ survey: StreamSurvey, _ situation: ReaderSituation) {
     guard situation.outstanding == 0 else { return first([.report(.surveyed(survey))]) }
     connection.lastCount = situation.monotonicNanoseconds
-    var steps = [Step.report(.surveyed(survey))]
-    if let added = survey.census.entriesAdded {
-      let known = situation.known
-      // Before entries are called lost, what the stream still has is looked through.
-      if known.missing(added: added, waiting: survey.waiting) != 0 || known.counters.addedBefore == nil {
-        steps += [.healGaps, .recount]
-      }
+    first([.report(.surveyed(survey))] + accounting(survey, situation) + [.trim(survey.census)])
+  }
+
+  /// What follows from a count when nothing is in flight.
+  private mutating func accounting(_ survey: StreamSurvey, _ situation: ReaderSituation) -> [Step] {
+    guard let added = survey.census.entriesAdded else { return [.lookIntoGaps] }
+    // Too far behind to be counted.
+    guard !survey.isUnreadCut else { return [] }
+    let known = situation.known
+    guard known.counters.addedBefore != nil else { return [.healGaps, .recount] }
+    let missing = known.missing(added: added, unread: survey.unread)
+    guard missing != 0 else { return accounted(survey, known) }
+    // Pending entries of others may be what is missing: they are claimed when their time has come.
+    let (now, since) = (situation.monotonicNanoseconds, connection.missingSince ?? situation.monotonicNanoseconds)
+    connection.missingSince = since
+    let patience = UInt64(settings.claimIdleMilliseconds) * 2 * 1_000_000
+    let mayBePending = missing > 0 && missing <= survey.census.pending && now &- since < patience
+    // Before entries are called lost, what the stream still has is looked through.
+    return mayBePending ? [] : [.healGaps, .recount]
+  }
+
+  private mutating func accounted(_ survey: StreamSurvey, _ known: StreamState) -> [Step] {
+    (connection.missingSince, connection.missed) = (nil, nil)
+    return known.hasOpenGaps ? [.store(.accounted(through: survey.position))] : []
+  }
+
+  /// The count after what the stream still has of the past was read: now everything up to the position is dealt with or
+  /// nowhere.
+  private mutating func recounted(_ survey: StreamSurvey, _ situation: ReaderSituation) {
+    guard situation.outstanding == 0, !survey.isUnreadCut, let added = survey.census.entriesAdded else { return }
+    let known = situation.known
+    let missing = known.missing(added: added, unread: survey.unread)
+    if known.counters.addedBefore == nil || missing < 0 {
+      // Gone before our time, or back from there.
+      first([.store(.goneBefore(missing))])
+    } else if missing == 0 {
+      first(accounted(survey, known))
+    } else if survey.unread == 0 {
+      connection.missed = nil
+      first([.store(.lost(missing, through: survey.census.lastGeneratedID))])
+    } else if let missed = connection.missed {
+      // Some of what is missing may have been deleted among what is still unread, and must not be looked for below it.
+      guard survey.position >= missed.through else { return }
+      connection.missed = nil
+      first([.store(.lost(min(missing, missed.entries), through: missed.through))])
+    } else {
+      connection.missed = (missing, survey.census.lastGeneratedID)
     }
-    first(steps + [.trim(survey.census)])
   }
 
   /// Below what the stream may be trimmed: what is committed, older than a minute, in the last backup if there is one, and
@@ -86,9 +128,9 @@ extension ReaderSession {
   private func trimFloor(_ census: StreamCensus, _ situation: ReaderSituation) -> EntryID? {
     guard settings.trims, let first = census.firstEntryID else { return nil }
     let known = situation.known
-    guard let applied = known.applied.ranges.first(where: { $0.first <= first && first <= $0.last }) else { return nil }
+    guard let settled = known.settledEnd(from: first) else { return nil }
     let (now, age) = (situation.unixMilliseconds, settings.trimAgeMilliseconds)
-    var floor = min(applied.last, EntryID(milliseconds: now > age ? now - age : 0, sequence: 0))
+    var floor = min(settled, EntryID(milliseconds: now > age ? now - age : 0, sequence: 0))
     if let backup = known.backupFloor { floor = min(floor, backup) }
     if let others = census.neededByOthers { floor = min(floor, others) }
     // Whatever is believed to be applied: what this group was never given stays.

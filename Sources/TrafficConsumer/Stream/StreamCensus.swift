@@ -13,7 +13,8 @@ struct StreamCensus: Sendable, Equatable {
   var lastDeliveredID = EntryID.zero
   /// Delivered and not acknowledged, by all consumers of the group.
   var pending: Int64 = 0
-  /// Not delivered; nil when Redis cannot tell.
+  /// What Redis believes is not delivered, for showing only: it counts entries that were trimmed or deleted unread. Nil when
+  /// it cannot tell.
   var lag: Int64?
   /// The lowest id that another group of the stream still needs.
   var neededByOthers: EntryID?
@@ -46,23 +47,26 @@ struct StreamCensus: Sendable, Equatable {
     return isFound ? others : nil
   }
 
-  /// Entries in the stream behind the group's position; nil when only reading them tells. Redis' own `lag` counts entries
-  /// that were trimmed unread.
-  var undelivered: Int64? {
-    guard let firstEntryID else { return 0 }
-    return firstEntryID > lastDeliveredID ? length : lag
+  /// Entries in the stream behind an id; nil when only reading them tells.
+  func unread(beyond id: EntryID) -> Int64? {
+    guard let firstEntryID, lastGeneratedID > id else { return 0 }
+    return firstEntryID > id ? length : nil
   }
 }
 
-/// A census, and what waits behind the group's position.
+/// A census, and what waits behind the position: the group's, or the last entry dealt with if that is further.
 struct StreamSurvey: Sendable, Equatable {
   var census: StreamCensus
-  var undelivered: Int64
+  var position: EntryID
+  /// Entries that wait there, counted.
+  var unread: Int64
+  /// Counting ended before the stream did: there are more.
+  var isUnreadCut = false
   /// Unix milliseconds of the oldest entry that was not delivered yet, by its id.
   var oldestWaitingMilliseconds: UInt64?
 
-  /// Pending and undelivered.
-  var waiting: Int64 { census.pending + undelivered }
+  /// What waits, for showing: exact, or about so many when there are many.
+  var shownUnread: Int64 { isUnreadCut ? max(unread, min(census.length, census.lag ?? census.length)) : unread }
 }
 
 /// A part of a stream: behind `after`, up to `through` with it (closed) or without it.

@@ -1,5 +1,5 @@
-// StreamCheck: the arithmetic of `check`: every entry ever added to a stream is applied, a duplicate, a dead letter, lost,
-// pending or undelivered. Main thread of a verb; reads the database and asks Redis.
+// StreamCheck: the arithmetic of `check`: every entry ever added to a stream is applied, a duplicate, a dead letter, lost, or
+// waits there. Main thread of a verb; reads the database and asks Redis.
 
 import Glibc
 import Redis
@@ -15,46 +15,50 @@ enum StreamCheck {
   {
     var results: [StoreCheck.Result] = []
     for index in settings.streams.indices { results.append(try check(index, settings, database)) }
+    let abandoned = AbandonedStreams(settings, try AbandonedStreams.stored(in: database))
+    do throws(RedisError) {
+      for (stream, entries) in try abandoned.unread() {
+        results.append(
+          StoreCheck.Result(
+            name: "entries of \(stream)", isOK: false,
+            detail: "\(entries) or more unread in a stream that the configuration does not name any more"))
+      }
+    } catch {
+      // Said of the streams that are named.
+    }
     return results
   }
 
   private static func check(_ index: Int, _ settings: StreamSettings, _ database: borrowing SQLiteDatabase)
     throws(StoreError) -> StoreCheck.Result
   {
-    let name = "entries of \(settings.streams[index])"
+    let stream = settings.streams[index]
+    let name = "entries of \(stream)"
     func passed(_ why: String) -> StoreCheck.Result { StoreCheck.Result(name: name, isOK: true, detail: why) }
     var difference = ""
     for attempt in 1...attempts {
-      let (handled, before) = try counters(of: settings.streams[index], in: database)
-      let survey: StreamSurvey
+      let found = try store { () throws(SQLiteError) in try StreamTable.read(name: stream, from: database) }
+      guard let state = found, let before = state.counters.addedBefore else {
+        return passed("not compared with Redis: no count yet")
+      }
+      let (added, rest): (Int64?, (entries: Int64, isCut: Bool))
       do throws(RedisError) {
         var commands = try StreamCommands(settings, stream: index)
-        survey = try commands.survey()
+        (added, rest) = (try commands.census().entriesAdded, try commands.unapplied(state.applied))
       } catch {
         return passed("not compared with Redis: \(error)")
       }
-      let census = survey.census
-      guard let added = census.entriesAdded, let before else {
-        return passed("not compared with Redis: no count yet")
+      guard let added else {
+        return passed("not compared with Redis, which does not count before version 7: what is lost is at least that")
       }
+      if rest.isCut { return passed("not compared with Redis: more than \(rest.entries) are unread") }
       let text =
-        "\(handled) dealt with + \(before) gone before or lost + \(census.pending) pending "
-        + "+ \(survey.undelivered) undelivered"
-      if handled + before + survey.waiting == added { return passed("\(text) = \(added) added") }
+        "\(state.counters.handled) dealt with + \(before) gone before + \(state.lost.entries) lost "
+        + "+ \(rest.entries) waiting"
+      if state.missing(added: added, unread: rest.entries) == 0 { return passed("\(text) = \(added) added") }
       difference = "\(text) is not \(added) added"
       if attempt < attempts { usleep(pauseMicroseconds) }
     }
     return StoreCheck.Result(name: name, isOK: false, detail: difference)
-  }
-
-  private static func counters(of stream: String, in database: borrowing SQLiteDatabase) throws(StoreError)
-    -> (handled: Int64, before: Int64?)
-  {
-    try store { () throws(SQLiteError) in
-      let select = try database.prepare("SELECT handled, added_before FROM streams WHERE name = ?1")
-      try select.bind(stream, at: 1)
-      guard try select.step() else { return (0, nil) }
-      return (select.integer(0), select.isNull(1) ? nil : select.integer(1))
-    }
   }
 }

@@ -215,36 +215,51 @@ struct StreamCommands: ~Copyable {
     }
   }
 
-  /// The census, and what waits behind the group's position.
-  mutating func survey() throws(RedisError) -> StreamSurvey {
+  /// The census, and what waits behind the group's position or the last entry dealt with.
+  mutating func survey(beyond dealtWith: EntryID) throws(RedisError) -> StreamSurvey {
     let census = try census()
-    let undelivered: Int64
-    if let known = census.undelivered {
-      undelivered = known
-    } else {
-      undelivered = try countBeyond(census.lastDeliveredID)
-    }
-    let rest = StreamSpan(after: census.lastDeliveredID, through: .maximum, isClosed: true)
+    let position = max(census.lastDeliveredID, dealtWith)
+    // Up to the end that the census saw: what comes meanwhile is not in its count.
+    let rest = StreamSpan(after: position, through: census.lastGeneratedID, isClosed: true)
+    var (unread, isCut) = (census.unread(beyond: position) ?? 0, false)
+    if census.unread(beyond: position) == nil { (unread, isCut) = try count(rest) }
     let oldest = try connection.command(rangeCommand(rest, count: 1))
     return StreamSurvey(
-      census: census, undelivered: undelivered,
+      census: census, position: position, unread: unread, isUnreadCut: isCut,
       oldestWaitingMilliseconds: oldest.count == 0 ? nil : oldest.view[0][0].id?.milliseconds)
   }
 
-  private mutating func countBeyond(_ id: EntryID) throws(RedisError) -> Int64 {
-    var rest = StreamSpan(after: id, through: .maximum, isClosed: true)
+  /// Entries in the stream that were not dealt with.
+  mutating func unapplied(_ applied: AppliedRanges) throws(RedisError) -> (entries: Int64, isCut: Bool) {
+    var spans = applied.gaps.map { StreamSpan(after: $0.after, through: $0.before, isClosed: false) }
+    spans.append(StreamSpan(after: applied.last ?? .zero, through: .maximum, isClosed: true))
+    var sum: Int64 = 0
+    for span in spans {
+      let (entries, isCut) = try count(span)
+      sum += entries
+      if isCut { return (sum, true) }
+    }
+    return (sum, false)
+  }
+
+  /// How many entries a part of the stream has, or that there are too many to count.
+  mutating func count(_ span: StreamSpan) throws(RedisError) -> (entries: Int64, isCut: Bool) {
+    var rest = span
     var count: Int64 = 0
-    while count < Self.countLimit {
+    while rest.after < rest.through {
+      guard count < Self.countLimit else { return (count, true) }
       let reply = try connection.command(rangeCommand(rest, count: Self.idsPerCommand))
       guard reply.count > 0, let last = reply.view[reply.count - 1][0].id else { break }
       count += Int64(reply.count)
+      if reply.count < Self.idsPerCommand { break }
       rest.after = last
     }
-    return count
+    return (count, false)
   }
 
-  /// Counting by reading is for streams whose lag Redis does not know; beyond this the exact number matters little.
-  private static let countLimit: Int64 = 100_000
+  /// Counting is reading: 6 MB and twenty calls. A reader that is further behind will be there within a second, or has
+  /// other troubles than entries that are missing.
+  private static let countLimit: Int64 = 20_000
 
   private mutating func reply() throws(RedisError) -> RedisReply {
     let reply = try connection.nextReply()

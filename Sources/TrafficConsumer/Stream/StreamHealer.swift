@@ -19,6 +19,11 @@ enum StreamHealer {
         try commands.acknowledge([delivery])
         span.after = last
       }
+      for row in writer.streams[index].lost.rows {
+        let lost = StreamSpan(after: row.first.predecessor, through: row.last, isClosed: true)
+        guard try commands.count(lost).entries >= row.total else { continue }
+        try writer.make(.found(first: row.first, last: row.last), stream: index)
+      }
     }
     return StreamCounters.difference(from: before, to: writer.streams)
   }

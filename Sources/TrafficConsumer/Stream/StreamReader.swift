@@ -15,6 +15,7 @@ struct StreamReader: ~Copyable {
     let engine: EngineState
     /// Connections that failed or broke.
     let redisErrors: Counter
+    let abandoned: AbandonedStreams
   }
 
   private let index: Int
@@ -23,6 +24,7 @@ struct StreamReader: ~Copyable {
   private let queue: DeliveryQueue
   private let engine: EngineState
   private let redisErrors: Counter
+  private let abandoned: AbandonedStreams
   private var session: ReaderSession
   private var commands: StreamCommands?
 
@@ -40,6 +42,7 @@ struct StreamReader: ~Copyable {
     queue = surroundings.queue
     engine = surroundings.engine
     redisErrors = surroundings.redisErrors
+    abandoned = surroundings.abandoned
     session = ReaderSession(settings: settings, instance: surroundings.instance, hash: surroundings.hash)
   }
 
@@ -125,11 +128,14 @@ struct StreamReader: ~Copyable {
         progress.isConnected = true
         progress.trouble = nil
       }
-    case .caughtUp: engine.update(stream: index) { $0.isCaughtUp = true }
+    case .caughtUp:
+      engine.update(stream: index) { $0.isCaughtUp = true }
+      // One of them is enough; Redis answers just now.
+      if index == 0 { lookForAbandoned() }
     case .surveyed(let survey):
       engine.update(stream: index) { progress in
         progress.pendingEntries = survey.census.pending
-        progress.undeliveredEntries = survey.undelivered
+        progress.undeliveredEntries = survey.shownUnread
         progress.oldestWaitingMilliseconds = survey.oldestWaitingMilliseconds
       }
     case .healed(let serial): engine.finishHeal(serial)
@@ -149,6 +155,17 @@ struct StreamReader: ~Copyable {
             + "this one is \(session.instance.prefix(8)). Start with --adopt-group if this database is to take over"))
       queue.stop()
     case .groupCreated, .rolledBack, .newEpoch, .pendingAgain, .pastRead, .claimed, .trimmed: break
+    }
+  }
+
+  /// Says what is left in streams that are not read any more. Trouble with Redis is told where it matters.
+  private func lookForAbandoned() {
+    guard let found = try? abandoned.unread() else { return }
+    engine.setLeftBehind(found.reduce(0) { $0 + $1.entries })
+    for (stream, entries) in found {
+      Log.warning(
+        "a stream that is not read any more has unread entries; were `partitions` or `stream_key` changed?",
+        ["stream": stream, "entries": entries])
     }
   }
 
@@ -188,7 +205,7 @@ extension StreamCommands {
     case .claimGroup(let instance, let isReplacing):
       return .groupOwner(try claimGroup(for: instance, replacing: isReplacing))
     case .census: return .census(try census())
-    case .survey: return .survey(try survey())
+    case .survey(let id): return .survey(try survey(beyond: id))
     case .entries(let ids): return .found(try entries(ids))
     case .ownPending(let after, let count): return .entries(try readOwnPending(after: after, count: count))
     case .range(let span, let count): return .entries(try range(span, count: count))

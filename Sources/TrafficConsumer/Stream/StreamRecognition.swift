@@ -12,9 +12,10 @@ enum StreamRecognition: Equatable {
 
   /// `anchorsKnown`: remembered entries; `anchorsPresent` and `anchorsChanged`: those that are in the stream with the same
   /// content, and with other content under the same id. `isCommonBelowChange`: the lowest one known is below all changed.
+  /// `isBegunAnew`: there are signs of another stream, if no entry says otherwise.
   static func judge(
     lastApplied: EntryID, lastGenerated: EntryID, first: EntryID?, anchorsKnown: Int, anchorsPresent: Int,
-    anchorsChanged: Int, isCommonBelowChange: Bool = false
+    anchorsChanged: Int, isCommonBelowChange: Bool = false, isBegunAnew: Bool = false
   ) -> StreamRecognition {
     // An id is used once in the life of a stream.
     if anchorsChanged > 0 { return isCommonBelowChange ? .forked : .another }
@@ -24,6 +25,7 @@ enum StreamRecognition: Equatable {
     }
     // Without a witness to miss, an end that is ahead of ours says nothing against the stream.
     if anchorsPresent > 0 || anchorsKnown == 0 { return .same }
+    if isBegunAnew { return .another }
     // All witnesses gone and the stream's end is ahead of ours: trimmed by another program, unless it has entries among ours.
     guard let first, first <= lastApplied else { return .same }
     return .another

@@ -275,7 +275,7 @@ import Wire
           FROM windows GROUP BY start / 86400, session_id;
         DELETE FROM windows WHERE start < \(floor - day / 8);
         INSERT INTO meta(name, value) VALUES ('windows_floor', \(floor));
-        PRAGMA user_version = 2
+        \(Self.backToSchema3); PRAGMA user_version = 2
         """)
     }
     try bench.restart()
@@ -283,6 +283,32 @@ import Wire
     #expect(try days() == before)
     #expect(try bench.reader().integer("SELECT min(start) FROM windows") == first + 2 * day)
     #expect(try bench.reader().integer("SELECT count(*) FROM days") == 2)
+    withExtendedLifetime(server) {}
+  }
+
+  /// What step 3 to 4 did, undone.
+  private static let backToSchema3 = """
+    DROP TABLE lost_ranges; ALTER TABLE streams ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE streams DROP COLUMN accounted_to; ALTER TABLE streams DROP COLUMN accounted_handled;
+    PRAGMA user_version = 3
+    """
+
+  @Test("what a database of schema 3 counted as lost is a row of the list; without a loss there is none")
+  func migrationOfLoss() async throws {
+    let (server, bench) = try await bench()
+    for _ in 0..<3 { try bench.add(EventMaker().event(du: 5)) }
+    try bench.apply(0..<3)
+    try SQLiteDatabase(path: bench.databasePath, access: .readWrite).execute(Self.backToSchema3)
+    try bench.restart()
+    #expect(try LostRangeTable.list(in: bench.reader()).isEmpty && bench.faults() == [])
+    try SQLiteDatabase(path: bench.databasePath, access: .readWrite).execute(
+      "\(Self.backToSchema3); UPDATE streams SET lost = 4, vanished = 2")
+    try bench.restart()
+    let rows = try LostRangeTable.list(in: bench.reader())
+    #expect(rows.map(\.range.entries) == [6] && rows.map(\.range.last) == [bench.ids[2]])
+    #expect(bench.writer.streams[0].lost.unacknowledged == 6)
+    #expect(try bench.writer.acknowledgeLoss(beginningAt: [.zero]) == 1)
+    #expect(try bench.writer.streams[0].lost.unacknowledged == 0 && bench.faults() == [])
     withExtendedLifetime(server) {}
   }
 

@@ -44,6 +44,15 @@ struct ModelStream {
     pending = [:]
   }
 
+  /// The consumer that has entries pending is from now on another one.
+  mutating func renameConsumer() { for id in pending.keys { pending[id]?.consumer = "another" } }
+
+  /// Entries that were deleted are there again; nothing else changes.
+  mutating func putBack(_ entries: [(id: EntryID, fields: EntryFields)]) {
+    let missing = entries.filter { entry in !self.entries.contains { $0.id == entry.id } }
+    self.entries = (self.entries + missing).sorted { $0.id < $1.id }
+  }
+
   mutating func delete(_ id: EntryID) { entries.removeAll { $0.id == id } }
 
   // MARK: answers
@@ -60,11 +69,13 @@ struct ModelStream {
       if owner == nil || isReplacing { owner = instance }
       return .groupOwner(owner ?? "")
     case .census: return .census(census)
-    case .survey:
-      let rest = entries.filter { $0.id > lastDelivered }
+    case .survey(let dealtWith):
+      let position = max(lastDelivered, dealtWith)
+      let rest = entries.filter { $0.id > position }
       return .survey(
         StreamSurvey(
-          census: census, undelivered: Int64(rest.count), oldestWaitingMilliseconds: rest.first?.id.milliseconds))
+          census: census, position: position, unread: Int64(rest.count),
+          oldestWaitingMilliseconds: rest.first?.id.milliseconds))
     case .entries(let ids): return .found(ids.map { id in entries.first { $0.id == id }?.fields })
     case .ownPending(let after, let count):
       let ids = pendingIDs.filter { $0 > after && pending[$0]?.consumer == "consumer-1" }.prefix(count)

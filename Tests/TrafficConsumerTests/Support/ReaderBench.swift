@@ -56,17 +56,26 @@ final class ReaderBench {
     (event, waiting, done, hasEnded) = (.started, [], [], false)
   }
 
-  /// Adds an entry of `bytes` to the stream; the session's next announce.
+  /// Adds an entry of `bytes` to the stream; the session's next announce, by a producer with counters or without.
   @discardableResult
-  func add(_ bytes: UInt64 = 100) -> EntryID {
+  func add(_ bytes: UInt64 = 100, hasCounters: Bool = true) -> EntryID {
     timestamp += 1
     announced += Int64(bytes)
-    let event = maker.event(du: bytes, ts: timestamp, dt: 1, gen: "g", cu: UInt64(announced))
+    let event = maker.event(
+      du: bytes, ts: timestamp, dt: 1, gen: hasCounters ? "g" : nil, cu: hasCounters ? UInt64(announced) : 0)
     return stream.add(event.encode(), at: now / 1_000_000)
   }
 
   var credited: Int64 {
     get throws { try writer.database.integer("SELECT coalesce(sum(uploaded), 0) FROM users") ?? 0 }
+  }
+
+  /// Entries reported missing.
+  var lost: Int64 { writer.streams[0].lost.unacknowledged }
+
+  /// Every check that fails.
+  var faults: [StoreCheck.Result] {
+    get throws { try StoreCheck.run(writer.database).filter { !$0.isOK } }
   }
 
   // MARK: steps

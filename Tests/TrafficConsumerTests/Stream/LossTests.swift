@@ -1,0 +1,167 @@
+// What is reported missing: all that is, nothing that is not, and for as long as it is. A reader on a model of a stream.
+
+import Redis
+import Simulation
+import Testing
+
+@testable import TrafficConsumer
+
+@Suite("The ledger of loss") struct LossTests {
+  /// Until what was found at the latest count is settled: two more counts.
+  private func settle(_ bench: ReaderBench) throws {
+    for _ in 0..<3 { try bench.run(until: "ask survey") }
+    try bench.run(until: "wait turn")
+  }
+
+  /// A reader that has read ten entries and found nothing missing.
+  private func bench(hasCounters: Bool = false) throws -> ReaderBench {
+    let bench = try ReaderBench { $0.trims = false }
+    for _ in 0..<10 { bench.add(hasCounters: hasCounters) }
+    try bench.run(until: "ask acknowledge 10")
+    try settle(bench)
+    #expect(bench.lost == 0)
+    return bench
+  }
+
+  /// Loses four entries unread in the middle of ten; what the stream was before.
+  private func loseFour(_ bench: ReaderBench) throws -> ModelStream {
+    var ids: [EntryID] = []
+    for _ in 0..<10 { ids.append(bench.add(hasCounters: false)) }
+    let whole = bench.stream
+    for id in ids[3..<7] { bench.stream.delete(id) }
+    try settle(bench)
+    #expect(bench.lost == 4)
+    return whole
+  }
+
+  @Test("what was deleted unread stays lost while the stream goes on, and comes back with the entries")
+  func filled() throws {
+    let bench = try bench()
+    let whole = try loseFour(bench)
+    for _ in 0..<3 { bench.add(hasCounters: false) }
+    try settle(bench)
+    #expect(try bench.lost == 4 && bench.faults.map(\.name) == ["entries"])
+    // Redis' file with the entries is put back.
+    bench.stream.putBack(whole.entries)
+    bench.restart()
+    try settle(bench)
+    #expect(try bench.credited == bench.announced && bench.lost == 0 && bench.faults == [])
+  }
+
+  @Test("what later announces have credited is no longer missing when the entries are there again")
+  func filledWithCounters() throws {
+    let bench = try bench(hasCounters: true)
+    var ids: [EntryID] = []
+    for _ in 0..<10 { ids.append(bench.add()) }
+    let whole = bench.stream
+    for id in ids[3..<7] { bench.stream.delete(id) }
+    try settle(bench)
+    #expect(try bench.lost == 4 && bench.credited == bench.announced)
+    bench.stream.putBack(whole.entries)
+    bench.restart()
+    try settle(bench)
+    #expect(try bench.credited == bench.announced && bench.lost == 0 && bench.faults == [])
+  }
+
+  @Test("a heal fills what is lost")
+  func healed() throws {
+    let bench = try bench()
+    let whole = try loseFour(bench)
+    bench.stream.putBack(whole.entries)
+    bench.healRequest = HealRequest(serial: 1, from: .zero)
+    try bench.run(until: "report healed")
+    try settle(bench)
+    #expect(try bench.credited == bench.announced && bench.lost == 0 && bench.faults == [])
+  }
+
+  @Test("a loss that is acknowledged is kept, reported no more, and filled all the same")
+  func acknowledged() throws {
+    let bench = try bench()
+    let whole = try loseFour(bench)
+    let from = try #require(bench.writer.streams[0].lost.rows.first?.first)
+    #expect(try bench.writer.acknowledgeLoss(beginningAt: [EntryID("1-1")!]) == 0 && bench.lost == 4)
+    #expect(try bench.writer.acknowledgeLoss(beginningAt: [from]) == 1 && bench.lost == 0)
+    #expect(try bench.faults == [] && bench.writer.acknowledgeLoss(beginningAt: nil) == 0)
+    try settle(bench)
+    let rows = try LostRangeTable.list(in: bench.writer.database).map(\.range)
+    #expect(rows == bench.writer.streams[0].lost.rows && rows.map(\.entries) == [4])
+    bench.stream.putBack(whole.entries)
+    bench.restart()
+    try settle(bench)
+    #expect(try bench.credited == bench.announced && LostRangeTable.list(in: bench.writer.database).isEmpty)
+  }
+
+  @Test("trimming goes on over what is lost, and leaves alone what came back")
+  func trimmed() throws {
+    let bench = try ReaderBench()
+    bench.add(hasCounters: false)
+    try bench.run(until: "ask acknowledge 1")
+    try settle(bench)
+    let whole = try loseFour(bench)
+    bench.now += 120_000_000_000
+    bench.add(hasCounters: false)
+    try settle(bench)
+    #expect(bench.stream.entries.count == 1)
+    bench.stream.putBack(whole.entries)
+    bench.restart()
+    try settle(bench)
+    #expect(try bench.credited == bench.announced && bench.lost == 0)
+  }
+
+  @Test("while more is coming in, nothing is called lost that may only be unread")
+  func underLoad() throws {
+    let bench = try bench()
+    let gone = (0..<6).map { _ in bench.add(hasCounters: false) }
+    for id in gone[1..<3] { bench.stream.delete(id) }
+    for _ in 0..<400 {
+      try bench.step()
+      if bench.trace.last?.hasPrefix("ask new") == true { for _ in 0..<3 { bench.add(hasCounters: false) } }
+      if bench.trace.last?.hasPrefix("ask survey") == true { bench.now += 31_000_000_000 }
+    }
+    #expect(bench.lost == 2)
+    try settle(bench)
+    #expect(bench.lost == 2)
+    #expect(try bench.credited == bench.announced - 200)
+  }
+
+  @Test("the stream deleted and made anew does not make an earlier loss unhappen")
+  func anotherStream() throws {
+    let bench = try bench()
+    _ = try loseFour(bench)
+    bench.stream = ModelStream()
+    bench.now += 1_000_000_000
+    for _ in 0..<20 { bench.add(hasCounters: false) }
+    bench.restart()
+    try settle(bench)
+    #expect(bench.writer.streams[0].epoch == 2 && bench.lost == 4)
+  }
+
+  @Test("pending entries that are gone are lost")
+  func vanished() throws {
+    let bench = try bench()
+    let ids = (0..<5).map { _ in bench.add(hasCounters: false) }
+    bench.stream.takeAway(5, now: bench.now)
+    for id in ids[1..<4] { bench.stream.delete(id) }
+    bench.now += 61_000_000_000
+    try settle(bench)
+    try settle(bench)
+    #expect(bench.lost == 3)
+  }
+
+  @Test("committed and not acknowledged when it died, and the one that follows has another name: nothing is lost")
+  func anotherName() throws {
+    let bench = try bench(hasCounters: true)
+    for _ in 0..<7 { bench.add() }
+    try bench.run(until: "submit 7")
+    try bench.run(until: "wait turn")
+    bench.stream.renameConsumer()
+    bench.restart()
+    for _ in 0..<3 {
+      try settle(bench)
+      #expect(try bench.lost == 0 && bench.faults == [])
+      bench.now += 61_000_000_000
+    }
+    try settle(bench)
+    #expect(try bench.lost == 0 && bench.stream.pendingIDs == [] && bench.credited == bench.announced)
+  }
+}
