@@ -36,6 +36,8 @@ struct SessionLedger: Equatable, Sendable {
   var isStopped = false
   var gaps: [TimeGap] = []
   var fingerprints: [EntryFingerprint] = []
+  /// Those that left it since the session was written: for the table `fingerprints`.
+  var expired: [EntryFingerprint] = []
 
   /// How far apart two equal entries of a producer without counters may arrive and still be one (accounting, L3).
   static let fingerprintMilliseconds: UInt64 = 3_600_000
@@ -43,7 +45,12 @@ struct SessionLedger: Equatable, Sendable {
   /// session the oldest is given up, which can cost a late entry its seconds, never bytes.
   static let maximumGaps = 16
 
-  /// Notes a fingerprint, or says that it is known. Those that are out of reach of anything arriving now are forgotten.
+  /// An entry that arrived at this time may equal one that is in the table, not here.
+  func reachesBack(_ arrivedMilliseconds: UInt64) -> Bool {
+    fingerprints.contains { $0.arrivedMilliseconds > arrivedMilliseconds }
+  }
+
+  /// Notes a fingerprint, or says that it is known. Those that are out of reach of anything new go to the table.
   mutating func isRepeated(_ new: EntryFingerprint) -> Bool {
     for known in fingerprints where known.hash == new.hash {
       let apart =
@@ -54,9 +61,10 @@ struct SessionLedger: Equatable, Sendable {
     let newest = fingerprints.reduce(new.arrivedMilliseconds) { max($0, $1.arrivedMilliseconds) }
     let horizon = newest < Self.fingerprintMilliseconds ? 0 : newest - Self.fingerprintMilliseconds
     if fingerprints.contains(where: { $0.arrivedMilliseconds < horizon }) {
+      expired += fingerprints.filter { $0.arrivedMilliseconds < horizon }
       fingerprints.removeAll { $0.arrivedMilliseconds < horizon }
     }
-    if new.arrivedMilliseconds >= horizon { fingerprints.append(new) }
+    if new.arrivedMilliseconds >= horizon { fingerprints.append(new) } else { expired.append(new) }
     return false
   }
 

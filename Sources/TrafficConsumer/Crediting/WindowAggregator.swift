@@ -40,6 +40,8 @@ struct CreditContext {
   var ledger: SessionLedger
   /// The counters credited for the entry's generation so far; nil when this is its first entry.
   var counters: CreditedCounters?
+  /// An entry equal in all fields arrived within an hour of it, and is no longer in the ledger.
+  var isRepeated = false
   /// Whether the user has not completed this torrent before.
   var isFirstSnatch: Bool
   /// Bytes of the user and of the torrent so far.
@@ -69,7 +71,7 @@ struct WindowAggregator: Sendable {
       credit = byCounters(event, counters, seen: context.counters, ledger: &ledger, context.isFirstSnatch)
     } else {
       let entry = EntryFingerprint(arrivedMilliseconds: arrivedMilliseconds, hash: fingerprint)
-      credit = byFingerprint(event, entry, ledger: &ledger, context.isFirstSnatch)
+      credit = byFingerprint(event, entry, ledger: &ledger, context)
     }
     if credit.rule != .duplicate {
       try refuseOverflow(credit.sums, context)
@@ -115,15 +117,18 @@ struct WindowAggregator: Sendable {
     return Credit(rule: rule, sums: sums, counters: after)
   }
 
-  /// L3: an entry with all fields equal to one of the last hour is a duplicate; everything else counts as it says.
+  /// L3: an entry with all fields equal to one that arrived within an hour of it is a duplicate; everything else counts as
+  /// it says.
   private func byFingerprint(
-    _ event: TrafficEvent, _ entry: EntryFingerprint, ledger: inout SessionLedger, _ isFirstSnatch: Bool
+    _ event: TrafficEvent, _ entry: EntryFingerprint, ledger: inout SessionLedger, _ context: CreditContext
   ) -> Credit {
-    guard !ledger.isRepeated(entry) else { return Credit(rule: .duplicate, sums: TrafficSums(), counters: nil) }
+    guard !context.isRepeated, !ledger.isRepeated(entry) else {
+      return Credit(rule: .duplicate, sums: TrafficSums(), counters: nil)
+    }
     var sums = TrafficSums()
     sums.uploaded = Int64(event.uploadedDelta)
     sums.downloaded = Int64(event.downloadedDelta)
-    sums.completed = event.event == .completed && isFirstSnatch ? 1 : 0
+    sums.completed = event.event == .completed && context.isFirstSnatch ? 1 : 0
     setTime(min(Int64(event.elapsedSeconds), timeCap(event, wasStopped: ledger.isStopped)), event, &sums)
     ledger.coveredTo = max(ledger.coveredTo, event.timestamp)
     return Credit(rule: .delta, sums: sums, counters: nil)

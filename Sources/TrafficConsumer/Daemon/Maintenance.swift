@@ -27,7 +27,9 @@ struct Maintenance {
   }
 
   /// One turn.
-  mutating func run(_ writer: StoreWriter, metrics: ConsumerMetrics, deadLettersChanged: Bool) {
+  mutating func run(
+    _ writer: StoreWriter, metrics: ConsumerMetrics, streams: [StreamProgress], deadLettersChanged: Bool
+  ) {
     let now = Clock.monotonicNanoseconds()
     do throws(StoreError) {
       try store { () throws(SQLiteError) in
@@ -41,7 +43,11 @@ struct Maintenance {
       }
       if lastRetention == 0 || now &- lastRetention >= Self.retentionNanoseconds {
         let hasMore = try writer.maintainRetention(now: Clock.unixSeconds(), retention)
-        if !hasMore { lastRetention = now }
+        guard !hasMore else { return }
+        lastRetention = now
+        let oldest = streams.compactMap(\.oldestMilliseconds)
+        guard oldest.count == streams.count, let oldest = oldest.min() else { return }
+        try writer.forgetFingerprints(now: Clock.unixSeconds(), retention, oldestMilliseconds: oldest)
       }
     } catch {
       Log.warning("maintenance failed, it will be tried again", ["error": error.description])

@@ -143,7 +143,7 @@ struct WriterLoop: Sendable {
       case .nothing: break
       case .ended: return writer
       }
-      maintenance.run(writer, metrics: metrics, deadLettersChanged: deadLettersChanged)
+      maintenance.run(writer, metrics: metrics, streams: engine.streams, deadLettersChanged: deadLettersChanged)
     }
   }
 

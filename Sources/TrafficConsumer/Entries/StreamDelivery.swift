@@ -8,7 +8,9 @@ import Wire
 final class StreamDelivery: @unchecked Sendable {
   /// How the entries came.
   enum Source: Sendable {
-    /// XREADGROUP with `>`, or XRANGE: consecutive entries of the stream.
+    /// XREADGROUP with `>`: consecutive entries of the stream that the group was never given.
+    case fresh
+    /// XRANGE: consecutive entries of the stream.
     case consecutive
     /// Pending entries, read again or claimed: others may lie between them.
     case scattered

@@ -24,6 +24,31 @@ extension StoreWriter {
     return newest.map { min(now, WindowAggregator.dayStart(of: $0) + WindowAggregator.daySeconds) }
   }
 
+  /// Deletes fingerprints of entries that cannot come back: older than the explained ones, than what the streams hold
+  /// (`oldestMilliseconds` of their entries' ids), than what the last backup lacks and than a dead letter that waits, each
+  /// with the hour that L3 reaches. A part of the sessions at each call, all of them in turn.
+  func forgetFingerprints(now: Int64, _ times: RetentionTimes, oldestMilliseconds: UInt64) throws(StoreError) {
+    let oldestLetter = try store { () throws(SQLiteError) in
+      let select = try database.prepare("SELECT min(entry_id) FROM dead_letters WHERE state = 'dead'")
+      return try select.step() ? EntryID(stored: select.bytes(0))?.milliseconds : nil
+    }
+    let floors = streams.compactMap { $0.backupFloor?.milliseconds } + [oldestMilliseconds, oldestLetter ?? .max]
+    let explained = UInt64(max(0, now - times.explanations)) * 1000
+    let reach = SessionLedger.fingerprintMilliseconds
+    let horizon = floors.reduce(explained, min)
+    let first = fingerprintCursor
+    let isLast = try transaction { () throws(SQLiteError) in
+      let delete = try database.prepare(
+        "DELETE FROM fingerprints WHERE session_id >= ?1 AND session_id < ?2 AND arrived < ?3")
+      try delete.bind(first, at: 1)
+      try delete.bind(first + Int64(Self.retentionRows), at: 2)
+      try delete.bind(Int64(clamping: horizon - min(reach, horizon)), at: 3)
+      try delete.run()
+      return try database.integer("SELECT max(id) FROM sessions") ?? 0 < first + Int64(Self.retentionRows)
+    }
+    fingerprintCursor = isLast ? 0 : first + Int64(Self.retentionRows)
+  }
+
   /// Takes one step. Returns whether there is more to do.
   @discardableResult
   func maintainRetention(now: Int64, _ times: RetentionTimes) throws(StoreError) -> Bool {

@@ -34,6 +34,8 @@ final class SessionTable {
   private let updateSession: SQLiteStatement
   private let selectGeneration: SQLiteStatement
   private let upsertGeneration: SQLiteStatement
+  private let selectFingerprint: SQLiteStatement
+  private let insertFingerprint: SQLiteStatement
   private let insertSnatch: SQLiteStatement
   private let selectSnatch: SQLiteStatement
 
@@ -64,6 +66,10 @@ final class SessionTable {
       ON CONFLICT DO UPDATE SET credited_up = max(credited_up, excluded.credited_up),
         credited_down = max(credited_down, excluded.credited_down)
       """)
+    selectFingerprint = try database.prepare(
+      "SELECT 1 FROM fingerprints WHERE session_id = ?1 AND arrived BETWEEN ?2 AND ?3 AND hash = ?4")
+    insertFingerprint = try database.prepare(
+      "INSERT OR IGNORE INTO fingerprints(session_id, arrived, hash) VALUES (?1, ?2, ?3)")
     insertSnatch = try database.prepare("INSERT INTO snatches(user_id, torrent_id, at) VALUES (?1, ?2, ?3)")
     selectSnatch = try database.prepare("SELECT 1 FROM snatches WHERE user_id = ?1 AND torrent_id = ?2")
   }
@@ -103,6 +109,24 @@ final class SessionTable {
     guard try selectGeneration.step() else { return nil }
     return CreditedCounters(
       uploaded: UInt64(selectGeneration.integer(0)), downloaded: UInt64(selectGeneration.integer(1)))
+  }
+
+  /// Whether an equal entry arrived within an hour of one, of those that left the session's ledger.
+  func isRepeated(_ entry: EntryFingerprint, of session: Int) throws(SQLiteError) -> Bool {
+    let reach = SessionLedger.fingerprintMilliseconds
+    let (arrived, found) = (entry.arrivedMilliseconds, sessions[session])
+    let (from, to) = (arrived - min(reach, arrived), arrived.addingReportingOverflow(reach).partialValue)
+    if found.ledger.expired.contains(where: {
+      $0.hash == entry.hash && from <= $0.arrivedMilliseconds && $0.arrivedMilliseconds <= to
+    }) {
+      return true
+    }
+    try selectFingerprint.bind(found.id, at: 1)
+    try selectFingerprint.bind(Int64(clamping: from), at: 2)
+    try selectFingerprint.bind(Int64(clamping: to), at: 3)
+    try selectFingerprint.bind(Int64(bitPattern: entry.hash), at: 4)
+    defer { selectFingerprint.reset() }
+    return try selectFingerprint.step()
   }
 
   /// Whether this user has never completed this torrent.
@@ -167,9 +191,20 @@ final class SessionTable {
     try torrents.flush()
     for index in touchedSessions.sorted(by: { sessions[$0].id < sessions[$1].id }) {
       try writeSession(sessions[index])
+      if !sessions[index].ledger.expired.isEmpty { try writeFingerprints(index) }
       sessions[index].isTouched = false
     }
     touchedSessions.removeAll(keepingCapacity: true)
+  }
+
+  private func writeFingerprints(_ session: Int) throws(SQLiteError) {
+    for entry in sessions[session].ledger.expired {
+      try insertFingerprint.bind(sessions[session].id, at: 1)
+      try insertFingerprint.bind(Int64(clamping: entry.arrivedMilliseconds), at: 2)
+      try insertFingerprint.bind(Int64(bitPattern: entry.hash), at: 3)
+      try insertFingerprint.run()
+    }
+    sessions[session].ledger.expired = []
   }
 
   private func loadSession(_ user: Int, _ torrent: Int, _ peerID: PeerID) throws(SQLiteError) -> Session {

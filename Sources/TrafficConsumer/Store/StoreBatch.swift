@@ -95,12 +95,15 @@ extension StoreWriter {
   private func stage(_ items: ArraySlice<BatchItem>, _ fault: EntryFault?, _ stream: inout StreamState)
     throws(SQLiteError)
   {
-    let isConsecutive = items[items.startIndex].delivery.source == .consecutive
+    let source = items[items.startIndex].delivery.source
+    let isConsecutive = source != .scattered
     let known = stream.applied
     var run: (range: AppliedRanges.Range, index: Int)?
     for item in items {
       let isKnown = isConsecutive ? known.contains(item.id) : stream.applied.contains(item.id)
-      if isKnown && !stream.lost.contains(item.id) {
+      // A group is given an entry as new once. A known id is another entry's (Redis lost its end, and its clock is behind),
+      // or the group's position is.
+      if isKnown && source != .fresh && !stream.lost.contains(item.id) {
         stream.counters.redelivered += 1
       } else {
         try stage(item, fault, isDoubtful: isKnown, &stream)
@@ -172,10 +175,14 @@ extension StoreWriter {
       ledger: row.ledger, counters: counters,
       isFirstSnatch: event.event == .completed ? try sessionTable.isFirstSnatch(session: session) : false,
       userSums: sessionTable.users[row.user].sums, torrentSums: sessionTable.torrents[row.torrent].sums)
+    let fingerprint = EntryFingerprint(arrivedMilliseconds: id.milliseconds, hash: hash.fingerprint(of: event))
+    if event.counters == nil && row.ledger.reachesBack(id.milliseconds) {
+      context.isRepeated = try sessionTable.isRepeated(fingerprint, of: session)
+    }
     let credit: Credit
     do throws(EntryFault) {
       credit = try aggregator.credit(
-        event, arrivedMilliseconds: id.milliseconds, fingerprint: hash.fingerprint(of: event), context: &context)
+        event, arrivedMilliseconds: id.milliseconds, fingerprint: fingerprint.hash, context: &context)
     } catch {
       return .failure(error)
     }

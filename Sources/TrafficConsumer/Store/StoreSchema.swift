@@ -147,6 +147,13 @@ enum StoreSchema {
     ALTER TABLE streams ADD COLUMN accounted_to BLOB;
     ALTER TABLE streams ADD COLUMN accounted_handled INTEGER NOT NULL DEFAULT 0;
     """,
+    """
+    -- L3 of entries more than an hour behind their session's latest: when they arrived (milliseconds of the id), and the
+    -- hash of their fields. Kept as long as the entry may come back.
+    CREATE TABLE fingerprints(
+      session_id INTEGER NOT NULL REFERENCES sessions(id), arrived INTEGER NOT NULL, hash INTEGER NOT NULL,
+      PRIMARY KEY (session_id, arrived, hash)) STRICT, WITHOUT ROWID;
+    """,
   ]
 
   /// Brings a database up to date in one transaction; refuses one that a newer program wrote.

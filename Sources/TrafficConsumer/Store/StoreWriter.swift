@@ -28,6 +28,8 @@ final class StoreWriter {
   /// Nil for a database without a file.
   let file: StoreFile?
   let windowTable: WindowTable
+  /// The session from which on fingerprints are looked through next.
+  var fingerprintCursor: Int64 = 0
   let insertDeadLetter: SQLiteStatement
   let selectDeadLetter: SQLiteStatement
   private let selectFence: SQLiteStatement

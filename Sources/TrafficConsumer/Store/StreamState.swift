@@ -14,7 +14,7 @@ struct StreamState: Sendable {
   var counters = StreamCounters()
   var applied = AppliedRanges()
   var lost = LostRanges()
-  /// In order; at most `maximumAnchors`.
+  /// In order; at most `maximumAnchors`, the older the further apart.
   var anchors: [Anchor] = []
   var backupFloor: EntryID?
   /// Up to here every entry is dealt with or known to be lost: Redis' count has shown it.
@@ -22,8 +22,9 @@ struct StreamState: Sendable {
   /// Entries dealt with at that time.
   var accountedHandled: Int64 = 0
 
-  /// With at least a second between two of them, half a minute of the stream's end: the length of a failover.
-  static let maximumAnchors = 32
+  /// A year with a third between the ages of two neighbours: whatever older state of the stream comes back, it has one of
+  /// them, and at most a quarter of its age has to be read again.
+  static let maximumAnchors = 64
   static let anchorSpacingMilliseconds: UInt64 = 1000
 
   /// Up to where, from an entry on, everything is dealt with or lost; nil when this entry is not dealt with.
@@ -59,7 +60,20 @@ struct StreamState: Sendable {
       anchors.removeLast()
     }
     anchors.append(anchor)
-    if anchors.count > Self.maximumAnchors { anchors.removeFirst() }
+    if anchors.count > Self.maximumAnchors { anchors.remove(at: densestAnchor) }
+  }
+
+  /// The anchor that is missed least: the one whose neighbours are closest together for their age. Never the oldest or the
+  /// newest.
+  private var densestAnchor: Int {
+    let newest = anchors[anchors.count - 1].id.milliseconds
+    var densest = (index: 1, spacing: Double.infinity)
+    for index in 1..<(anchors.count - 1) {
+      let (older, younger) = (anchors[index - 1].id.milliseconds, anchors[index + 1].id.milliseconds)
+      let spacing = Double(younger &- older) / Double(newest &- older &+ 1)
+      if spacing < densest.spacing { densest = (index, spacing) }
+    }
+    return densest.index
   }
 }
 

@@ -33,6 +33,8 @@ struct StreamProgress: Sendable {
   var undeliveredEntries: Int64 = 0
   /// Unix milliseconds of the oldest entry that waits, by its id; nil when none does.
   var oldestWaitingMilliseconds: UInt64?
+  /// Of the stream's first entry, by its id; `.max` when it has none, nil before it is known.
+  var oldestMilliseconds: UInt64?
 
   /// Age of the oldest entry that waits in any of the streams, 0 when none does.
   static func lagSeconds(_ streams: [StreamProgress]) -> Double {

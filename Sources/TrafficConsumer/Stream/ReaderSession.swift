@@ -191,28 +191,16 @@ struct ReaderSession {
 
   /// Compares what the stream holds now with what is remembered of it.
   private mutating func judge(_ census: StreamCensus, _ entries: [EntryFields?], _ known: StreamState) {
-    var present = 0
-    var changed = 0
-    // The highest one known again below every changed one; anchors are in order.
-    var common: EntryID?
-    for (anchor, fields) in zip(known.anchors, entries) {
-      guard let fields else { continue }
-      if hash.raw(of: fields) == anchor.hash {
-        present += 1
-        if changed == 0 { common = anchor.id }
-      } else {
-        changed += 1
-      }
+    let witnesses = zip(known.anchors, entries).map { anchor, fields in
+      StreamRecognition.Witness(
+        id: anchor.id, state: fields.map { hash.raw(of: $0) == anchor.hash ? .same : .changed } ?? .gone)
     }
     let verdict = StreamRecognition.judge(
-      lastApplied: known.applied.last ?? .zero, lastGenerated: census.lastGeneratedID, first: census.firstEntryID,
-      anchorsKnown: known.anchors.count, anchorsPresent: present, anchorsChanged: changed,
-      isCommonBelowChange: common != nil, isBegunAnew: isBegunAnew(census, known))
+      witnesses, lastApplied: known.applied.last ?? .zero, lastGenerated: census.lastGeneratedID,
+      first: census.firstEntryID, isBegunAnew: isBegunAnew(census, known))
     switch verdict {
     case .same: break
-    case .rolledBack, .forked:
-      let end = verdict == .forked ? common ?? .zero : census.lastGeneratedID
-      first([.report(.rolledBack(to: end)), .store(.rollBack(to: end))])
+    case .rolledBack(let end): first([.report(.rolledBack(to: end)), .store(.rollBack(to: end))])
     case .another: first([.report(.newEpoch), .store(.newEpoch)])
     }
   }

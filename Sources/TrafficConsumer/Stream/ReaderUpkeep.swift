@@ -82,6 +82,8 @@ extension ReaderSession {
     // Too far behind to be counted.
     guard !survey.isUnreadCut else { return [] }
     let known = situation.known
+    // It went back under the same connection.
+    guard survey.census.lastGeneratedID >= known.applied.last ?? .zero else { return [.recognise, .healGaps] }
     guard known.counters.addedBefore != nil else { return [.healGaps, .recount] }
     let missing = known.missing(added: added, unread: survey.unread)
     guard missing != 0 else { return accounted(survey, known) }

@@ -61,7 +61,7 @@ struct StreamCommands: ~Copyable {
     try connection.nextReply(reusing: &newEntries, waitMilliseconds: blockMilliseconds)
     if let error = newEntries.error { throw .server(error) }
     defer { if newEntries.byteCount > Self.keptReplyBytes { newEntries = RedisReply() } }
-    return delivery(ofRead: newEntries.view, .consecutive)
+    return delivery(ofRead: newEntries.view, .fresh)
   }
 
   /// Entries this consumer was given and has not acknowledged, after an id.

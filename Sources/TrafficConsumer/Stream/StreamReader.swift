@@ -137,6 +137,7 @@ struct StreamReader: ~Copyable {
         progress.pendingEntries = survey.census.pending
         progress.undeliveredEntries = survey.shownUnread
         progress.oldestWaitingMilliseconds = survey.oldestWaitingMilliseconds
+        progress.oldestMilliseconds = survey.census.firstEntryID?.milliseconds ?? .max
       }
     case .healed(let serial): engine.finishHeal(serial)
     case .lost(let error, _):

@@ -3,28 +3,36 @@
 
 enum StreamRecognition: Equatable {
   case same
-  /// The same stream, but the end of it is gone: a failover, or a restart from an older dump.
-  case rolledBack
-  /// The end was gone, and other entries have its ids already: the same stream up to the last entry known again.
-  case forked
+  /// The same stream up to an entry that both have; what was behind it is gone, or other entries have its ids: a failover,
+  /// an older file, with a clock that is right or not.
+  case rolledBack(to: EntryID)
   /// Another stream: deleted and made anew, or flushed.
   case another
 
-  /// `anchorsKnown`: remembered entries; `anchorsPresent` and `anchorsChanged`: those that are in the stream with the same
-  /// content, and with other content under the same id. `isCommonBelowChange`: the lowest one known is below all changed.
-  /// `isBegunAnew`: there are signs of another stream, if no entry says otherwise.
+  /// What became of a remembered entry.
+  struct Witness: Equatable {
+    enum State { case same, gone, changed }
+    var id: EntryID
+    var state: State
+  }
+
+  /// `witnesses`: remembered entries, in order. `isBegunAnew`: there are signs of another stream, if no entry says
+  /// otherwise.
   static func judge(
-    lastApplied: EntryID, lastGenerated: EntryID, first: EntryID?, anchorsKnown: Int, anchorsPresent: Int,
-    anchorsChanged: Int, isCommonBelowChange: Bool = false, isBegunAnew: Bool = false
+    _ witnesses: [Witness], lastApplied: EntryID, lastGenerated: EntryID, first: EntryID?, isBegunAnew: Bool = false
   ) -> StreamRecognition {
     // An id is used once in the life of a stream.
-    if anchorsChanged > 0 { return isCommonBelowChange ? .forked : .another }
-    if lastGenerated < lastApplied {
-      // Without a witness it is taken for another stream: then L2 and L3 decide, and nothing is passed over unread.
-      return anchorsPresent > 0 ? .rolledBack : .another
-    }
+    let unchanged = witnesses.prefix { $0.state != .changed }
+    let common = unchanged.last { $0.state == .same }
+    // Entries go from a stream's beginning: one that is gone above one that is there went with its end. (Or somebody
+    // deleted just that one. Then what is above the common one is read again, and L2 and L3 recognise it.)
+    let isEndGone =
+      unchanged.count < witnesses.count || lastGenerated < lastApplied
+      || common != nil && witnesses.last?.state == .gone
+    // Without a witness it is taken for another stream: then L2 and L3 decide, and nothing is passed over unread.
+    if isEndGone { return common.map { .rolledBack(to: $0.id) } ?? .another }
     // Without a witness to miss, an end that is ahead of ours says nothing against the stream.
-    if anchorsPresent > 0 || anchorsKnown == 0 { return .same }
+    if common != nil || witnesses.isEmpty { return .same }
     if isBegunAnew { return .another }
     // All witnesses gone and the stream's end is ahead of ours: trimmed by another program, unless it has entries among ours.
     guard let first, first <= lastApplied else { return .same }

@@ -59,39 +59,57 @@ private func id(_ number: Int) -> EntryID { EntryID(milliseconds: UInt64(number 
 }
 
 @Suite("Recognising a stream") struct StreamRecognitionTests {
-  @Test("where no witness is remembered, none is missed")
-  func withoutWitnesses() {
-    #expect(
-      StreamRecognition.judge(
-        lastApplied: id(10), lastGenerated: id(20), first: id(1), anchorsKnown: 0, anchorsPresent: 0, anchorsChanged: 0)
-        == .same)
+  /// `s` same, `g` gone, `c` changed: the witnesses 2, 4, 6, ...
+  private func judge(_ witnesses: String, last: Int, generated: Int, first: Int?, isBegunAnew: Bool = false)
+    -> StreamRecognition
+  {
+    let states: [Character: StreamRecognition.Witness.State] = ["s": .same, "g": .gone, "c": .changed]
+    return StreamRecognition.judge(
+      witnesses.enumerated().map { StreamRecognition.Witness(id: id(2 * $0.offset + 2), state: states[$0.element]!) },
+      lastApplied: id(last), lastGenerated: id(generated), first: first.map { id($0) }, isBegunAnew: isBegunAnew)
   }
 
-  @Test("ids used again: with a known entry below them it is the same stream up to there, else another one")
-  func idsUsedAgain() {
-    for (isCommon, verdict) in [(true, StreamRecognition.forked), (false, .another)] {
-      for generated in [5, 10, 20] {
-        #expect(
-          StreamRecognition.judge(
-            lastApplied: id(10), lastGenerated: id(generated), first: id(1), anchorsKnown: 3, anchorsPresent: 1,
-            anchorsChanged: 1, isCommonBelowChange: isCommon) == verdict)
-      }
-    }
-  }
+  @Test("where no witness is remembered, none is missed")
+  func withoutWitnesses() { #expect(judge("", last: 10, generated: 20, first: 1) == .same) }
 
   @Test(
-    "what the witnesses say decides",
+    "what the witnesses say decides; the cut is at the last one that is the same below all that are not",
     arguments: [
-      // last applied, last generated, first entry, present, changed, verdict
-      (10, 20, 1, 3, 0, StreamRecognition.same), (10, 10, 1, 1, 0, .same), (10, 20, 15, 0, 0, .same),
-      (10, 5, 1, 2, 0, .rolledBack), (10, 5, 1, 0, 0, .another), (10, 5, nil, 0, 0, .another),
-      (10, 20, 1, 1, 1, .another), (10, 20, 5, 0, 0, .another), (10, 20, nil, 0, 0, .same),
-    ] as [(Int, Int, Int?, Int, Int, StreamRecognition)])
-  func verdicts(last: Int, generated: Int, first: Int?, present: Int, changed: Int, verdict: StreamRecognition) {
-    #expect(
-      StreamRecognition.judge(
-        lastApplied: id(last), lastGenerated: id(generated), first: first.map { id($0) }, anchorsKnown: 3,
-        anchorsPresent: present,
-        anchorsChanged: changed) == verdict)
+      ("sss", 10, 20, 1, StreamRecognition.same), ("gss", 10, 20, 3, .same), ("ggs", 6, 6, 6, .same),
+      ("ggg", 10, 20, 15, .same), ("ggg", 10, 20, nil, .same), ("ggg", 10, 20, 5, .another),
+      ("ssg", 10, 20, 1, .rolledBack(to: id(4))), ("sgg", 10, 5, 1, .rolledBack(to: id(2))),
+      ("ssg", 10, 5, 1, .rolledBack(to: id(4))), ("sss", 10, 8, 1, .rolledBack(to: id(6))),
+      ("ggg", 10, 5, 1, .another), ("ggg", 10, 5, nil, .another),
+      ("scc", 10, 20, 1, .rolledBack(to: id(2))), ("ssc", 10, 5, 1, .rolledBack(to: id(4))),
+      ("gsc", 10, 10, 1, .rolledBack(to: id(4))), ("scs", 10, 20, 1, .rolledBack(to: id(2))),
+      ("css", 10, 20, 1, .another), ("gcg", 10, 20, 1, .another),
+    ] as [(String, Int, Int, Int?, StreamRecognition)])
+  func verdicts(witnesses: String, last: Int, generated: Int, first: Int?, verdict: StreamRecognition) {
+    #expect(judge(witnesses, last: last, generated: generated, first: first) == verdict)
+  }
+
+  @Test("signs of a stream begun anew count where no entry says otherwise")
+  func begunAnew() {
+    #expect(judge("ggg", last: 10, generated: 20, first: 15, isBegunAnew: true) == .another)
+    #expect(judge("ggs", last: 10, generated: 20, first: 6, isBegunAnew: true) == .same)
+    #expect(judge("ssg", last: 10, generated: 20, first: 1, isBegunAnew: true) == .rolledBack(to: id(4)))
+  }
+
+  @Test("of a year of entries 64 are remembered: the oldest, the newest, and never far from any age")
+  func anchors() {
+    var state = StreamState(id: 1, name: "s")
+    var time: UInt64 = 1_700_000_000_000
+    let first = time
+    // A day by the second, then a year with pauses.
+    for step in 0..<90_000 {
+      time += step < 86_400 ? 1000 : 8_760_000
+      state.addAnchor(StreamState.Anchor(id: EntryID(milliseconds: time, sequence: 0), hash: 0))
+    }
+    let kept = state.anchors.map(\.id.milliseconds)
+    #expect(kept.count == StreamState.maximumAnchors && kept.first == first + 1000 && kept.last == time)
+    #expect(kept == kept.sorted())
+    for (older, younger) in zip(kept, kept.dropFirst()) where younger != time {
+      #expect(Double(time - older) < 2 * Double(time - younger) + 20_000_000, "\(time - older), \(time - younger)")
+    }
   }
 }

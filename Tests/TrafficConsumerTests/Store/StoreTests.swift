@@ -286,9 +286,38 @@ import Wire
     withExtendedLifetime(server) {}
   }
 
+  @Test("what recognises an entry without counters stays as long as the entry can come back, and no longer")
+  func fingerprints() async throws {
+    let (server, bench) = try await bench()
+    let hour: UInt64 = 3_600_000
+    for index in 0..<10 {
+      let time = hour * UInt64(200 + 2 * index)
+      try bench.add(EventMaker().event(du: 5, ts: Int64(time / 1000)), id: "\(time)-0")
+    }
+    for index in 0..<10 { try bench.apply(index..<index + 1) }
+    // Another epoch: only what they say is known of them.
+    try bench.writer.make(.newEpoch, stream: 0)
+    let again = try bench.apply(0..<10)
+    #expect(again.duplicates == 10 && again.applied == 0)
+    let times = RetentionTimes(windows: .max / 4, days: .max / 4, explanations: 48 * 3600)
+    let now = Int64(218 * 3600)
+    func count() throws -> Int64? { try bench.reader().integer("SELECT count(*) FROM fingerprints") }
+    #expect(try count() == 9)
+    // The stream has them, the last backup lacks them, a dead letter waits: each keeps them.
+    try bench.writer.forgetFingerprints(now: now + 480 * 3600, times, oldestMilliseconds: 201 * hour)
+    #expect(try count() == 9)
+    try bench.writer.change(stream: 0) { $0.backupFloor = EntryID(milliseconds: 205 * hour, sequence: 0) }
+    try bench.writer.forgetFingerprints(now: now + 480 * 3600, times, oldestMilliseconds: 217 * hour)
+    #expect(try count() == 7)
+    try bench.writer.change(stream: 0) { $0.backupFloor = nil }
+    try bench.writer.forgetFingerprints(now: now + 480 * 3600, times, oldestMilliseconds: .max)
+    #expect(try count() == 0)
+    withExtendedLifetime(server) {}
+  }
+
   /// What step 3 to 4 did, undone.
   private static let backToSchema3 = """
-    DROP TABLE lost_ranges; ALTER TABLE streams ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;
+    DROP TABLE fingerprints; DROP TABLE lost_ranges; ALTER TABLE streams ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE streams DROP COLUMN accounted_to; ALTER TABLE streams DROP COLUMN accounted_handled;
     PRAGMA user_version = 3
     """

@@ -74,6 +74,18 @@ import Testing
     #expect(try bench.credited == bench.announced && bench.lost == 0 && bench.faults == [])
   }
 
+  @Test("when some of what was lost is there again, the others stay lost")
+  func partlyFilled() throws {
+    let bench = try bench()
+    let whole = try loseFour(bench)
+    bench.stream.putBack(Array(whole.entries.dropLast(5)))
+    bench.restart()
+    try settle(bench)
+    try settle(bench)
+    #expect(try bench.credited == bench.announced - 200)
+    #expect(bench.lost == 2)
+  }
+
   @Test("a loss that is acknowledged is kept, reported no more, and filled all the same")
   func acknowledged() throws {
     let bench = try bench()

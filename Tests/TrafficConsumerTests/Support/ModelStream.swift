@@ -87,7 +87,8 @@ struct ModelStream {
       return .entries(consecutive(part.prefix(count)))
     case .new(let count, _, let done):
       acknowledge(done)
-      return .entries(consecutive(deliver(count, to: "consumer-1", now: now)[...]))
+      let fresh = deliver(count, to: "consumer-1", now: now).map { ($0.id, Optional($0.fields)) }
+      return .entries(StreamDelivery(streamIndex: 0, source: .fresh, entries: fresh))
     case .acknowledge(let done):
       acknowledge(done)
       return .done

@@ -58,12 +58,12 @@ final class ReaderBench {
 
   /// Adds an entry of `bytes` to the stream; the session's next announce, by a producer with counters or without.
   @discardableResult
-  func add(_ bytes: UInt64 = 100, hasCounters: Bool = true) -> EntryID {
+  func add(_ bytes: UInt64 = 100, hasCounters: Bool = true, at milliseconds: UInt64? = nil) -> EntryID {
     timestamp += 1
     announced += Int64(bytes)
     let event = maker.event(
       du: bytes, ts: timestamp, dt: 1, gen: hasCounters ? "g" : nil, cu: hasCounters ? UInt64(announced) : 0)
-    return stream.add(event.encode(), at: now / 1_000_000)
+    return stream.add(event.encode(), at: milliseconds ?? now / 1_000_000)
   }
 
   var credited: Int64 {
