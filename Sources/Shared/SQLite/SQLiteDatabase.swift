@@ -132,18 +132,31 @@ public struct SQLiteDatabase: ~Copyable {
     return Int(max(0, logFrames - movedFrames))
   }
 
-  /// Copies the whole database, as of one moment, to another connection's file while this one stays in use.
-  public func backup(to target: borrowing SQLiteDatabase) throws(SQLiteError) {
+  /// Copies the whole database, as of one moment, to another connection's file while this one and others stay in use.
+  /// `goesOn` is asked between parts of `pages` pages; false ends it, and the copy is none.
+  public func backup(
+    to target: borrowing SQLiteDatabase, pages: Int32 = -1, while goesOn: () -> Bool = { true }
+  ) throws(SQLiteError) {
+    // A read transaction keeps the moment: without it the copy begins anew whenever another connection commits.
+    let isOurs = sqlite3_get_autocommit(handle) != 0
+    if isOurs { try execute("BEGIN DEFERRED; SELECT 1 FROM sqlite_schema LIMIT 1") }
+    defer { if isOurs { rollback() } }
     guard let backup = sqlite3_backup_init(target.handle, "main", handle, "main") else {
       throw target.error(sqlite3_errcode(target.handle), "backup")
     }
-    var code = sqlite3_backup_step(backup, -1)
+    var code = sqlite3_backup_step(backup, pages)
     var attempts = 0
     // The busy timeout does not cover this call (https://sqlite.org/c3ref/backup_finish.html).
-    while code == SQLITE_BUSY || code == SQLITE_LOCKED, attempts < Self.backupAttempts {
-      sqlite3_sleep(Self.backupPauseMilliseconds)
-      attempts += 1
-      code = sqlite3_backup_step(backup, -1)
+    while code == SQLITE_OK || code == SQLITE_BUSY || code == SQLITE_LOCKED, attempts < Self.backupAttempts {
+      guard goesOn() else {
+        sqlite3_backup_finish(backup)
+        throw SQLiteError(extendedCode: SQLITE_INTERRUPT, message: "interrupted", context: "backup")
+      }
+      if code != SQLITE_OK {
+        sqlite3_sleep(Self.backupPauseMilliseconds)
+        attempts += 1
+      }
+      code = sqlite3_backup_step(backup, pages)
     }
     let end = sqlite3_backup_finish(backup)
     guard code == SQLITE_DONE, end == SQLITE_OK else { throw target.error(code == SQLITE_DONE ? end : code, "backup") }

@@ -38,14 +38,10 @@ enum DatabaseVerbs {
       """,
     examples: [("traffic-consumer backup --to /var/backups/traffic.db", "for a timer")],
     options: [CommandLineOption("to", value: "FILE", help: "the copy; replaced in one step when it is complete")],
-    request: StoreRequest(name: "backup") { words, writer throws(StoreError) in
-      guard words.count == 1 else { return .error(.usage, "backup needs a path") }
-      return .ok([String(try writer.backup(to: words[0]))])
-    },
     run: { input throws(VerbError) in
       try input.noArguments()
       guard let target = input.arguments.value("to") else { throw VerbError(.usage, "backup needs --to FILE") }
-      let bytes = try StoreAccess.perform([absolute(target)], input).first ?? "0"
+      let bytes = try StoreAccess.backup(to: absolute(target), input)
       Standard.output("\(bytes) bytes, verified: \(target)\n")
       return .ok
     })
@@ -80,6 +76,18 @@ enum DatabaseVerbs {
 }
 
 extension StoreAccess {
+  /// By the daemon, beside its writer, or under the lock. Returns the bytes of the copy.
+  static func backup(to path: String, _ input: VerbInput) throws(VerbError) -> String {
+    if let answer = try asked(["backup", path], input) { return answer.first ?? "0" }
+    return try withWriter(input) { writer throws(VerbError) in
+      do throws(StoreError) {
+        return String(try writer.backup(to: path))
+      } catch {
+        throw VerbError(error, path: input.config.databasePath)
+      }
+    }
+  }
+
   /// Heals through the daemon, or without one with a reader and a writer of this process' own. Returns numbers: applied,
   /// duplicates, dead, recognised.
   static func heal(from id: String, _ input: VerbInput) throws(VerbError) -> [String] {

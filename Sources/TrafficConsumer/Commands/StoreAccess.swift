@@ -50,7 +50,7 @@ enum StoreAccess {
 
   private static func takeLock(_ path: String, _ input: VerbInput) throws(VerbError) -> StoreLock {
     do throws(SystemError) {
-      if let lock = try StoreLock.tryTake(databasePath: path) { return lock }
+      if let lock = try StoreLock.tryTake(databasePath: path, replacesSilent: false) { return lock }
     } catch {
       throw VerbError(.inputOutput, error.description)
     }

@@ -73,6 +73,7 @@ struct VerbError: Error, Sendable {
     case .database(let error) where error.code == 14:
       self.init(.inputOutput, "\(path): no database there, or not readable (`traffic-consumer run` makes it)")
     case .fenced: self.init(.locked, "\(path): \(error)")
+    case .ownFile: self.init(.badData, "\(error)")
     case .database, .empty, .damaged, .replaced: self.init(.inputOutput, "\(path): \(error)")
     }
   }

@@ -25,6 +25,9 @@ enum ControlRequests {
     case "heal":
       guard words.count == 2, let id = EntryID(words[1]) else { return .error(.usage, "heal needs an id") }
       return heal(from: id, context)
+    case "backup":
+      guard words.count == 2 else { return .error(.usage, "backup needs a path") }
+      return backup(to: words[1], context)
     default:
       guard let request = context.requests.first(where: { $0.name == words.first }) else {
         return .error(.usage, "unknown request")
@@ -35,6 +38,30 @@ enum ControlRequests {
   }
 
   private static let stopping = ControlMessage.error(.locked, "the daemon is stopping; try again")
+
+  /// On this thread and a connection of its own; the writer goes on.
+  private static func backup(to path: String, _ context: ControlContext) -> ControlMessage {
+    let isFirst = context.isBackingUp.withLock { isRunning in
+      defer { isRunning = true }
+      return !isRunning
+    }
+    guard isFirst else { return .error(.locked, "another backup is being made") }
+    defer { context.isBackingUp.withLock { $0 = false } }
+    guard context.onWriter({ $0.beginBackup() }) != nil else { return stopping }
+    do throws(StoreError) {
+      let (floors, bytes) = try StoreBackup.make(of: context.config.databasePath, to: path) {
+        !context.queue.isStopping
+      }
+      let ended = context.onWriter { writer in Result { () throws(StoreError) in try writer.endBackup(floors) } }
+      guard let ended else { return stopping }
+      try ended.get()
+      return .ok([String(bytes)])
+    } catch {
+      if context.queue.isStopping { return stopping }
+      if case .ownFile = error { return .error(.badData, error.description) }
+      return .error(.inputOutput, "\(path): \(error)")
+    }
+  }
 
   private static func heal(from id: EntryID, _ context: ControlContext) -> ControlMessage {
     let before = context.engine.committed

@@ -1,5 +1,5 @@
-// ControlServer: the daemon's end of the control socket: the verbs that write run on its writer thread. Thread "control",
-// one connection after another.
+// ControlServer: the daemon's end of the control socket: the verbs that write run on its writer thread. Thread "control"
+// listens; each connection has a thread "control-N", so that a slow or silent one holds up no other.
 
 import CLinux
 import Glibc
@@ -7,12 +7,22 @@ import Linux
 import Synchronization
 
 /// What the verbs work on.
-struct ControlContext: Sendable {
+final class ControlContext: Sendable {
   let config: ConsumerConfig
   let queue: DeliveryQueue
   let engine: EngineState
   /// The requests that only need the writer.
   let requests: [StoreRequest]
+
+  init(config: ConsumerConfig, queue: DeliveryQueue, engine: EngineState, requests: [StoreRequest]) {
+    self.config = config
+    self.queue = queue
+    self.engine = engine
+    self.requests = requests
+  }
+
+  /// A backup is being made: one at a time.
+  let isBackingUp = Mutex(false)
 
   /// Runs work on the writer thread; nil when the daemon stops before it is done.
   func onWriter<Value: Sendable>(_ work: @escaping @Sendable (StoreWriter) -> Value) -> Value? {
@@ -65,6 +75,8 @@ private final class ControlLoop: Sendable {
   /// How long a client may take to send its request or take its answer.
   private static let clientSeconds = 10
   private static let pollMilliseconds: Int32 = 200
+  /// Verbs at once: more than an operator and his scripts run. One more is not answered.
+  private static let maximumClients = 16
   /// It is tried again every second; what is wrong stays the same for long.
   private static let warningNanoseconds: UInt64 = 3_600_000_000_000
 
@@ -118,16 +130,85 @@ private final class ControlLoop: Sendable {
   }
 
   private func serve(_ listener: borrowing FileDescriptor) {
+    var clients: [ControlClient] = []
     while !isStopping.load(ordering: .relaxed) {
+      clients.removeAll { $0.joinIfEnded() }
       var poll = pollfd(fd: listener.number, events: Int16(POLLIN), revents: 0)
       guard Glibc.poll(&poll, 1, Self.pollMilliseconds) > 0 else { continue }
       let number = accept(listener.number, nil, nil)
       guard number >= 0 else { continue }
-      let client = FileDescriptor(owning: number)
-      ControlSocket.setTimeout(client.number, seconds: Self.clientSeconds)
-      while let request = ControlMessage.receive(from: client.number) {
-        guard ControlRequests.answer(request, context).send(to: client.number) else { break }
-      }
+      let socket = FileDescriptor(owning: number)
+      guard clients.count < Self.maximumClients else { continue }
+      ControlSocket.setTimeout(socket.number, seconds: Self.clientSeconds)
+      if let client = ControlClient.start(ControlConnection(socket, context)) { clients.append(client) }
     }
+    for client in clients { client.end() }
+  }
+}
+
+/// One connection.
+private final class ControlConnection: Sendable {
+  private let socket: FileDescriptor
+  private let context: ControlContext
+  private let hasEndedFlag = Atomic<Bool>(false)
+
+  init(_ socket: consuming FileDescriptor, _ context: ControlContext) {
+    self.socket = socket
+    self.context = context
+  }
+
+  var number: Int32 { socket.number }
+  var hasEnded: Bool { hasEndedFlag.load(ordering: .acquiring) }
+
+  func serve() {
+    while let request = ControlMessage.receive(from: socket.number) {
+      guard ControlRequests.answer(request, context).send(to: socket.number) else { break }
+    }
+    // The other side must not wait until the thread is joined.
+    close(for: SHUT_RDWR)
+    hasEndedFlag.store(true, ordering: .releasing)
+  }
+
+  func close(for directions: some BinaryInteger) { _ = shutdown(socket.number, Int32(directions)) }
+}
+
+/// A connection's thread.
+private final class ControlClient: Sendable {
+  private let connection: ControlConnection
+  private let thread: Mutex<NamedThread?>
+
+  private init(_ connection: ControlConnection, _ thread: consuming NamedThread) {
+    self.connection = connection
+    self.thread = Mutex(consume thread)
+  }
+
+  /// Nil when there is no thread for it.
+  static func start(_ connection: ControlConnection) -> ControlClient? {
+    do throws(SystemError) {
+      return ControlClient(
+        connection, try NamedThread(name: "control-\(connection.number)") { connection.serve() })
+    } catch {
+      return nil
+    }
+  }
+
+  func joinIfEnded() -> Bool {
+    guard connection.hasEnded else { return false }
+    join()
+    return true
+  }
+
+  /// Ends a connection that waits for its client; a request that is being carried out is answered first.
+  func end() {
+    connection.close(for: SHUT_RD)
+    join()
+  }
+
+  private func join() {
+    let running = thread.withLock { thread in
+      let running = thread.take()
+      return running
+    }
+    running?.join()
   }
 }

@@ -20,6 +20,10 @@ struct WriterLoop: Sendable {
   /// The write-ahead log is moved into the database when it has grown to this: a second's worth of heavy writing.
   static let checkpointBytes = 16 << 20
 
+  /// A writer that makes no turn for this long is dead, and a standby may take its place: far above a purge of a million
+  /// rows, or a commit with every wait in it.
+  private static let deadSeconds: UInt64 = 600
+
   /// SQLite's share of the 64 MB a daemon may take. The page cache would grow to 64 MB alone; what does not fit is in the
   /// kernel's cache.
   static let databaseBytes = 16 << 20
@@ -61,7 +65,7 @@ struct WriterLoop: Sendable {
   /// The lock, as soon as it is free; nil when the daemon is stopped while it waits.
   private func takeLock() throws(SystemError) -> StoreLock? {
     while true {
-      if let lock = try StoreLock.tryTake(databasePath: store.databasePath) {
+      if let lock = try StoreLock.tryTake(databasePath: store.databasePath, replacesSilent: true) {
         if engine.isStandby { Log.info("the database is free, taking over", ["database": store.databasePath]) }
         engine.setStandby(false)
         return lock
@@ -99,7 +103,7 @@ struct WriterLoop: Sendable {
   /// The exit code of an error at opening that no waiting repairs.
   static func fatalCode(_ error: StoreError) -> ExitCode? {
     switch error {
-    case .newerSchema, .olderSchema, .empty, .otherWindow: .configuration
+    case .newerSchema, .olderSchema, .empty, .otherWindow, .ownFile: .configuration
     case .fenced: .locked
     case .damaged, .replaced: .inputOutput
     case .database(let error): error.kind == .corrupt ? .inputOutput : nil
@@ -125,7 +129,7 @@ struct WriterLoop: Sendable {
     var maintenance = Maintenance(settings: store)
     while true {
       turn()
-      lock.beat()
+      lock.keepBeating(seconds: Self.deadSeconds)
       var deadLettersChanged = false
       let next = queue.next(
         batchEntries: Self.batchEntries, batchMilliseconds: Self.batchMilliseconds,
@@ -164,7 +168,7 @@ struct WriterLoop: Sendable {
       } catch {
         metrics.batchFailures.add()
         if isFatal(error, writer) { return writer }
-        lock.beat()
+        lock.keepBeating(seconds: Self.deadSeconds)
         engine.setWriter(open: true, trouble: error.description)
         let pause = backoff.next()
         Log.error(

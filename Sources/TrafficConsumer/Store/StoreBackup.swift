@@ -1,51 +1,77 @@
-// A verified copy of the database while it is in use. Writer thread, or a verb that holds the lock.
+// StoreBackup: a verified copy of the database while it is in use, on a connection of its own: entries are committed
+// meanwhile. A control thread of the daemon, or a verb that holds the lock; begun and ended on the writer thread.
 
 import Glibc
 import Linux
 import SQLite
 
-extension StoreWriter {
-  /// Copies the database to a new file, checks the copy, puts it in its place in one step, and remembers what it holds:
-  /// from now on the stream is trimmed no further than this. Returns the bytes of the copy.
-  func backup(to path: String) throws(StoreError) -> Int {
+/// Up to where a copy has everything, by stream; for the epoch it has.
+struct BackupFloors: Equatable, Sendable {
+  var floors: [String: (epoch: Int64, id: EntryID)]
+  var time: Int64
+
+  static func == (left: Self, right: Self) -> Bool {
+    left.time == right.time && left.floors.keys == right.floors.keys
+      && left.floors.allSatisfy { name, floor in right.floors[name].map { $0 == floor } ?? false }
+  }
+}
+
+enum StoreBackup {
+  /// 4 MB: a few milliseconds, after which it may be told to end.
+  static let pagesPerStep: Int32 = 1024
+
+  /// Copies a database to a new file, checks the copy, writes into it up to where it has everything, and puts it in its
+  /// place in one step. Returns that, and the bytes of the copy.
+  static func make(
+    of source: String, to path: String, pagesPerStep: Int32 = pagesPerStep, while goesOn: () -> Bool = { true }
+  ) throws(StoreError) -> (floors: BackupFloors, bytes: Int) {
+    try refuseOwnFiles(of: source, path)
     let partial = path + ".partial"
     unlink(partial)
     defer { unlink(partial) }
+    let database = try StoreConnection.openForReading(path: source)
     try store { () throws(SQLiteError) in
       let target = try SQLiteDatabase(path: partial, access: .readWriteCreate)
-      try database.backup(to: target)
+      chmod(partial, StoreConnection.fileMode)
+      try database.backup(to: target, pages: pagesPerStep, while: goesOn)
       // The copy says of itself that it is one file: no write-ahead log that could be left behind.
       try target.execute("PRAGMA journal_mode = DELETE")
     }
-    let copied = try Self.verify(partial)
-    try Self.makeDurable(partial, as: path)
-    for index in streams.indices {
-      guard let floor = copied[streams[index].name] else { continue }
-      try change(stream: index) { $0.backupFloor = floor }
-    }
-    try transaction { () throws(SQLiteError) in
-      try MetaTable.set(MetaTable.backupTime, Clock.unixSeconds(), in: database)
-    }
+    let floors = try complete(partial)
+    try makeDurable(partial, as: path)
     var info = stat()
-    return stat(path, &info) == 0 ? Int(info.st_size) : 0
+    return (floors, stat(path, &info) == 0 ? Int(info.st_size) : 0)
   }
 
-  /// Checks a copy with SQLite's own means; returns for each stream up to where everything is in it, from its first range on.
-  private static func verify(_ path: String) throws(StoreError) -> [String: EntryID] {
-    let copy = try StoreConnection.openForReading(path: path)
-    return try storeChecked(copy)
+  /// The copy must not take the place of what it is a copy of.
+  private static func refuseOwnFiles(of source: String, _ path: String) throws(StoreError) {
+    for suffix in ["", "-wal", "-shm", ".lock"] {
+      let isSame = StoreFile(path: source + suffix).map { $0.isSame(as: path) || $0.isSame(as: path + ".partial") }
+      guard isSame != true, path != source + suffix else { throw .ownFile(path) }
+    }
   }
 
-  private static func storeChecked(_ copy: borrowing SQLiteDatabase) throws(StoreError) -> [String: EntryID] {
+  /// Checks a copy with SQLite's own means, and has it say itself from where on the stream must be kept for it: it may be
+  /// restored more than once.
+  private static func complete(_ path: String) throws(StoreError) -> BackupFloors {
+    let copy = try store { () throws(SQLiteError) in try SQLiteDatabase(path: path, access: .readWrite) }
     let verdict = try store { () throws(SQLiteError) in try copy.text("PRAGMA integrity_check(1)") }
     guard verdict == "ok" else { throw .damaged("the copy: \(verdict ?? "no answer")") }
     return try store { () throws(SQLiteError) in
-      var floors: [String: EntryID] = [:]
-      for name in try StreamTable.names(in: copy) {
-        guard let state = try StreamTable.read(name: name, from: copy) else { continue }
-        floors[name] = state.applied.ranges.first.flatMap { state.settledEnd(from: $0.first) } ?? .zero
+      try copy.transaction(.immediate) { () throws(SQLiteError) in
+        var result = BackupFloors(floors: [:], time: Clock.unixSeconds())
+        let update = try copy.prepare("UPDATE streams SET backup_floor = ?2 WHERE name = ?1")
+        for name in try StreamTable.names(in: copy) {
+          guard let state = try StreamTable.read(name: name, from: copy) else { continue }
+          let floor = state.applied.ranges.first.flatMap { state.settledEnd(from: $0.first) } ?? .zero
+          result.floors[name] = (state.epoch, floor)
+          try update.bind(name, at: 1)
+          try update.bind(floor.bytes, at: 2)
+          try update.run()
+        }
+        try MetaTable.set(MetaTable.backupTime, result.time, in: copy)
+        return result
       }
-      return floors
     }
   }
 
@@ -63,5 +89,31 @@ extension StoreWriter {
     guard number >= 0 else { return false }
     let file = FileDescriptor(owning: number)
     return fsync(file.number) == 0
+  }
+}
+
+extension StoreWriter {
+  /// A copy without a daemon. Returns its bytes.
+  func backup(to path: String) throws(StoreError) -> Int {
+    beginBackup()
+    let (floors, bytes) = try StoreBackup.make(of: settings.databasePath, to: path)
+    try endBackup(floors)
+    return bytes
+  }
+
+  /// From here on it is noted what is dealt with below the place the copy will reach.
+  func beginBackup() { for index in streams.indices { streams[index].lowestSinceBackup = .maximum } }
+
+  /// Remembers what the copy holds: from now on the stream is trimmed no further than this.
+  func endBackup(_ copied: BackupFloors) throws(StoreError) {
+    for index in streams.indices {
+      guard let (epoch, floor) = copied.floors[streams[index].name], epoch == streams[index].epoch,
+        let lowest = streams[index].lowestSinceBackup
+      else { continue }
+      try change(stream: index) { $0.backupFloor = min(floor, lowest) }
+    }
+    try transaction { () throws(SQLiteError) in
+      try MetaTable.set(MetaTable.backupTime, copied.time, in: database)
+    }
   }
 }

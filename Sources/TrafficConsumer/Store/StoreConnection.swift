@@ -12,6 +12,8 @@ enum StoreConnection {
   private static let cacheKiB = -65_536
   /// The write-ahead log is cut back to this when a checkpoint has emptied it: 64 MB.
   private static let journalBytes = 64 << 20
+  /// The file holds passkeys: for its owner and its group, as the lock file and the control socket.
+  static let fileMode: mode_t = 0o640
   /// How long a lock of another connection is waited for. The only others are readers and backups.
   static let busyTimeoutMilliseconds = 5000
 

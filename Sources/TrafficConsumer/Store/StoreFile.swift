@@ -18,6 +18,12 @@ struct StoreFile: Sendable {
     number = info.st_ino
   }
 
+  /// Whether another path means it as well.
+  func isSame(as other: String) -> Bool {
+    var info = stat()
+    return stat(other, &info) == 0 && info.st_dev == device && info.st_ino == number
+  }
+
   /// Whether the path still means the same file. Trouble with looking is no answer, and not a no.
   var isInPlace: Bool {
     var info = stat()

@@ -130,6 +130,7 @@ extension StreamState {
     counters.handled += 1
     lost.fill(id)
     if let floor = backupFloor, id < floor { backupFloor = id }
+    if let lowest = lowestSinceBackup, id < lowest { lowestSinceBackup = id }
   }
 
   /// Notes an entry that was pending and is gone from the stream.

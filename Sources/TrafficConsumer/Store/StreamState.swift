@@ -17,6 +17,8 @@ struct StreamState: Sendable {
   /// In order; at most `maximumAnchors`, the older the further apart.
   var anchors: [Anchor] = []
   var backupFloor: EntryID?
+  /// The lowest entry dealt with since a backup began; nil when that was not noted from its beginning.
+  var lowestSinceBackup: EntryID?
   /// Up to here every entry is dealt with or known to be lost: Redis' count has shown it.
   var accountedTo = EntryID.zero
   /// Entries dealt with at that time.

@@ -350,7 +350,7 @@ import Testing
     try await bench.redis.stop()
     #expect(try await bench.verb(["status"]).exit == .code(69))
     #expect(try await bench.verb(["heal"]).exit == .code(69))
-    let lock = try StoreLock.tryTake(databasePath: bench.databasePath)
+    let lock = try StoreLock.tryTake(databasePath: bench.databasePath, replacesSilent: true)
     let isTaken = lock != nil
     #expect(isTaken)
     #expect(try await bench.verb(["dlq", "replay", "--all"]).exit == .code(2))

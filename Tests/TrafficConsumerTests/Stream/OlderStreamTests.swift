@@ -62,5 +62,6 @@ import Testing
     try read(bench)
     #expect(try bench.credited == bench.announced && bench.faults == [])
     #expect(bench.stream.pendingIDs == [] && bench.lost == 0)
+    if entries == 3 { #expect(bench.writer.streams[0].counters.rollbacks == 1) }
   }
 }
