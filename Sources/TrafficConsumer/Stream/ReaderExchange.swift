@@ -68,6 +68,8 @@ enum ReaderEvent {
   case claimed(ClaimedEntries)
   case empty([AppliedRanges.Gap])
   case trimmed(Int64, below: EntryID)
+  /// Redis does not let this user trim.
+  case trimRefused(String)
   /// What the writer has given back: `settled` of each is durable.
   case waited(done: [StreamDelivery])
   /// Redis did not do it, or the writer could not.
@@ -111,5 +113,6 @@ enum ReaderReport {
   case surveyed(StreamSurvey)
   case healed(serial: Int)
   case trimmed(Int64, below: EntryID)
+  case trimRefused(String)
   case lost(RedisError, retryMilliseconds: Int)
 }

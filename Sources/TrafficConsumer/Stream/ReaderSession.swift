@@ -78,6 +78,8 @@ struct ReaderSession {
   private var current: Step?
   private var isConnected = false
   var connection = Connection()
+  /// Monotonic nanoseconds at which trimming was refused; it is tried again, and said again, after a time.
+  var trimRefusedAt: UInt64?
 
   init(
     settings: StreamSettings, instance: String, hash: EntryHash,

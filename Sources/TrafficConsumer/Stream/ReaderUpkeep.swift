@@ -6,6 +6,8 @@ extension ReaderSession {
   /// The count needs a moment without entries in flight; under constant load one is made this often.
   private static let forcedCountNanoseconds: UInt64 = 30_000_000_000
   private static let gapsPerTurn = 1000
+  /// An ACL is corrected by a person; whoever reads the log need not read it more often.
+  private static let trimRefusalNanoseconds: UInt64 = 3_600_000_000_000
   /// So many ranges ask for a count, which joins them: some ten seconds of heavy reading.
   private static let countRanges = 2000
 
@@ -38,6 +40,11 @@ extension ReaderSession {
       return gaps.isEmpty ? nil : .ask(.empty(gaps))
     case .survey, .recount: return .ask(.survey(beyond: situation.known.applied.last ?? .zero))
     case .trim(let census):
+      if let refused = trimRefusedAt,
+        situation.monotonicNanoseconds &- refused < Self.trimRefusalNanoseconds
+      {
+        return nil
+      }
       guard let floor = trimFloor(census, situation) else { return nil }
       return .ask(.trim(below: floor, ifDeliveredTo: census.lastDeliveredID))
     default: return nil
@@ -54,6 +61,9 @@ extension ReaderSession {
     case (.lookIntoGaps, .empty(let gaps)): if !gaps.isEmpty { first([.store(.closeGaps(gaps))]) }
     case (.survey, .survey(let survey)): surveyed(survey, situation)
     case (.recount, .survey(let survey)): recounted(survey, situation)
+    case (.trim, .trimRefused(let text)):
+      trimRefusedAt = situation.monotonicNanoseconds
+      first([.report(.trimRefused(text))])
     case (.trim, .trimmed(let entries, let floor)): if entries > 0 { first([.report(.trimmed(entries, below: floor))]) }
     default: break
     }

@@ -11,6 +11,8 @@ struct StreamCommands: ~Copyable {
   let consumer: String
   private var connection: RedisConnection
   private var acknowledgements = RedisCommandBuffer()
+  /// The user may not run scripts.
+  private var isScriptRefused = false
   /// Used again for every reply with new entries.
   private var newEntries = RedisReply()
 
@@ -161,15 +163,42 @@ struct StreamCommands: ~Copyable {
 
   private static let idsPerCommand = 1000
 
-  /// Removes entries below an id, if the group still stands where the census saw it; returns how many. In one step with
-  /// the look: a stream that was deleted and made anew in between has a group that stands elsewhere, or none, and ids that
-  /// say nothing about ours.
-  mutating func trim(below id: EntryID, ifDeliveredTo last: EntryID) throws(RedisError) -> Int64 {
-    try connection.command(["EVAL", Self.trimScript, "1", stream, group, last.description, id.description]).integer ?? 0
+  /// What came of trimming.
+  enum Trimming {
+    case removed(Int64)
+    /// Redis does not allow it.
+    case refused(String)
+  }
+
+  /// Removes entries below an id, if the group still stands where the census saw it. In one step with the look: a stream
+  /// that was deleted and made anew in between has a group that stands elsewhere, or none, and ids that say nothing about
+  /// ours. Where scripts are not allowed the look is one round trip earlier.
+  mutating func trim(below id: EntryID, ifDeliveredTo last: EntryID) throws(RedisError) -> Trimming {
+    do throws(RedisError) {
+      if !isScriptRefused {
+        let script = ["EVAL", Self.trimScript, "1", stream, group, last.description, id.description]
+        return .removed(try connection.command(script).integer ?? 0)
+      }
+    } catch {
+      guard Self.isRefusal(error) else { throw error }
+      isScriptRefused = true
+    }
+    guard try census().lastDeliveredID == last else { return .removed(0) }
+    do throws(RedisError) {
+      return .removed(try connection.command(["XTRIM", stream, "MINID", id.description]).integer ?? 0)
+    } catch {
+      guard Self.isRefusal(error) else { throw error }
+      return .refused(error.description)
+    }
+  }
+
+  /// NOPERM of a command, or of one inside a script.
+  private static func isRefusal(_ error: RedisError) -> Bool {
+    guard case .server(let refusal) = error else { return false }
+    return refusal.code == .noPerm || refusal.message.contains("ACL failure in script")
   }
 
   private static let trimScript = """
-    if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
     for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
       local group = {}
       for i = 1, #info, 2 do group[info[i]] = info[i + 1] end

@@ -155,7 +155,7 @@ struct StreamReader: ~Copyable {
             "group \(settings.group) of stream \(stream) belongs to another database (\(owner.prefix(8))); "
             + "this one is \(session.instance.prefix(8)). Start with --adopt-group if this database is to take over"))
       queue.stop()
-    case .groupCreated, .rolledBack, .newEpoch, .pendingAgain, .pastRead, .claimed, .trimmed: break
+    case .groupCreated, .rolledBack, .newEpoch, .pendingAgain, .pastRead, .claimed, .trimmed, .trimRefused: break
     }
   }
 
@@ -186,6 +186,10 @@ struct StreamReader: ~Copyable {
       Log.info("claimed entries of other consumers", ["stream": stream, "entries": entries])
     case .trimmed(let entries, let floor):
       Log.debug("trimmed", ["stream": stream, "entries": entries, "below": "\(floor)"])
+    case .trimRefused(let error):
+      Log.error(
+        "redis does not let us trim: the stream grows until it is full; the ACL needs xtrim, xinfo, and eval (redis.md)",
+        ["stream": stream, "error": error])
     case .lost(let error, let milliseconds):
       Log.warning(
         "redis trouble, trying again",
@@ -219,9 +223,12 @@ extension StreamCommands {
       return .claimed(try claim(idleMilliseconds: idle, cursor: cursor, count: count))
     case .empty(let gaps): return .empty(try empty(of: gaps))
     case .trim(let floor, let last):
-      let removed = try trim(below: floor, ifDeliveredTo: last)
-      CrashPoint.reach(.afterTrim)
-      return .trimmed(removed, below: floor)
+      switch try trim(below: floor, ifDeliveredTo: last) {
+      case .refused(let text): return .trimRefused(text)
+      case .removed(let entries):
+        CrashPoint.reach(.afterTrim)
+        return .trimmed(entries, below: floor)
+      }
     }
   }
 }

@@ -298,6 +298,42 @@ import Wire
     #expect(try bench.faults() == [])
   }
 
+  /// The consumer's line of the ACL in docs/redis.md.
+  private static func documentedACL() throws -> [String] {
+    let page = TemporaryDirectory.read(Repository.path("docs/redis.md"))
+    let line = try #require(page.split(separator: "\n").first { $0.hasPrefix("ACL SETUSER consumer ") })
+    return line.split(separator: " ").map(String.init)
+  }
+
+  @Test(
+    "under exactly the documented ACL it reads, counts and trims; without scripts too; without XTRIM it says so, once",
+    arguments: [[], ["+eval"], ["+eval", "+xtrim"]])
+  func documentedACL(without: [String]) async throws {
+    let bench = try await ConsumerBench()
+    let acl = try Self.documentedACL().filter { !without.contains($0) }
+    _ = try bench.redisReply(acl) { $0.string }
+    for index in 1...9 {
+      try bench.add(Self.entry("a", du: 1, ts: 1_700_000_000 + Int64(index)), id: "5-\(index)")
+    }
+    let url = bench.redis.url.replacing("redis+unix://", with: "redis+unix://consumer:change-me@")
+    try bench.start(environment: ["CONSUMER__REDIS__URL": url])
+    try await bench.awaitCredited(9)
+    let isTrimmable = !without.contains("+xtrim")
+    try await eventually("it trims or says why not", evidence: bench.log) {
+      try bench.redisReply(["XLEN", "tracker:traffic"]) { $0.integer } == (isTrimmable ? 1 : 9)
+        && (isTrimmable || bench.log.contains("redis does not let us trim"))
+    }
+    for index in 10...14 {
+      try bench.add(Self.entry("a", du: 1, ts: 1_700_000_000 + Int64(index)), id: "5-\(index)")
+      try await bench.awaitCredited(Int64(index))
+    }
+    try await bench.waitUntilReady()
+    #expect(bench.log.components(separatedBy: "let us trim").count - 1 == (isTrimmable ? 0 : 1))
+    #expect(!bench.log.contains("redis trouble"), "\(bench.log)")
+    #expect(try bench.redisReply(["ACL", "LOG"]) { $0.count } == without.count)
+    try await bench.stop()
+  }
+
   @Test("killed after a trim, nothing is missing")
   func killedAfterTrim() async throws {
     let bench = try await ConsumerBench()
