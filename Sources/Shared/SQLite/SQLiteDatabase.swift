@@ -120,6 +120,13 @@ public struct SQLiteDatabase: ~Copyable {
   /// Rows changed by the latest INSERT, UPDATE or DELETE.
   public var changes: Int { Int(sqlite3_changes(handle)) }
 
+  /// Pages this connection has written since the last call: by how much the write-ahead log has grown.
+  public func takePagesWritten() -> Int {
+    var (current, highest): (Int32, Int32) = (0, 0)
+    sqlite3_db_status(handle, SQLITE_DBSTATUS_CACHE_WRITE, &current, &highest, 1)
+    return Int(current)
+  }
+
   /// Moves the write-ahead log into the database file as far as readers let it; with `truncate` waits for them and
   /// empties the log. Returns the frames left in the log.
   @discardableResult

@@ -35,7 +35,8 @@ enum DeadLetterReplayVerb {
     let isDry = input.arguments.has("dry-run")
     let ids = try letters(input)
     guard !ids.isEmpty else { throw VerbError(.nothingMatched, "no dead letter to replay") }
-    var results: [ReplayResult] = []
+    var output = try input.stream(["id", "result", "uploaded", "downloaded", "detail"])
+    var counts: [ReplayResult.Outcome: Int] = [:]
     let size = rate.map { Int(min($0, Int64(portion))) } ?? portion
     let isTerminal = isatty(STDERR_FILENO) == 1
     for start in stride(from: 0, to: ids.count, by: size) {
@@ -44,7 +45,9 @@ enum DeadLetterReplayVerb {
       let answer = try StoreAccess.perform(words, input)
       for at in stride(from: 0, to: answer.count, by: ReplayResult.wordCount) {
         let end = min(at + ReplayResult.wordCount, answer.count)
-        if let result = ReplayResult(words: answer[at..<end]) { results.append(result) }
+        guard let result = ReplayResult(words: answer[at..<end]) else { continue }
+        output.add(cells(result, isDry: isDry))
+        counts[result.outcome, default: 0] += 1
       }
       if isTerminal && ids.count > size {
         Standard.write("\r\(start + part.count) of \(ids.count)", to: STDERR_FILENO)
@@ -52,14 +55,14 @@ enum DeadLetterReplayVerb {
       if let rate, start + part.count < ids.count { usleep(UInt32(part.count) * 1_000_000 / UInt32(clamping: rate)) }
     }
     if isTerminal && ids.count > size { Standard.write("\n", to: STDERR_FILENO) }
-    try show(results, isDry: isDry, input)
-    return code(results)
+    input.finish(output)
+    return code(counts)
   }
 
   /// `replay dry|wet <number of set> <field=value>... <id>...`; five words back for each letter.
   private static func answer(_ words: [String], _ writer: StoreWriter) throws(StoreError) -> ControlMessage {
-    guard words.count >= 2, let settings = Int(words[1]), settings >= 0, words.count >= 2 + settings else {
-      throw .damaged("a replay request that is none")
+    guard words.count >= 2, let settings = Int(words[1]), (0...(words.count - 2)).contains(settings) else {
+      return .error(.usage, "a replay request that is none")
     }
     let repairs = words[2..<(2 + settings)].map { text in
       let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
@@ -96,27 +99,23 @@ enum DeadLetterReplayVerb {
     guard ids.isEmpty else { return ids }
     let filter = DeadLetterFilter(reason: reason, state: .dead)
     return try input.reading { database throws(StoreError) in
-      try DeadLetterTable.list(filter, in: database).map(\.id)
+      try DeadLetterTable.ids(filter, in: database)
     }.flatMap { $0 }
   }
 
-  private static func show(_ results: [ReplayResult], isDry: Bool, _ input: VerbInput) throws(VerbError) {
-    var table = OutputTable(["id", "result", "uploaded", "downloaded", "detail"])
-    for result in results {
-      let would = isDry && (result.outcome == .replayed || result.outcome == .duplicate || result.outcome == .failed)
-      let text = would ? "would be \(result.outcome.rawValue)" : result.outcome.rawValue
-      table.rows.append([
-        .integer(result.id), .text(text), .bytes(result.uploaded), .bytes(result.downloaded), .text(result.detail),
-      ])
-    }
-    try input.write(table)
+  private static func cells(_ result: ReplayResult, isDry: Bool) -> [OutputCell] {
+    let would = isDry && (result.outcome == .replayed || result.outcome == .duplicate || result.outcome == .failed)
+    let text = would ? "would be \(result.outcome.rawValue)" : result.outcome.rawValue
+    return [
+      .integer(result.id), .text(text), .bytes(result.uploaded), .bytes(result.downloaded), .text(result.detail),
+    ]
   }
 
   /// Nothing changed: 2 when there was nothing to do; 1 when some did not work.
-  private static func code(_ results: [ReplayResult]) -> VerbExit {
-    let done = results.count { $0.outcome == .replayed || $0.outcome == .duplicate }
-    if done == results.count { return .ok }
-    if done == 0 && !results.contains(where: { $0.outcome == .failed }) { return .nothingMatched }
+  private static func code(_ counts: [ReplayResult.Outcome: Int]) -> VerbExit {
+    let done = (counts[.replayed] ?? 0) + (counts[.duplicate] ?? 0)
+    if done == counts.values.reduce(0, +) { return .ok }
+    if done == 0 && counts[.failed] == nil { return .nothingMatched }
     return .partial
   }
 }

@@ -31,13 +31,14 @@ enum DeadLetterVerbs {
       let filter = DeadLetterFilter(
         reason: input.arguments.value("reason"), since: try input.time("since"), state: try state(input),
         limit: try input.count("limit", default: 1000))
-      let letters = try input.reading { database throws(StoreError) in
-        try DeadLetterTable.list(filter, in: database)
-      }.flatMap { $0 }
       let isTable = try input.format() == .table
-      var table = OutputTable(isTable ? columns.dropLast() : columns)
-      for letter in letters { table.rows.append(isTable ? cells(letter).dropLast() : cells(letter)) }
-      try input.write(table)
+      var output = try input.stream(isTable ? columns.dropLast() : columns)
+      _ = try input.reading { database throws(StoreError) in
+        try DeadLetterTable.each(filter, in: database) { letter in
+          output.add(isTable ? cells(letter).dropLast() : cells(letter))
+        }
+      }
+      input.finish(output)
       return .ok
     })
 

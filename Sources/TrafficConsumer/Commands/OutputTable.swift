@@ -47,10 +47,44 @@ struct OutputTable: Equatable, Sendable {
       return "[" + rows.map { "\n" + object($0) }.joined(separator: ",") + (rows.isEmpty ? "]\n" : "\n]\n")
     case .jsonl: return rows.map { object($0) + "\n" }.joined()
     case .csv:
-      let lines = [columns.map(Self.csv)] + rows.map { $0.map { Self.csv(Self.machine($0)) } }
-      return lines.map { $0.joined(separator: ",") + "\r\n" }.joined()
+      return ([columns] + rows.map { $0.map(Self.machine) }).map(Self.csvLine).joined()
     }
   }
+
+  /// Writes rows as they come, but for a table, whose widths all of them decide. Ends with `finish`.
+  struct Stream {
+    private let format: OutputFormat
+    private let write: (String) -> Void
+    private var table: OutputTable
+    private var count = 0
+
+    init(_ columns: [String], _ format: OutputFormat, write: @escaping (String) -> Void) {
+      self.format = format
+      self.write = write
+      table = OutputTable(columns)
+      if format == .csv { write(table.text(.csv)) }
+    }
+
+    mutating func add(_ row: [OutputCell]) {
+      defer { count += 1 }
+      switch format {
+      case .table: table.rows.append(row)
+      case .json: write((count == 0 ? "[\n" : ",\n") + table.object(row))
+      case .jsonl: write(table.object(row) + "\n")
+      case .csv: write(OutputTable.csvLine(row.map(OutputTable.machine)))
+      }
+    }
+
+    func finish(redacts: Bool, colours: Bool) {
+      switch format {
+      case .table: write(table.text(.table, redacts: redacts, colours: colours))
+      case .json: write(count == 0 ? "[]\n" : "\n]\n")
+      case .jsonl, .csv: break
+      }
+    }
+  }
+
+  private static func csvLine(_ texts: [String]) -> String { texts.map(csv).joined(separator: ",") + "\r\n" }
 
   private func object(_ row: [OutputCell]) -> String {
     "{" + zip(columns, row).map { "\(JSONText.quoted($0)):\(Self.json($1))" }.joined(separator: ",") + "}"

@@ -149,7 +149,28 @@ enum QueryVerbs {
     var isObject = false
     if case .user = subject { isObject = grain == .total }
     try input.write(table, isObject: isObject)
+    if range.isOpen && (grain == .day || grain == .window) { try sayWhatIsFolded(rows, subject, grain, input) }
     return .ok
+  }
+
+  /// Rows by time end where retention begins; what they leave out is said beside them, on standard error.
+  private static func sayWhatIsFolded(
+    _ rows: [QueryRow], _ subject: TrafficQuery.Subject, _ grain: QueryGrain, _ input: VerbInput
+  ) throws(VerbError) {
+    let totals = try input.reading { database throws(StoreError) in
+      try TrafficQuery.rows(of: subject, by: .total, in: QueryRange(), from: database)
+    }
+    func sum(_ rows: some Sequence<QueryRow>, _ value: KeyPath<TrafficSums, Int64>) -> Int64 {
+      rows.reduce(0) { $0 + $1.sums[keyPath: value] }
+    }
+    let all = totals.joined()
+    let announces = sum(all, \.events) - sum(rows, \.events)
+    guard announces > 0 else { return }
+    let up = OutputTable.human(.bytes(sum(all, \.uploaded) - sum(rows, \.uploaded)), redacts: false)
+    let down = OutputTable.human(.bytes(sum(all, \.downloaded) - sum(rows, \.downloaded)), redacts: false)
+    let kept = grain == .window ? "older windows are kept as days, then" : "older days are kept"
+    Standard.error(
+      "not in these rows: \(announces) announces with \(up) up and \(down) down; \(kept) in the total (--by total)")
   }
 
   private typealias KeyColumn = (name: String, cell: (QueryRow) -> OutputCell)

@@ -161,12 +161,19 @@ struct VerbInput: Sendable {
     return values
   }
 
+  private var isTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
+  private var colours: Bool { isTerminal && getenv("NO_COLOR").map { $0.pointee == 0 } ?? true }
+  private var redacts: Bool { isTerminal && !arguments.has("show-passkeys") }
+
+  /// Rows as `-o` says, written as they come: for lists that may be long.
+  func stream(_ columns: [String]) throws(VerbError) -> OutputTable.Stream {
+    OutputTable.Stream(columns, try format()) { Standard.output($0) }
+  }
+  func finish(_ stream: OutputTable.Stream) { stream.finish(redacts: redacts, colours: colours) }
+
   /// Writes a table as `-o` says.
   func write(_ table: OutputTable, isObject: Bool = false) throws(VerbError) {
     let format = try format()
-    let isTerminal = isatty(STDOUT_FILENO) == 1
-    let colours = isTerminal && getenv("NO_COLOR").map { $0.pointee == 0 } ?? true
-    let redacts = isTerminal && !arguments.has("show-passkeys")
     Standard.output(table.text(format, isObject: isObject, redacts: redacts, colours: colours))
   }
 }

@@ -101,7 +101,7 @@ struct WindowAggregator: Sendable {
     sums.completed = event.event == .completed && isFirstSnatch ? 1 : 0
     let isLate = event.timestamp <= ledger.coveredTo
     let seconds = ledger.coverTime(
-      until: event.timestamp, elapsed: Int64(event.elapsedSeconds), cap: timeCap(event, wasStopped: ledger.isStopped))
+      until: event.timestamp, elapsed: Int64(event.elapsedSeconds), cap: timeCap(event, ledger))
     setTime(seconds, event, &sums)
     let adds = sums.uploaded > 0 || sums.downloaded > 0 || sums.completed > 0 || seconds > 0
     // Two idle announces in one second look alike and are two; they add nothing but their number.
@@ -129,7 +129,7 @@ struct WindowAggregator: Sendable {
     sums.uploaded = Int64(event.uploadedDelta)
     sums.downloaded = Int64(event.downloadedDelta)
     sums.completed = event.event == .completed && context.isFirstSnatch ? 1 : 0
-    setTime(min(Int64(event.elapsedSeconds), timeCap(event, wasStopped: ledger.isStopped)), event, &sums)
+    setTime(min(Int64(event.elapsedSeconds), timeCap(event, ledger)), event, &sums)
     ledger.coveredTo = max(ledger.coveredTo, event.timestamp)
     return Credit(rule: .delta, sums: sums, counters: nil)
   }
@@ -142,9 +142,10 @@ struct WindowAggregator: Sendable {
   }
 
   /// How much of `dt` may count: the promised interval for each announce the entry stands for, and one tolerance.
-  /// Between `stopped` and the next announce the client was not there.
-  private func timeCap(_ event: TrafficEvent, wasStopped: Bool) -> Int64 {
-    if wasStopped { return 0 }
+  /// Between `stopped` and the next announce the client was not there; an announce of before, which comes late, says
+  /// nothing of that.
+  private func timeCap(_ event: TrafficEvent, _ ledger: SessionLedger) -> Int64 {
+    if ledger.isStopped && event.timestamp > ledger.coveredTo { return 0 }
     // 2^32 times 2^32 does not fit Int64; dt, which it caps, is below 2^32 anyway.
     let promised = UInt64(event.announces) * UInt64(event.intervalSeconds)
     return Int64(min(promised, TrafficEvent.maximumSeconds)) + Self.toleranceSeconds

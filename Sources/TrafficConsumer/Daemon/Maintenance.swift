@@ -12,29 +12,31 @@ struct Maintenance {
   /// Retention looks this often; while there is more to do, at every turn.
   private static let retentionNanoseconds: UInt64 = 60_000_000_000
 
-  private let logPath: String
+  /// SQLite's, unless a database was made with another.
+  private static let pageBytes = 4096
+
   private let databasePath: String
   private let updateReportsPath: String?
   private let retention: RetentionTimes
+  private var writtenPages = 0
+  private(set) var checkpoints = 0
   private var lastGauges: UInt64 = 0
   private var lastRetention: UInt64 = 0
 
   init(settings: StoreWriter.Settings) {
     databasePath = settings.databasePath
     updateReportsPath = settings.updateReportsPath
-    logPath = settings.databasePath + "-wal"
     retention = settings.retention
   }
 
-  /// One turn.
+  /// One turn. Returns what went wrong with the database.
+  @discardableResult
   mutating func run(
     _ writer: StoreWriter, metrics: ConsumerMetrics, streams: [StreamProgress], deadLettersChanged: Bool
-  ) {
+  ) -> StoreError? {
     let now = Clock.monotonicNanoseconds()
     do throws(StoreError) {
-      try store { () throws(SQLiteError) in
-        if logBytes() >= WriterLoop.checkpointBytes { try writer.database.checkpoint(truncate: false) }
-      }
+      try checkpointIfDue(writer.database)
       if deadLettersChanged || lastGauges == 0 || now &- lastGauges >= Self.gaugeNanoseconds {
         lastGauges = now
         metrics.setDeadLetters(try store { () throws(SQLiteError) in try DeadLetterTable.counts(in: writer.database) })
@@ -43,19 +45,25 @@ struct Maintenance {
       }
       if lastRetention == 0 || now &- lastRetention >= Self.retentionNanoseconds {
         let hasMore = try writer.maintainRetention(now: Clock.unixSeconds(), retention)
-        guard !hasMore else { return }
+        guard !hasMore else { return nil }
         lastRetention = now
         let oldest = streams.compactMap(\.oldestMilliseconds)
-        guard oldest.count == streams.count, let oldest = oldest.min() else { return }
+        guard oldest.count == streams.count, let oldest = oldest.min() else { return nil }
         try writer.forgetFingerprints(now: Clock.unixSeconds(), retention, oldestMilliseconds: oldest)
       }
     } catch {
       Log.warning("maintenance failed, it will be tried again", ["error": error.description])
+      return error
     }
+    return nil
   }
 
-  private func logBytes() -> Int {
-    var info = stat()
-    return stat(logPath, &info) == 0 ? Int(info.st_size) : 0
+  /// By what was written since the last one, not by the size of the log's file, which stays when the log begins anew.
+  private mutating func checkpointIfDue(_ database: borrowing SQLiteDatabase) throws(StoreError) {
+    writtenPages += database.takePagesWritten()
+    guard writtenPages * Self.pageBytes >= WriterLoop.checkpointBytes else { return }
+    writtenPages = 0
+    checkpoints += 1
+    try store { () throws(SQLiteError) in _ = try database.checkpoint(truncate: false) }
   }
 }

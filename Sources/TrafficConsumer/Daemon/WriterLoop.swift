@@ -147,7 +147,9 @@ struct WriterLoop: Sendable {
       case .nothing: break
       case .ended: return writer
       }
-      maintenance.run(writer, metrics: metrics, streams: engine.streams, deadLettersChanged: deadLettersChanged)
+      let trouble = maintenance.run(
+        writer, metrics: metrics, streams: engine.streams, deadLettersChanged: deadLettersChanged)
+      if let trouble, !queue.isStopping { _ = isFatal(trouble, writer) }
     }
   }
 
@@ -183,9 +185,14 @@ struct WriterLoop: Sendable {
   }
 
   /// Whether an error is the end of the daemon, which is told so.
-  private func isFatal(_ error: StoreError, _ writer: StoreWriter) -> Bool {
+  func isFatal(_ error: StoreError, _ writer: StoreWriter) -> Bool {
     if error == .fenced {
       engine.fail(EngineState.Fatal(code: .locked, message: error.description))
+    } else if error.isCorruption {
+      // Waiting repairs nothing, and what is written now may be lost with the rest.
+      let message = "\(store.databasePath): \(error); run `traffic-consumer check`, and restore a backup"
+      engine.setWriter(open: false, trouble: message)
+      engine.fail(EngineState.Fatal(code: .inputOutput, message: message))
     } else if writer.file?.isInPlace == false {
       // Going on would make a new, empty database, and trim from the stream what only the lost one holds.
       let message = "\(store.databasePath): \(StoreError.replaced)"

@@ -27,6 +27,16 @@ enum DeadLetterTable {
     return letter
   }
 
+  /// The ids of dead letters, the oldest first: a list of a million is 8 MB.
+  static func ids(_ filter: DeadLetterFilter, in database: borrowing SQLiteDatabase) throws(StoreError) -> [Int64] {
+    try store { () throws(SQLiteError) in
+      let select = try select("id", filter, in: database)
+      var ids: [Int64] = []
+      while try select.step() { ids.append(select.integer(0)) }
+      return ids
+    }
+  }
+
   /// Dead letters, the oldest first.
   static func list(_ filter: DeadLetterFilter, in database: borrowing SQLiteDatabase) throws(StoreError)
     -> [DeadLetter]
@@ -36,20 +46,11 @@ enum DeadLetterTable {
     return letters
   }
 
-  private static func each(
+  static func each(
     _ filter: DeadLetterFilter, in database: borrowing SQLiteDatabase, _ body: (DeadLetter) -> Void
   ) throws(StoreError) {
-    var conditions: [String] = []
-    if filter.reason != nil { conditions.append("reason = ?1") }
-    if filter.since != nil { conditions.append("failed_at >= ?2") }
-    if filter.state != nil { conditions.append("state = ?3") }
-    let condition = conditions.isEmpty ? "" : "WHERE " + conditions.joined(separator: " AND ")
     let isWhole = try store { () throws(SQLiteError) in
-      let select = try database.prepare("SELECT \(columns) FROM dead_letters \(condition) ORDER BY id LIMIT ?4")
-      if let reason = filter.reason { try select.bind(reason, at: 1) }
-      if let since = filter.since { try select.bind(since, at: 2) }
-      if let state = filter.state { try select.bind(state.rawValue, at: 3) }
-      try select.bind(filter.limit ?? -1, at: 4)
+      let select = try select(columns, filter, in: database)
       while try select.step() {
         guard let letter = row(select) else { return false }
         body(letter)
@@ -57,6 +58,22 @@ enum DeadLetterTable {
       return true
     }
     guard isWhole else { throw .damaged("a dead letter's row") }
+  }
+
+  private static func select(
+    _ columns: String, _ filter: DeadLetterFilter, in database: borrowing SQLiteDatabase
+  ) throws(SQLiteError) -> SQLiteStatement {
+    var conditions: [String] = []
+    if filter.reason != nil { conditions.append("reason = ?1") }
+    if filter.since != nil { conditions.append("failed_at >= ?2") }
+    if filter.state != nil { conditions.append("state = ?3") }
+    let condition = conditions.isEmpty ? "" : "WHERE " + conditions.joined(separator: " AND ")
+    let select = try database.prepare("SELECT \(columns) FROM dead_letters \(condition) ORDER BY id LIMIT ?4")
+    if let reason = filter.reason { try select.bind(reason, at: 1) }
+    if let since = filter.since { try select.bind(since, at: 2) }
+    if let state = filter.state { try select.bind(state.rawValue, at: 3) }
+    try select.bind(filter.limit ?? -1, at: 4)
+    return select
   }
 
   private static func row(_ row: borrowing SQLiteStatement) -> DeadLetter? {

@@ -3,6 +3,7 @@
 
 import CLinux
 import Glibc
+import Linux
 import SQLite
 import Wire
 
@@ -19,6 +20,9 @@ enum StoreConnection {
 
   /// For the process that holds the StoreLock: creates or migrates as needed.
   static func openForWriting(path: String, windowSeconds: Int64) throws(StoreError) -> SQLiteDatabase {
+    // Before SQLite makes it; the log gets the same permissions.
+    let number = clinux_open(path, O_WRONLY | O_CREAT | O_EXCL, fileMode)
+    if number >= 0 { _ = FileDescriptor(owning: number) }
     let database = try store { () throws(SQLiteError) in
       try SQLiteDatabase(path: path, access: .readWriteCreate, busyTimeoutMilliseconds: busyTimeoutMilliseconds)
     }

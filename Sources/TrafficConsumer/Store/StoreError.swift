@@ -21,6 +21,15 @@ enum StoreError: Error, Equatable, Sendable, CustomStringConvertible {
   /// The file was removed or replaced while it was open.
   case replaced
 
+  /// The file is damaged: trying again gives the same, or worse.
+  var isCorruption: Bool {
+    switch self {
+    case .database(let error): error.kind == .corrupt
+    case .damaged: true
+    default: false
+    }
+  }
+
   var description: String {
     switch self {
     case .database(let error): error.description

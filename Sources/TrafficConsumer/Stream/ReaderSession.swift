@@ -1,8 +1,8 @@
 // ReaderSession: what the reader of one stream does next, without doing it: no socket, clock or file. StreamReader carries
 // its actions out; a simulator may as well.
 //
-// After every connection: is it the same database and the same stream; own pending entries; entries of the past that were
-// never applied; then new ones, and once a second the upkeep (ReaderUpkeep.swift). Nothing is acknowledged that the writer
+// After every connection: is it the same database and the same stream; entries of the past that were never applied, in
+// order, pending ones among them; own pending entries, for what is to be acknowledged; then new ones, and once a second the upkeep (ReaderUpkeep.swift). Nothing is acknowledged that the writer
 // has not given back as durable. On any error the session begins again, after a pause.
 
 import Redis
@@ -63,8 +63,6 @@ struct ReaderSession {
     var missingSince: UInt64?
     /// Entries that are missing; to be believed when everything up to an id, which was unread then, is read.
     var missed: (entries: Int64, through: EntryID)?
-    /// The last request to heal that was done.
-    var healSerial = 0
   }
 
   let settings: StreamSettings
@@ -78,6 +76,8 @@ struct ReaderSession {
   private var current: Step?
   private var isConnected = false
   var connection = Connection()
+  /// The last request to heal that was done, on whatever connection.
+  var healSerial = 0
   /// Monotonic nanoseconds at which trimming was refused; it is tried again, and said again, after a time.
   var trimRefusedAt: UInt64?
 
@@ -93,8 +93,8 @@ struct ReaderSession {
   }
 
   private static let beginning: [Step] = [
-    .connect, .awaitEarlier, .createGroup, .claimGroup, .recognise, .report(.connected), .readOwnPending(after: .zero),
-    .healGaps, .report(.caughtUp), .awaitTurn,
+    .connect, .awaitEarlier, .createGroup, .claimGroup, .recognise, .report(.connected), .healGaps,
+    .readOwnPending(after: .zero), .report(.caughtUp), .awaitTurn,
   ]
 
   /// What to do after an event.

@@ -18,7 +18,7 @@ extension ReaderSession {
     guard isDue(connection.lastUpkeep, after: Self.upkeepNanoseconds) else { return [] }
     connection.lastUpkeep = now
     var steps = [Step.claimStragglers]
-    if let request = situation.healRequest, request.serial > connection.healSerial { steps.append(.heal(request)) }
+    if let request = situation.healRequest, request.serial > healSerial { steps.append(.heal(request)) }
     let isForced =
       isDue(connection.lastCount, after: Self.forcedCountNanoseconds)
       || situation.known.applied.ranges.count > Self.countRanges
@@ -57,7 +57,7 @@ extension ReaderSession {
     case (.heal(let request), .census(let census)):
       let span = StreamSpan(after: request.from.predecessor, through: census.lastDeliveredID, isClosed: true)
       first([.readPast(span, entries: 0), .healGaps, .report(.healed(serial: request.serial))])
-    case (.report(.healed(let serial)), _): connection.healSerial = serial
+    case (.report(.healed(let serial)), _): healSerial = serial
     case (.lookIntoGaps, .empty(let gaps)): if !gaps.isEmpty { first([.store(.closeGaps(gaps))]) }
     case (.survey, .survey(let survey)): surveyed(survey, situation)
     case (.recount, .survey(let survey)): recounted(survey, situation)

@@ -20,6 +20,16 @@ import Testing
     #expect(OutputTable(["a"]).text(.json) == "[]\n")
   }
 
+  @Test("rows written as they come are the same text", arguments: OutputFormat.allCases, [0, 1, 3])
+  func streamed(format: OutputFormat, rows: Int) {
+    var text = ""
+    var stream = OutputTable.Stream(table.columns, format) { text += $0 }
+    for _ in 0..<rows { stream.add(table.rows[0]) }
+    stream.finish(redacts: false, colours: false)
+    let whole = OutputTable(table.columns, rows: .init(repeating: table.rows[0], count: rows))
+    #expect(text == whole.text(format))
+  }
+
   @Test("passkeys are shortened only where a table is on a terminal")
   func redaction() {
     #expect(!table.text(.table, redacts: true).contains("0123456789"))

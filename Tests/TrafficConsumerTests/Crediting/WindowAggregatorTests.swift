@@ -43,6 +43,25 @@ private struct Bench {
     #expect(credit.sums.seedSeconds == 1800 && credit.sums.events == 1)
   }
 
+  @Test("a late announce brings its seconds although the session has stopped since", arguments: [false, true])
+  func lateBeforeStop(hasCounters: Bool) throws {
+    let start: Int64 = 1_700_000_000
+    func entry(_ half: Int64, _ event: AnnounceEvent = .none) -> TrafficEvent {
+      maker.event(
+        du: half == 0 ? 0 : 100, event: event, ts: start + half * 1800, dt: half == 0 ? 0 : 1800,
+        gen: hasCounters ? "1" : nil, cu: hasCounters ? UInt64(half) * 100 : 0)
+    }
+    var bench = Bench()
+    try bench.apply(entry(0, .started))
+    try bench.apply(entry(2, .stopped))
+    #expect(bench.sums.seedSeconds == 1800)
+    try bench.apply(entry(1))
+    #expect(bench.sums.seedSeconds == 3600)
+    // It stays stopped: until it is back it does not seed.
+    try bench.apply(entry(4))
+    #expect(bench.sums.seedSeconds == 3600)
+  }
+
   @Test("an entry with all fields equal within the hour is a duplicate, a millisecond later it is not")
   func fingerprints() throws {
     let entry = maker.event(du: 100, dt: 1800)

@@ -112,6 +112,18 @@ import Testing
     let status = try #require(try await bench.json(["status"]) as? [String: Any])
     #expect(status["ready"] as? Bool == true)
     for socket in silent { close(socket) }
+    // A request that is none ends itself, and not the daemon.
+    func ask(_ words: [String]) throws -> [String] {
+      guard let connected = ControlSocket.connect(path, timeoutSeconds: 5) else { return [] }
+      let socket = connected.release()
+      defer { close(socket) }
+      _ = ControlMessage(words: words).send(to: socket)
+      return try #require(ControlMessage.receive(from: socket)).words
+    }
+    for count in [String(Int.max), "-1", "1", "x"] {
+      #expect(try ask(["replay", "wet", count]).prefix(2) == ["error", "64"])
+    }
+    #expect(try ask(["replay"]).prefix(2) == ["error", "64"])
     // It does not move, and a verb that believes its lock stale must not write beside it.
     child.signal(SIGSTOP)
     defer { child.signal(SIGCONT) }

@@ -47,6 +47,8 @@ struct ModelStream {
   /// The consumer that has entries pending is from now on another one.
   mutating func renameConsumer() { for id in pending.keys { pending[id]?.consumer = "another" } }
 
+  mutating func acknowledgeAll() { pending = [:] }
+
   /// Entries that were deleted are there again; nothing else changes.
   mutating func putBack(_ entries: [(id: EntryID, fields: EntryFields)]) {
     let missing = entries.filter { entry in !self.entries.contains { $0.id == entry.id } }

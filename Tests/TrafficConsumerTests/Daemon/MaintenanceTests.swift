@@ -1,0 +1,91 @@
+// What the writer does beside its batches, and when it gives up.
+
+import Foundation
+import Glibc
+import Linux
+import SQLite
+import Simulation
+import Testing
+
+@testable import TrafficConsumer
+
+@Suite("The writer's upkeep") struct MaintenanceTests {
+  private func writer() throws -> (TemporaryDirectory, StoreWriter, StoreWriter.Settings) {
+    let directory = try TemporaryDirectory()
+    let settings = StoreWriter.Settings(
+      databasePath: "\(directory.path)/traffic.db", streamNames: ["tracker:traffic"], windowSeconds: 3600,
+      maximumDeliveries: 3)
+    return (directory, try StoreWriter(settings: settings), settings)
+  }
+
+  @Test("a checkpoint is made for each 16 MB that were written, not at each turn since the first")
+  func checkpoints() throws {
+    let (directory, writer, settings) = try writer()
+    let engine = EngineState(streams: 1)
+    let metrics = ConsumerMetrics(registry: MetricRegistry(), engine: engine)
+    var maintenance = Maintenance(settings: settings)
+    func turn() { maintenance.run(writer, metrics: metrics, streams: engine.streams, deadLettersChanged: false) }
+    turn()
+    #expect(maintenance.checkpoints == 0)
+    try writer.database.execute("CREATE TABLE large(x); INSERT INTO large VALUES (zeroblob(18000000))")
+    turn()
+    #expect(maintenance.checkpoints == 1)
+    for _ in 0..<5 {
+      try writer.database.execute("INSERT INTO large VALUES (1)")
+      turn()
+    }
+    #expect(maintenance.checkpoints == 1)
+    withExtendedLifetime(directory) {}
+  }
+
+  @Test("a new database is for its owner and group, with its log")
+  func permissions() throws {
+    let (directory, writer, settings) = try writer()
+    try writer.change(stream: 0) { $0.counters.applied += 1 }
+    for suffix in ["", "-wal", "-shm"] {
+      var info = stat()
+      #expect(stat(settings.databasePath + suffix, &info) == 0 && info.st_mode & 0o007 == 0, "\(suffix)")
+    }
+    withExtendedLifetime(directory) {}
+  }
+
+  @Test("a damaged file is the end of the daemon, trouble with the disk is not")
+  func corruption() throws {
+    let (directory, writer, settings) = try writer()
+    let engine = EngineState(streams: 1)
+    let loop = WriterLoop(
+      store: settings, streams: try ConsumerConfig().streamSettings(), queue: DeliveryQueue(streams: 1), engine: engine,
+      metrics: ConsumerMetrics(registry: MetricRegistry(), engine: engine))
+    func error(_ code: Int32) -> StoreError {
+      .database(SQLiteError(extendedCode: code, message: "no", context: "here"))
+    }
+    // SQLITE_FULL, SQLITE_IOERR_WRITE, SQLITE_BUSY; SQLITE_CORRUPT, SQLITE_CORRUPT_INDEX, SQLITE_NOTADB.
+    for code: Int32 in [13, 778, 5] { #expect(!loop.isFatal(error(code), writer)) }
+    #expect(engine.fatal == nil && !loop.queue.isStopping)
+    for code: Int32 in [11, 779, 26] { #expect(loop.isFatal(error(code), writer)) }
+    #expect(engine.fatal?.code == .inputOutput && loop.queue.isStopping && !engine.isReady)
+    withExtendedLifetime(directory) {}
+  }
+
+  @Test("rows by time say what retention has taken out of them", arguments: ["window", "day"])
+  func folded(grain: String) async throws {
+    let directory = try TemporaryDirectory()
+    let server = try await RedisServer.start(in: directory)
+    let bench = try StreamBench(server: server, database: 0)
+    for day in 0..<4 { try bench.add(EventMaker().event(du: 1024, ts: 1_699_920_000 + Int64(day) * 86_400)) }
+    try bench.apply(0..<4)
+    func ask() async throws -> CommandResult {
+      try await CommandResult.run([
+        Binaries.consumer, "query", "user", EventMaker().passkey.text, "--by", grain, "-o", "csv", "--database",
+        bench.databasePath,
+      ])
+    }
+    #expect(try await ask().errors == "")
+    let times = RetentionTimes(windows: 2 * 86_400, days: 2 * 86_400, explanations: 86_400)
+    while try bench.writer.maintainRetention(now: 1_800_000_000, times) {}
+    let result = try await ask()
+    #expect(
+      result.exit == .code(0) && result.errors.contains("not in these rows: 2 announces with 2 KiB up"), "\(result)")
+    withExtendedLifetime(server) {}
+  }
+}
