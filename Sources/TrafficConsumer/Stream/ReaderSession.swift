@@ -30,6 +30,8 @@ struct ReaderSession {
     case readPast(StreamSpan, entries: Int)
     /// The ids between which something was lost.
     case readLost(LostRange, after: EntryID, entries: Int)
+    /// All of them are there, and durable now.
+    case found(LostRange)
     /// Entries that must be durable before the next step.
     case settle(StreamDelivery)
     case drain
@@ -139,6 +141,7 @@ struct ReaderSession {
     case .readLost(let row, let after, _):
       let rest = StreamSpan(after: after, through: row.last, isClosed: true)
       return .ask(.range(rest, count: connection.readCount))
+    case .found(let row): return .store(.found(first: row.first, last: row.last))
     case .settle(let delivery): return situation.hasRoom ? .submit(delivery) : wait(for: .room)
     case .awaitTurn: return wait(for: .turn)
     case .readNew(let done):
@@ -240,7 +243,7 @@ struct ReaderSession {
       let isWhole = Int64(entries + delivery.count) >= row.total
       first(
         (delivery.count > 0 ? [.settle(delivery)] : [])
-          + (isWhole ? [.store(.found(first: row.first, last: row.last))] : []))
+          + (isWhole ? [.found(row)] : []))
       return
     }
     learn(from: delivery)

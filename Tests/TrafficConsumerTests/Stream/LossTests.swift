@@ -103,6 +103,23 @@ import Testing
     #expect(try bench.credited == bench.announced && LostRangeTable.list(in: bench.writer.database).isEmpty)
   }
 
+  @Test("told to stop while what came back is read, it stays missing until it is committed")
+  func stopped() throws {
+    let bench = try bench()
+    let whole = try loseFour(bench)
+    bench.stream.putBack(whole.entries)
+    bench.restart()
+    bench.isWriterWorking = false
+    try bench.run(until: "submit")
+    bench.isStopping = true
+    for _ in 0..<50 where !bench.hasEnded { try bench.step() }
+    #expect(try bench.lost == 4 && bench.credited == bench.announced - 400)
+    (bench.isStopping, bench.isWriterWorking) = (false, true)
+    bench.restart()
+    try settle(bench)
+    #expect(try bench.lost == 0 && bench.credited == bench.announced)
+  }
+
   @Test("trimming goes on over what is lost, and leaves alone what came back")
   func trimmed() throws {
     let bench = try ReaderBench()
