@@ -279,7 +279,9 @@ extension ReaderSession.Step {
   fileprivate var atTheEnd: Self? {
     switch self {
     // What was concluded is written down: Redis names an entry that was claimed and is gone once only.
-    case .acknowledge, .submit, .store, .report(.claimed), .report(.lost): self
+    case .acknowledge, .submit, .store, .report(.claimed), .report(.newEpoch),
+      .report(.rolledBack), .report(.lost):
+      self
     case .readNew(let done): done.isEmpty ? nil : .acknowledge(done)
     default: nil
     }

@@ -200,6 +200,18 @@ import Testing
     #expect(bench.writer.streams[0].counters.vanished == 1 && bench.stream.pendingIDs == [])
   }
 
+  @Test("told to stop while the stream is recognised, what it turned out to be is said and written down")
+  func stopWhileRecognising() throws {
+    let bench = try ReaderBench()
+    bench.add()
+    try bench.run(until: "ask acknowledge 1")
+    bench.stream = ModelStream()
+    bench.restart()
+    try bench.run(until: "ask entries")
+    bench.isStopping = true
+    #expect(try bench.run(until: "end") == ["report newEpoch", "store newEpoch", "end"])
+  }
+
   @Test("told to stop without a connection, or with a writer in trouble, it ends and leaves the rest pending")
   func stopInTrouble() throws {
     let bench = try ReaderBench()
