@@ -24,29 +24,42 @@ final class InvalidationSubscription: EventHandler {
   }
 
   /// Opens the subscription and has the changes seen by `questions` sent to it. A server that cannot do that is used
-  /// without; a failure of the connection is repaired by the next probe.
-  func follow(_ questions: inout RedisConnection) {
+  /// without; a failure of the subscription's connection is repaired by the next probe. Throws when `questions` failed: it
+  /// may owe a reply and is of no use any more.
+  func follow(_ questions: inout RedisConnection) throws(RedisError) {
     close()
-    do {
+    var opened: RedisConnection?
+    var id: Int64 = 0
+    do throws(RedisError) {
       var fresh = try RedisConnection(endpoint: resolver.rules.endpoint, timeouts: resolver.rules.timeouts)
-      let id = try fresh.command(["CLIENT", "ID"]).integer ?? 0
+      id = try fresh.command(["CLIENT", "ID"]).integer ?? 0
       _ = try fresh.command(["SUBSCRIBE", "__redis__:invalidate"])
+      opened = consume fresh
+    } catch {
+      return noteRefusal(error)
+    }
+    do throws(RedisError) {
       _ = try questions.command([
         "CLIENT", "TRACKING", "ON", "REDIRECT", String(id), "BCAST", "PREFIX", resolver.rules.setKey,
       ])
-      registration = try? loop.register(fresh.descriptor, events: EPOLLIN.rawValue, handler: self)
-      connection = consume fresh
-      isBroken = false
-      hasUnansweredPing = false
     } catch {
-      isBroken = error.endsConnection
-      if !hasLoggedRefusal && !isBroken {
-        hasLoggedRefusal = true
-        Log.warning(
-          "redis does not report changes; removed members stay until their time to live ends",
-          ["set": resolver.rules.setKey, "error": error.description])
-      }
+      if error.endsConnection { throw error }
+      return noteRefusal(error)
     }
+    guard let fresh = opened.take() else { return }
+    registration = try? loop.register(fresh.descriptor, events: EPOLLIN.rawValue, handler: self)
+    connection = consume fresh
+    isBroken = false
+    hasUnansweredPing = false
+  }
+
+  private func noteRefusal(_ error: RedisError) {
+    isBroken = error.endsConnection
+    if hasLoggedRefusal || isBroken { return }
+    hasLoggedRefusal = true
+    Log.warning(
+      "redis does not report changes; removed members stay until their time to live ends",
+      ["set": resolver.rules.setKey, "error": error.description])
   }
 
   /// Checks once a second that the subscription lives (PING is allowed in it: Redis manual, Pub/Sub).

@@ -66,6 +66,7 @@ final class MembershipLink {
     switch action {
     case .connect: handle(connect())
     case .disconnect: connection = nil
+    case .subscribe: handle(subscribe())
     case .ask(let batch): handle(ask(batch))
     case .invalidateCache: resolver.cache.invalidate()
     case .remember(let verdict, let question, let source, let epoch):
@@ -88,9 +89,7 @@ final class MembershipLink {
 
   private func connect() -> MembershipSession.Event {
     do {
-      var fresh = try RedisConnection(endpoint: resolver.rules.endpoint, timeouts: resolver.rules.timeouts)
-      subscription.follow(&fresh)
-      connection = consume fresh
+      connection = try RedisConnection(endpoint: resolver.rules.endpoint, timeouts: resolver.rules.timeouts)
       return .connected
     } catch {
       resolver.note(error)
@@ -98,7 +97,18 @@ final class MembershipLink {
     }
   }
 
-  /// The session asks only after `.connected`.
+  private func subscribe() -> MembershipSession.Event {
+    do throws(RedisError) {
+      try subscription.follow(&connection!)
+      return .subscribed
+    } catch {
+      connection = nil
+      resolver.note(error)
+      return .exchangeFailed
+    }
+  }
+
+  /// The session asks only after `.subscribed`.
   private func ask(_ batch: [MembershipResolver.Waiting]) -> MembershipSession.Event {
     let epoch = resolver.cache.epoch
     do throws(RedisError) {

@@ -2,10 +2,10 @@
 // without one. Pure: events go in, actions come out and are carried out in order by MembershipLink. It reads the cache, and
 // has no socket, clock or thread.
 //
-//   probe, questions -> connect -> ask -> answered  -> remember, tell
-//                                                   -> askOrigin      (the set does not have it, the origin may)
-//                                                   -> askLater       (the set is missing: a RENAME is under way)
-//                       fails twice, or too soon after a failure  -> giveUp
+//   probe, questions -> connect -> subscribe -> ask -> answered  -> remember, tell
+//                                                                -> askOrigin   (the set does not have it, the origin may)
+//                                                                -> askLater    (the set is missing: a RENAME is under way)
+//                       fails twice, or too soon after a failure -> giveUp
 
 import Redis
 
@@ -21,18 +21,21 @@ struct MembershipSession {
     case probe
     case connected
     case connectionFailed
+    /// Changes of the set are reported from now on, or the server cannot.
+    case subscribed
     /// What was asked last has been answered, under the epoch that the cache had before.
     case answered(MembershipAnswer, epoch: UInt32)
-    /// It has not: the connection is gone.
+    /// It has not, or the subscription found the connection dead: it is gone.
     case exchangeFailed
     /// Changes of the set arrive no more: the connection that has them reported is to be made anew.
     case subscriptionLost
   }
 
-  /// What is to be done. `connect` and `ask` end in an event.
+  /// What is to be done. `connect`, `subscribe` and `ask` end in an event.
   enum Action {
     case connect
     case disconnect
+    case subscribe
     case ask([Waiting])
     case invalidateCache
     case remember(ApprovalCache.Verdict, Waiting, from: ApprovalCache.Source, epoch: UInt32)
@@ -92,7 +95,8 @@ struct MembershipSession {
       isConnected = true
       backoff.reset()
       // Changes that happened while there was no connection were not reported.
-      return [.invalidateCache, .ask(asked)]
+      return [.invalidateCache, .subscribe]
+    case .subscribed: return [.ask(asked)]
     case .connectionFailed:
       waitBeforeNextAttempt(now)
       return giveUp()

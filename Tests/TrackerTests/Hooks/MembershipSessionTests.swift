@@ -81,6 +81,7 @@ private struct Bench {
       precondition(isConnected, "asked without a connection")
       answer(batch)
     case .invalidateCache: cache.invalidate()
+    case .subscribe: send(.subscribed)
     case .remember(let verdict, let question, let source, let epoch):
       cache.remember(verdict, for: question.key, from: source, epoch: epoch, nowSeconds: BatchTime.seconds(now))
     case .tell(let batch): told += batch.map(\.member.text)
