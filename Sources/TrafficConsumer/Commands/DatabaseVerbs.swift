@@ -4,7 +4,7 @@ import Glibc
 import Settings
 
 enum DatabaseVerbs {
-  static let all: [Verb] = [heal, backup, check]
+  static let all: [Verb] = [heal, backup, RestoreVerb.verb, check]
 
   private static let heal = Verb(
     words: ["heal"], arguments: "", summary: "reads the stream again and applies what is missing",

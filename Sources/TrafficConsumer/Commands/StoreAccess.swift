@@ -30,6 +30,26 @@ enum StoreAccess {
     return try withWriter(input) { writer throws(VerbError) in try read(own.perform(words, writer)).get() }
   }
 
+  /// Stops the daemon that has the database, and takes its lock. `hasStopped`: there was one.
+  static func lockStoppingDaemon(_ input: VerbInput, hasStopped: inout Bool) throws(VerbError) -> StoreLock {
+    for _ in 0..<stopAttempts {
+      // It may be a standby's turn, or a service manager has started it again: that one is stopped, too.
+      if request(["stop"], input) != nil { hasStopped = true }
+      do throws(SystemError) {
+        if let lock = try StoreLock.tryTake(databasePath: input.config.databasePath, replacesSilent: false) {
+          return lock
+        }
+      } catch {
+        throw VerbError(.inputOutput, error.description)
+      }
+      usleep(startPauseMicroseconds)
+    }
+    throw VerbError(.locked, "\(input.config.databasePath): another process has it, and does not stop")
+  }
+
+  /// Together at least half a minute; a daemon takes at most a few seconds to stop.
+  private static let stopAttempts = 600
+
   /// Runs `body` with the database's writer, in this process.
   static func withWriter<Value>(_ input: VerbInput, _ body: (StoreWriter) throws(VerbError) -> Value) throws(VerbError)
     -> Value

@@ -1,6 +1,7 @@
 // ControlRequests: what the daemon answers on its control socket. What needs the writer and nothing else is a StoreRequest,
 // declared beside the verb that sends it; the rest is here. Control thread.
 
+import Linux
 import Settings
 
 /// The daemon's half of a verb that writes. A verb without a daemon takes the lock and calls `answer` itself.
@@ -25,6 +26,10 @@ enum ControlRequests {
     case "heal":
       guard words.count == 2, let id = EntryID(words[1]) else { return .error(.usage, "heal needs an id") }
       return heal(from: id, context)
+    case "stop":
+      Log.info("stopping, because a verb asks for it")
+      context.queue.stop()
+      return .ok([])
     case "backup":
       guard words.count == 2 else { return .error(.usage, "backup needs a path") }
       return backup(to: words[1], context)

@@ -28,6 +28,14 @@ enum StoreCheck {
     }
   }
 
+  /// SQLite's own check alone, of a file of whatever schema; nil: nothing is wrong.
+  static func integrity(path: String) throws(StoreError) -> Result? {
+    try store { () throws(SQLiteError) in
+      let result = try integrity(SQLiteDatabase(path: path, access: .readOnly))
+      return result.isOK ? nil : result
+    }
+  }
+
   private static func integrity(_ database: borrowing SQLiteDatabase) throws(SQLiteError) -> Result {
     let verdict = try database.text("PRAGMA integrity_check(1)") ?? "no answer"
     return Result(name: "integrity", isOK: verdict == "ok", detail: verdict)
