@@ -41,6 +41,9 @@ struct SessionLedger: Equatable, Sendable {
 
   /// How far apart two equal entries of a producer without counters may arrive and still be one (accounting, L3).
   static let fingerprintMilliseconds: UInt64 = 3_600_000
+  /// So many fingerprints that are out of reach become one row of the table: a row for each would cost a third of what it
+  /// takes to credit the entry.
+  static let expiredTogether = 16
   /// Gaps kept per session. One appears only when an entry is lost or late; beyond 16 outstanding ones of a single
   /// session the oldest is given up, which can cost a late entry its seconds, never bytes.
   static let maximumGaps = 16
@@ -60,7 +63,7 @@ struct SessionLedger: Equatable, Sendable {
     }
     let newest = fingerprints.reduce(new.arrivedMilliseconds) { max($0, $1.arrivedMilliseconds) }
     let horizon = newest < Self.fingerprintMilliseconds ? 0 : newest - Self.fingerprintMilliseconds
-    if fingerprints.contains(where: { $0.arrivedMilliseconds < horizon }) {
+    if fingerprints.count(where: { $0.arrivedMilliseconds < horizon }) >= Self.expiredTogether {
       expired += fingerprints.filter { $0.arrivedMilliseconds < horizon }
       fingerprints.removeAll { $0.arrivedMilliseconds < horizon }
     }

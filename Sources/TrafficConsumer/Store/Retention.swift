@@ -39,7 +39,7 @@ extension StoreWriter {
     let first = fingerprintCursor
     let isLast = try transaction { () throws(SQLiteError) in
       let delete = try database.prepare(
-        "DELETE FROM fingerprints WHERE session_id >= ?1 AND session_id < ?2 AND arrived < ?3")
+        "DELETE FROM fingerprints WHERE session_id >= ?1 AND session_id < ?2 AND newest < ?3")
       try delete.bind(first, at: 1)
       try delete.bind(first + Int64(Self.retentionRows), at: 2)
       try delete.bind(Int64(clamping: horizon - min(reach, horizon)), at: 3)

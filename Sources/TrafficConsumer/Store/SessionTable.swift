@@ -34,8 +34,8 @@ final class SessionTable {
   private let updateSession: SQLiteStatement
   private let selectGeneration: SQLiteStatement
   private let upsertGeneration: SQLiteStatement
-  private let selectFingerprint: SQLiteStatement
-  private let insertFingerprint: SQLiteStatement
+  private let selectFingerprints: SQLiteStatement
+  private let insertFingerprints: SQLiteStatement
   private let insertSnatch: SQLiteStatement
   private let selectSnatch: SQLiteStatement
 
@@ -66,10 +66,13 @@ final class SessionTable {
       ON CONFLICT DO UPDATE SET credited_up = max(credited_up, excluded.credited_up),
         credited_down = max(credited_down, excluded.credited_down)
       """)
-    selectFingerprint = try database.prepare(
-      "SELECT 1 FROM fingerprints WHERE session_id = ?1 AND arrived BETWEEN ?2 AND ?3 AND hash = ?4")
-    insertFingerprint = try database.prepare(
-      "INSERT OR IGNORE INTO fingerprints(session_id, arrived, hash) VALUES (?1, ?2, ?3)")
+    selectFingerprints = try database.prepare(
+      "SELECT entries FROM fingerprints WHERE session_id = ?1 AND newest >= ?2 AND oldest <= ?3")
+    insertFingerprints = try database.prepare(
+      """
+      INSERT INTO fingerprints(session_id, newest, oldest, entries) VALUES (?1, ?2, ?3, ?4)
+      ON CONFLICT DO UPDATE SET entries = entries || excluded.entries
+      """)
     insertSnatch = try database.prepare("INSERT INTO snatches(user_id, torrent_id, at) VALUES (?1, ?2, ?3)")
     selectSnatch = try database.prepare("SELECT 1 FROM snatches WHERE user_id = ?1 AND torrent_id = ?2")
   }
@@ -116,17 +119,18 @@ final class SessionTable {
     let reach = SessionLedger.fingerprintMilliseconds
     let (arrived, found) = (entry.arrivedMilliseconds, sessions[session])
     let (from, to) = (arrived - min(reach, arrived), arrived.addingReportingOverflow(reach).partialValue)
-    if found.ledger.expired.contains(where: {
-      $0.hash == entry.hash && from <= $0.arrivedMilliseconds && $0.arrivedMilliseconds <= to
-    }) {
-      return true
+    func equals(_ other: EntryFingerprint) -> Bool {
+      other.hash == entry.hash && from <= other.arrivedMilliseconds && other.arrivedMilliseconds <= to
     }
-    try selectFingerprint.bind(found.id, at: 1)
-    try selectFingerprint.bind(Int64(clamping: from), at: 2)
-    try selectFingerprint.bind(Int64(clamping: to), at: 3)
-    try selectFingerprint.bind(Int64(bitPattern: entry.hash), at: 4)
-    defer { selectFingerprint.reset() }
-    return try selectFingerprint.step()
+    if found.ledger.expired.contains(where: equals) { return true }
+    try selectFingerprints.bind(found.id, at: 1)
+    try selectFingerprints.bind(Int64(clamping: from), at: 2)
+    try selectFingerprints.bind(Int64(clamping: to), at: 3)
+    defer { selectFingerprints.reset() }
+    while try selectFingerprints.step() {
+      if SessionLedger.fingerprints(stored: selectFingerprints.bytes(0)).contains(where: equals) { return true }
+    }
+    return false
   }
 
   /// Whether this user has never completed this torrent.
@@ -198,12 +202,13 @@ final class SessionTable {
   }
 
   private func writeFingerprints(_ session: Int) throws(SQLiteError) {
-    for entry in sessions[session].ledger.expired {
-      try insertFingerprint.bind(sessions[session].id, at: 1)
-      try insertFingerprint.bind(Int64(clamping: entry.arrivedMilliseconds), at: 2)
-      try insertFingerprint.bind(Int64(bitPattern: entry.hash), at: 3)
-      try insertFingerprint.run()
-    }
+    let expired = sessions[session].ledger.expired
+    let times = expired.map(\.arrivedMilliseconds)
+    try insertFingerprints.bind(sessions[session].id, at: 1)
+    try insertFingerprints.bind(Int64(clamping: times.max() ?? 0), at: 2)
+    try insertFingerprints.bind(Int64(clamping: times.min() ?? 0), at: 3)
+    try SessionLedger.bind(expired, to: insertFingerprints, at: 4)
+    try insertFingerprints.run()
     sessions[session].ledger.expired = []
   }
 

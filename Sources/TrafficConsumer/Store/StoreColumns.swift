@@ -36,7 +36,7 @@ extension SessionLedger {
     credited = CreditedCounters(
       uploaded: UInt64(row.integer(column + 4)), downloaded: UInt64(row.integer(column + 5)))
     gaps = Self.pairs(row.bytes(column + 6)).map { TimeGap(from: Int64($0.0), to: Int64($0.1)) }
-    fingerprints = Self.pairs(row.bytes(column + 7)).map { EntryFingerprint(arrivedMilliseconds: $0.0, hash: $0.1) }
+    fingerprints = Self.fingerprints(stored: row.bytes(column + 7))
   }
 
   /// Binds the same columns.
@@ -55,7 +55,18 @@ extension SessionLedger {
     try statement.bind(Int64(credited.uploaded), at: parameter + 4)
     try statement.bind(Int64(credited.downloaded), at: parameter + 5)
     try Self.bind(gaps, to: statement, at: parameter + 6) { (UInt64($0.from), UInt64($0.to)) }
-    try Self.bind(fingerprints, to: statement, at: parameter + 7) { ($0.arrivedMilliseconds, $0.hash) }
+    try Self.bind(fingerprints, to: statement, at: parameter + 7)
+  }
+
+  static func bind(_ fingerprints: [EntryFingerprint], to statement: borrowing SQLiteStatement, at parameter: Int32)
+    throws(SQLiteError)
+  {
+    try bind(fingerprints, to: statement, at: parameter) { ($0.arrivedMilliseconds, $0.hash) }
+  }
+
+  /// Reads what `bind` wrote.
+  static func fingerprints(stored bytes: UnsafeRawBufferPointer) -> [EntryFingerprint] {
+    pairs(bytes).map { EntryFingerprint(arrivedMilliseconds: $0.0, hash: $0.1) }
   }
 
   /// Pairs of 64-bit words, little-endian, side by side; none is NULL.

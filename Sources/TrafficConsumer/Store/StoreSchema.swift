@@ -148,11 +148,11 @@ enum StoreSchema {
     ALTER TABLE streams ADD COLUMN accounted_handled INTEGER NOT NULL DEFAULT 0;
     """,
     """
-    -- L3 of entries more than an hour behind their session's latest: when they arrived (milliseconds of the id), and the
-    -- hash of their fields. Kept as long as the entry may come back.
+    -- L3 of entries more than an hour behind their session's latest, some together: when they arrived (milliseconds of the
+    -- id) and the hash of their fields, as in sessions.fingerprints. Kept as long as the entries may come back.
     CREATE TABLE fingerprints(
-      session_id INTEGER NOT NULL REFERENCES sessions(id), arrived INTEGER NOT NULL, hash INTEGER NOT NULL,
-      PRIMARY KEY (session_id, arrived, hash)) STRICT, WITHOUT ROWID;
+      session_id INTEGER NOT NULL REFERENCES sessions(id), newest INTEGER NOT NULL, oldest INTEGER NOT NULL,
+      entries BLOB NOT NULL, PRIMARY KEY (session_id, newest, oldest)) STRICT, WITHOUT ROWID;
     """,
   ]
 

@@ -70,7 +70,11 @@ private struct Bench {
     #expect(try bench.apply(entry, arrivedAfter: SessionLedger.fingerprintMilliseconds).rule == .duplicate)
     #expect(bench.sums.uploaded == 100 && bench.sums.events == 1)
     #expect(try bench.apply(entry, arrivedAfter: 1).rule == .delta)
-    #expect(bench.ledger.fingerprints.count == 1)
+    for _ in 0..<100 {
+      try bench.apply(entry, arrivedAfter: SessionLedger.fingerprintMilliseconds + 1)
+      #expect(bench.ledger.fingerprints.count <= SessionLedger.expiredTogether + 1)
+    }
+    #expect(bench.ledger.fingerprints.count + bench.ledger.expired.count == 102)
   }
 
   @Test(
