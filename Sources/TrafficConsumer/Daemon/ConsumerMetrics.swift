@@ -71,6 +71,9 @@ struct ConsumerMetrics: Sendable {
       Double(engine.committed.reduce(0) { $0 + $1.lost.unacknowledged })
     }
     registry.gauge(
+      "traffic_consumer_stream_epochs", help: "Times a stream came back older, or was another one."
+    ) { Double(engine.committed.reduce(0) { $0 + $1.epoch - 1 }) }
+    registry.gauge(
       "traffic_consumer_left_behind_entries", help: "Entries unread in streams that are not read any more."
     ) { Double(engine.leftBehind) }
     registry.gauge("traffic_consumer_ready", help: "1 when the writer writes and every stream is read.") {

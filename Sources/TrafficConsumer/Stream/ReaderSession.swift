@@ -43,6 +43,8 @@ struct ReaderSession {
     case heal(HealRequest)
     /// Which spaces between what was dealt with are empty.
     case lookIntoGaps
+    /// What was gone before our time, as soon as it can be told: what goes later is lost.
+    case firstCount
     case survey, recount
     case trim(StreamCensus)
     case store(StreamChange)
@@ -96,7 +98,7 @@ struct ReaderSession {
 
   private static let beginning: [Step] = [
     .connect, .awaitEarlier, .createGroup, .claimGroup, .recognise, .report(.connected), .healGaps,
-    .readOwnPending(after: .zero), .report(.caughtUp), .awaitTurn,
+    .readOwnPending(after: .zero), .firstCount, .report(.caughtUp), .awaitTurn,
   ]
 
   /// What to do after an event.
@@ -152,7 +154,7 @@ struct ReaderSession {
     case .store(let change): return .store(change)
     case .report(let report): return .report(report)
     case .pause(let milliseconds): return .pause(milliseconds: milliseconds)
-    case .claimStragglers, .lookIntoGaps, .survey, .recount, .trim: return beginUpkeep(step, situation)
+    case .claimStragglers, .lookIntoGaps, .firstCount, .survey, .recount, .trim: return beginUpkeep(step, situation)
     }
   }
 

@@ -38,7 +38,8 @@ extension ReaderSession {
       let gaps = situation.known.applied.gaps.dropFirst().prefix(Self.gapsPerTurn)
         .filter { situation.known.lost.parts(of: $0).isEmpty }
       return gaps.isEmpty ? nil : .ask(.empty(gaps))
-    case .survey, .recount: return .ask(.survey(beyond: situation.known.applied.last ?? .zero))
+    case .firstCount where situation.known.counters.addedBefore != nil: return nil
+    case .firstCount, .survey, .recount: return .ask(.survey(beyond: situation.known.applied.last ?? .zero))
     case .trim(let census):
       if let refused = trimRefusedAt,
         situation.monotonicNanoseconds &- refused < Self.trimRefusalNanoseconds
@@ -60,7 +61,7 @@ extension ReaderSession {
     case (.report(.healed(let serial)), _): healSerial = serial
     case (.lookIntoGaps, .empty(let gaps)): if !gaps.isEmpty { first([.store(.closeGaps(gaps))]) }
     case (.survey, .survey(let survey)): surveyed(survey, situation)
-    case (.recount, .survey(let survey)): recounted(survey, situation)
+    case (.firstCount, .survey(let survey)), (.recount, .survey(let survey)): recounted(survey, situation)
     case (.trim, .trimRefused(let text)):
       trimRefusedAt = situation.monotonicNanoseconds
       first([.report(.trimRefused(text))])

@@ -103,6 +103,21 @@ import Testing
     #expect(try bench.credited == bench.announced && LostRangeTable.list(in: bench.writer.database).isEmpty)
   }
 
+  @Test("a new database has looked at the stream when it is ready: what is trimmed after that is lost")
+  func trimmedAtOnce() throws {
+    let bench = try ReaderBench { $0.trims = false }
+    try bench.run(until: "report caughtUp")
+    bench.stream.delete(bench.add(hasCounters: false))
+    try settle(bench)
+    #expect(bench.lost == 1)
+    // Not so what was trimmed before.
+    let later = try ReaderBench { $0.trims = false }
+    later.stream.delete(later.add(hasCounters: false))
+    try later.run(until: "report caughtUp")
+    try settle(later)
+    #expect(later.lost == 0)
+  }
+
   @Test("told to stop while what came back is read, it stays missing until it is committed")
   func stopped() throws {
     let bench = try bench()

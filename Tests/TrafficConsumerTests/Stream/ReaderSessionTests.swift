@@ -13,7 +13,7 @@ import Testing
     #expect(
       try bench.run(until: "wait turn") == [
         "connect", "ask createGroup", "report groupCreated", "ask claimGroup", "report connected", "ask census",
-        "ask ownPending 0-0", "report caughtUp", "wait turn",
+        "ask ownPending 0-0", "ask survey", "store goneBefore", "report caughtUp", "wait turn",
       ])
     #expect(try bench.run(until: "ask new") == ["ask new block 200 ack 0"])
   }
@@ -100,6 +100,7 @@ import Testing
   @Test("when the stream is idle, and once a second: stragglers, the count, trimming")
   func upkeep() throws {
     let bench = try ReaderBench()
+    try bench.run(until: "report caughtUp")
     try bench.run(until: "ask survey")
     #expect(bench.trace.suffix(2) == ["ask claim 0-0", "ask survey"])
     // The first one has nothing to compare with yet.
