@@ -8,8 +8,10 @@ extension ReaderSession {
   private static let gapsPerTurn = 1000
   /// An ACL is corrected by a person; whoever reads the log need not read it more often.
   private static let trimRefusalNanoseconds: UInt64 = 3_600_000_000_000
-  /// So many ranges ask for a count, which joins them: some ten seconds of heavy reading.
+  /// So many ranges ask for a count, which joins them: some ten seconds of heavy reading. Not more often than this: a
+  /// reader that is far behind cannot be counted.
   private static let countRanges = 2000
+  private static let rangesCountNanoseconds: UInt64 = 5_000_000_000
 
   /// The steps of the upkeep if it is due. `isIdle`: the stream had nothing new.
   mutating func upkeep(isIdle: Bool, _ situation: ReaderSituation) -> [Step] {
@@ -22,6 +24,7 @@ extension ReaderSession {
     let isForced =
       isDue(connection.lastCount, after: Self.forcedCountNanoseconds)
       || situation.known.applied.ranges.count > Self.countRanges
+        && isDue(connection.lastCount, after: Self.rangesCountNanoseconds)
     if isIdle || isForced { steps.append(.drain) }
     return steps + [.survey]
   }

@@ -38,6 +38,28 @@ import Testing
     try await bench.stop()
   }
 
+  @Test("what the stream does not hold any more is missing, and said to be")
+  func olderThanTheStream() async throws {
+    let bench = try await ConsumerBench()
+    try bench.addMany(50)
+    try bench.start()
+    try await bench.awaitCredited(50 * 64)
+    let copy = "\(bench.directory.path)/copy.db"
+    #expect(try await bench.verb(["backup", "--to", copy]).exit == .code(0))
+    try bench.addMany(30)
+    try await bench.awaitCredited(80 * 64)
+    try await eventually("all is acknowledged") { try bench.pendingCount() == 0 }
+    _ = try bench.redisReply(["XTRIM", "tracker:traffic", "MAXLEN", "10"]) { $0.integer }
+    #expect(try await bench.verb(["restore", copy, "--yes"]).exit == .code(0))
+    #expect(try bench.credited().bytes == 60 * 64)
+    try bench.start()
+    try await eventually("the loss is found", evidence: bench.log) {
+      (try await bench.json(["status"]) as? [String: Any])?["lost"] as? Int == 20
+    }
+    try await bench.stop()
+    #expect(try await bench.verb(["check"]).exit == .code(74))
+  }
+
   @Test("a copy that is damaged, of another database or the database itself is refused, and the daemon goes on")
   func refused() async throws {
     let bench = try await ConsumerBench()
