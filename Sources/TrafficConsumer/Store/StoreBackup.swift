@@ -76,12 +76,16 @@ enum StoreBackup {
   }
 
   private static func makeDurable(_ partial: String, as path: String) throws(StoreError) {
-    let folder = path.contains("/") ? String(path[..<path.lastIndex(of: "/")!]) : "."
-    let isMoved = Self.sync(partial) && rename(partial, path) == 0 && Self.sync(folder.isEmpty ? "/" : folder)
-    guard isMoved else {
+    guard Self.sync(partial) && rename(partial, path) == 0 && syncFolder(of: path) else {
       let error = SystemError("rename", subject: path)
       throw .database(SQLiteError(extendedCode: 10, message: error.description, context: path))
     }
+  }
+
+  /// Makes what was renamed in a file's folder durable.
+  static func syncFolder(of path: String) -> Bool {
+    let folder = path.contains("/") ? String(path[..<path.lastIndex(of: "/")!]) : "."
+    return Self.sync(folder.isEmpty ? "/" : folder)
   }
 
   private static func sync(_ path: String) -> Bool {

@@ -52,7 +52,7 @@ import Testing
   func filledWithCounters() throws {
     let bench = try bench(hasCounters: true)
     var ids: [EntryID] = []
-    for _ in 0..<10 { ids.append(bench.add()) }
+    for _ in 0..<10 { ids.append(bench.add(dt: 0)) }
     let whole = bench.stream
     for id in ids[3..<7] { bench.stream.delete(id) }
     try settle(bench)
@@ -173,8 +173,9 @@ import Testing
     let bench = try bench()
     _ = try loseFour(bench)
     bench.stream = ModelStream()
-    bench.now += 1_000_000_000
-    for _ in 0..<20 { bench.add(hasCounters: false) }
+    // Some of its ids are those of lost entries.
+    let time = try #require(bench.writer.streams[0].lost.rows.first?.last.milliseconds)
+    for _ in 0..<20 { bench.add(hasCounters: false, at: time) }
     bench.restart()
     try settle(bench)
     #expect(bench.writer.streams[0].epoch == 2 && bench.lost == 4)
