@@ -144,7 +144,10 @@ struct ReaderSession {
       let rest = StreamSpan(after: after, through: row.last, isClosed: true)
       return .ask(.range(rest, count: connection.readCount))
     case .found(let row): return .store(.found(first: row.first, last: row.last))
-    case .settle(let delivery): return situation.hasRoom ? .submit(delivery) : wait(for: .room)
+    case .settle(let delivery):
+      if situation.hasRoom { return .submit(delivery) }
+      // What this reader has not taken back counts, too: without that there may never be room.
+      return wait(for: situation.outstanding > 0 ? .done : .room)
     case .awaitTurn: return wait(for: .turn)
     case .readNew(let done):
       let block = situation.outstanding > 0 ? Self.blockWhileOutstandingMilliseconds : Self.blockMilliseconds
@@ -179,7 +182,7 @@ struct ReaderSession {
     case (.healGaps, .census(let census)): readGaps(of: situation.known, through: census.lastDeliveredID)
     case (.readPast(let span, let entries), .entries(let delivery)): pastRead(span, entries, delivery)
     case (.readLost(let row, _, let entries), .entries(let delivery)): lostRead(row, entries, delivery)
-    case (.settle(let delivery), .waited): first([.settle(delivery)])
+    case (.settle(let delivery), .waited(let done)): first(acknowledgement(of: done) + [.settle(delivery)])
     case (.settle, .done): first([.drain])
     case (.drain, .waited(let done)): first(acknowledgement(of: done) + [.drain])
     case (.awaitTurn, .waited(let done)):

@@ -201,6 +201,19 @@ import Testing
     #expect(bench.writer.streams[0].counters.vanished == 1 && bench.stream.pendingIDs == [])
   }
 
+  @Test("without room for the past that is to be read again, the reader takes back what it has brought")
+  func roomOfItsOwn() throws {
+    let bench = try ReaderBench()
+    bench.add()
+    bench.healRequest = HealRequest(serial: 1, from: .zero)
+    try bench.run(until: "submit 1")
+    bench.hasRoom = false
+    #expect(try bench.run(until: "wait").last == "wait done")
+    try bench.run(until: "ask acknowledge 1")
+    bench.hasRoom = true
+    try bench.run(until: "report healed")
+  }
+
   @Test("told to stop while the stream is recognised, what it turned out to be is said and written down")
   func stopWhileRecognising() throws {
     let bench = try ReaderBench()
