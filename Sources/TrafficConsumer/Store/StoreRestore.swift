@@ -42,7 +42,9 @@ enum StoreRestore {
       }
       kept = aside
     }
-    guard rename(partial, path) == 0, StoreBackup.syncFolder(of: path) else { throw SystemError("rename", subject: path) }
+    guard rename(partial, path) == 0, StoreBackup.syncFolder(of: path) else {
+      throw SystemError("rename", subject: path)
+    }
     return kept
   }
 

@@ -52,6 +52,8 @@ import Testing
     _ = try bench.redisReply(["XTRIM", "tracker:traffic", "MAXLEN", "10"]) { $0.integer }
     #expect(try await bench.verb(["restore", copy, "--yes"]).exit == .code(0))
     #expect(try bench.credited().bytes == 60 * 64)
+    // The lock is free a moment before the process is gone, with its port.
+    #expect(try await bench.process?.waitForExit() == .code(0))
     try bench.start()
     try await eventually("the loss is found", evidence: bench.log) {
       (try await bench.json(["status"]) as? [String: Any])?["lost"] as? Int == 20
