@@ -19,6 +19,8 @@ final class PushBatch {
   private var tailsEnd: UInt64 = 0
   /// Whether it is on its way: its reply is owed.
   var isSent = false
+  /// Whether the spool's file has all of it as it is.
+  var isJournaled = false
 
   var count: Int { announces.count }
   /// The number after the last record.
@@ -40,6 +42,7 @@ final class PushBatch {
     announces.removeAll(keepingCapacity: true)
     buffer.removeAll()
     isSent = false
+    isJournaled = false
     tails.removeAll(keepingCapacity: true)
     first = queue.take(Self.maximumRecords, into: &announces, willWait: willWait)
     guard !announces.isEmpty else { return false }

@@ -29,11 +29,13 @@ extension PushSession {
 
   // MARK: spool
 
-  /// While Redis is away, and as long as there is a file, it is brought up to date every second.
+  /// While Redis is away and owed something, and as long as there is a file, it is brought up to date every second.
   var isSpoolDue: Bool {
     guard let spool else { return false }
-    guard spool.isActive || Self.isOver(PublisherSettings.spoolAfterNanoseconds, since: lastProgress, now: now) else {
-      return false
+    if !spool.isActive {
+      guard Self.isOver(PublisherSettings.spoolAfterNanoseconds, since: lastProgress, now: now), rest > 0 else {
+        return false
+      }
     }
     return lastSpoolWrite.map { Self.isOver(PublisherSettings.spoolPauseNanoseconds, since: $0, now: now) } ?? true
   }

@@ -1,8 +1,9 @@
 // PushSpool: the file in which a partition's queue survives a restart of the tracker and, while Redis is away, a kill.
 // Owned by the publisher, on its thread; PushSession decides when it is written, PushSpoolFormat knows the bytes.
 //
-// It is a journal: the entries that wait when it is begun, then, about every second, those that came or changed. An entry
-// is known by its number; of several with one number the last is meant. Written anew when most of it is superseded.
+// It is a journal of what Redis is owed, the calls on their way included: what waits when it is begun, then, about every
+// second, what came, changed or was sent. An entry is known by its number; of several with one number the last is meant.
+// Written anew when most of it is superseded; where nothing is owed there is no file.
 // The run's name is in it, so a tracker that starts again sends the same records under the same numbers, and Redis skips
 // those that it has applied.
 
@@ -51,6 +52,7 @@ final class PushSpool {
       if isComplete {
         try rewrite(run: run, unsent: unsent, queue: queue)
       } else {
+        for batch in unsent where !batch.isJournaled { try add(batch) }
         state.through = try journal(queue, isComplete: false)
         try sync()
       }
@@ -72,9 +74,7 @@ final class PushSpool {
     let header = PushSpoolFormat.header(run: run, partition: partition, partitionCount: partitionCount)
     header.withUnsafeBytes { buffer.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
     try writeAll(UnsafeRawBufferPointer(start: buffer, count: header.count))
-    for batch in unsent {
-      for (offset, announce) in batch.announces.enumerated() { try add(batch.first + UInt64(offset), announce) }
-    }
+    for batch in unsent { try add(batch) }
     state.through = try journal(queue, isComplete: true)
     try sync()
     guard rename(fresh, path) == 0 else { throw SystemError("rename", subject: path) }
@@ -90,6 +90,12 @@ final class PushSpool {
     }
     if let failure { throw failure }
     return next
+  }
+
+  /// All of it, once: what left the queue for the window since the last write is in the file as it was then, or not at all.
+  private func add(_ batch: PushBatch) throws(SystemError) {
+    for (offset, announce) in batch.announces.enumerated() { try add(batch.first + UInt64(offset), announce) }
+    batch.isJournaled = true
   }
 
   private func add(_ number: UInt64, _ announce: QueuedAnnounce) throws(SystemError) {
@@ -199,6 +205,10 @@ final class PushSpool {
       guard rename(path, aside) == 0 else { throw SystemError("rename", subject: path) }
       metrics.spoolErrors.add()
       Log.error("the spool is damaged and was put aside", ["path": aside])
+      return nil
+    }
+    guard !content.announces.isEmpty else {
+      if unlink(path) != 0 { note(SystemError("unlink", subject: path)) }
       return nil
     }
     state = SpoolState(isActive: true, through: content.first + UInt64(content.announces.count))

@@ -277,6 +277,14 @@ import Testing
     #expect(site.trace.contains("removeSpool"))
   }
 
+  @Test("while Redis is away and owed nothing there is no spool")
+  func nothingToSpool() throws {
+    var site = try PushSessionSite(spool: true)
+    site.fault = { if case .connect = $0 { (.unreachable("no such host"), false) } else { nil } }
+    try site.run { $0.connections.count == 0 && $0.trace.count { $0 == "connect" } == 8 }
+    #expect(!site.trace.contains("writeSpool"))
+  }
+
   @Test("a spool that cannot be written is in readiness until Redis takes the announces")
   func spoolTrouble() throws {
     var site = try PushSessionSite(spool: true)

@@ -1,0 +1,53 @@
+import Foundation
+import Linux
+import Redis
+import Simulation
+import Testing
+import Wire
+
+@testable import Tracker
+
+/// What a spool holds after whatever happened to the queue meanwhile.
+@Suite("the spool's file") struct PushSpoolTests {
+  private let call = PushCall(
+    partition: PushPartition.all(streamKey: "tracker:traffic", lastKeyPrefix: "tracker:last", count: 1)[0],
+    run: PushRun(), scriptHash: String(repeating: "a", count: 40), ttlSeconds: 86400, maximumStreamLength: 0,
+    creditFirstAnnounce: false)
+
+  private func spool(in directory: TemporaryDirectory) -> PushSpool {
+    PushSpool(
+      path: "\(directory.path)/spool", partition: 0, partitionCount: 1, metrics: PushMetrics(MetricRegistry()))
+  }
+
+  private func put(_ records: [AnnounceRecord], into queue: EventQueue) {
+    records.withUnsafeBufferPointer { _ = queue.append($0, order: 1) }
+  }
+
+  @Test("what left the queue for the window since the last write is in the file, in its newest form")
+  func window() throws {
+    let directory = try TemporaryDirectory()
+    let queue = EventQueue(limits: EventQueue.Limits(capacityEvents: 100, coalesceAbove: 0, coalesceBelow: 0))
+    let spool = spool(in: directory)
+    put([makeRecord(uploaded: 0), makeRecord(uploaded: 1)], into: queue)
+    spool.write(run: call.run, unsent: [], queue: queue)
+    // The second announce takes a `stopped` of five gigabytes in, and a third session comes; both go to the window.
+    put([makeRecord(uploaded: 5_000_000_000, event: .stopped), makeRecord(peer: 2, uploaded: 7)], into: queue)
+    let batch = PushBatch()
+    #expect(batch.fill(from: queue, call: call, willWait: false))
+    put([makeRecord(peer: 3, uploaded: 9)], into: queue)
+    spool.write(run: call.run, unsent: [batch], queue: queue)
+    let content = try #require(try self.spool(in: directory).load())
+    #expect(content.announces.map(\.record.uploaded) == [0, 5_000_000_000, 7, 9])
+    #expect(content.announces[1].record.event == .stopped)
+  }
+
+  @Test("a file without a record is read as none and removed")
+  func empty() throws {
+    let directory = try TemporaryDirectory()
+    try Data(PushSpoolFormat.header(run: call.run, partition: 0, partitionCount: 1)).write(
+      to: URL(fileURLWithPath: "\(directory.path)/spool"))
+    let spool = spool(in: directory)
+    #expect(try spool.load() == nil)
+    #expect(!spool.state.isActive && !FileManager.default.fileExists(atPath: "\(directory.path)/spool"))
+  }
+}
