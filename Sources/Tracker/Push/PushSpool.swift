@@ -25,6 +25,8 @@ final class PushSpool {
   private let partitionCount: Int
   private let metrics: PushMetrics
   private var file: FileDescriptor?
+  /// Held until the publisher is gone; the kernel gives it back however the process dies.
+  private var lock: FileDescriptor?
   /// What the session is told.
   private(set) var state = SpoolState()
   private var recordsInFile = 0
@@ -41,6 +43,21 @@ final class PushSpool {
   }
 
   deinit { buffer.deallocate() }
+
+  /// Takes the file for this process, by flock(2) on `<path>.lock`: two trackers with one spool would each publish and
+  /// remove the other's announces. Throws when another has it.
+  func takeLock() throws {
+    let lockPath = path + ".lock"
+    let number = clinux_open(lockPath, O_RDWR | O_CREAT, 0o600)
+    guard number >= 0 else { throw SystemError("open", subject: lockPath) }
+    let taken = FileDescriptor(owning: number)
+    guard retryingInterrupts({ Int(flock(number, LOCK_EX | LOCK_NB)) }) == 0 else {
+      guard errno == EWOULDBLOCK else { throw SystemError("flock", subject: lockPath) }
+      throw TrafficPushError(
+        description: "traffic push: the spool \(path) is used by another tracker; give each its own spool_path")
+    }
+    lock = consume taken
+  }
 
   // MARK: writing
 

@@ -75,6 +75,7 @@ final class TrafficPush: AnnounceRecordSink {
         PushSpool(
           path: $0, partition: lane.partition.index, partitionCount: settings.partitionCount, metrics: lane.metrics)
       }
+      try spool?.takeLock()
       let restored = try spool?.load()
       if let restored { lane.queue.restore(restored.announces, first: restored.first) }
       let thread = try NamedThread(name: "publish-\(lane.partition.index)") {

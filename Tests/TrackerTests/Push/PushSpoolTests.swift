@@ -50,4 +50,19 @@ import Wire
     #expect(try spool.load() == nil)
     #expect(!spool.state.isActive && !FileManager.default.fileExists(atPath: "\(directory.path)/spool"))
   }
+
+  @Test("a second tracker with the same spool does not start and names it; when the first is gone it does")
+  func shared() throws {
+    let directory = try TemporaryDirectory()
+    var options = TrafficPushOptions(redisBroker: "redis://127.0.0.1:1")
+    options.spoolPath = "\(directory.path)/spool"
+    let first = try TrafficPush(options: options, metrics: MetricRegistry())
+    try first.start()
+    let second = try TrafficPush(options: options, metrics: MetricRegistry())
+    let error = #expect(throws: TrafficPushError.self) { try second.start() }
+    #expect(error?.description.contains("\(directory.path)/spool is used by another tracker") == true)
+    first.shutdown()
+    try second.start()
+    second.shutdown()
+  }
 }
