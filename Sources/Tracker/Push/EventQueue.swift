@@ -175,23 +175,14 @@ final class EventQueue: Sendable {
 
   /// How many entries wait.
   var depth: Int { locked { Int($0.tail - $0.head) } }
+  /// The number of the oldest entry, or of the first that will come.
+  var next: UInt64 { locked { $0.head } }
   var isCoalescing: Bool { locked { $0.isCoalescing } }
 
   /// Refuses everything from now on.
   func close() { locked { $0.isClosed = true } }
 
   // MARK: spool
-
-  /// Puts entries that a spool kept in front of an empty queue; numbering goes on after `first` + their count.
-  func restore(_ announces: [QueuedAnnounce], first: UInt64) {
-    locked { state in
-      precondition(state.tail == 0 && state.chunks.isEmpty, "restore of a queue that is in use")
-      state.head = first
-      state.tail = first
-      if first % UInt64(Self.chunkEvents) != 0 { state.chunks.append(.allocate(capacity: Self.chunkEvents)) }
-      for announce in announces { put(announce, &state) }
-    }
-  }
 
   /// Visits the entries from `number` on, and those below it that changed since the last visit; returns the number after
   /// the last. `isComplete` visits all of them. At most `chunkEvents` entries are copied under one lock.

@@ -8,6 +8,8 @@ import Synchronization
 /// The only thing besides the queue that a publisher shares with other threads.
 final class PublisherSignal: Sendable {
   private let wake: FileDescriptor
+  /// Records of an earlier process that the publisher has still to send.
+  let restoredLeft = Atomic<Int>(0)
   private let stopping = Atomic<Bool>(false)
   /// Why nothing gets through at the moment; nil when it does.
   private let trouble = Mutex<String?>("not connected yet")

@@ -63,6 +63,8 @@ extension PushSession {
     /// Redis was rolled back further, or is empty (`found` is 0).
     case lost(expected: UInt64, found: UInt64, heldFrom: UInt64)
     case gaveBack(records: UInt64)
+    /// Redis expects record `found` of this run, and `expected` is the next.
+    case abandonedRun(expected: UInt64, found: UInt64)
     /// At the end: what Redis did not take.
     case spooledRest(announces: Int)
     case gaveUpRest(announces: Int)
@@ -78,6 +80,7 @@ extension PushSession {
     var lostToFailover: UInt64 = 0
     var resent: UInt64 = 0
     var refusedShutdown: UInt64 = 0
+    var abandonedRuns: UInt64 = 0
     /// Of the script's counts what they grew by.
     var counts = PushScript.Reply.Counts()
     var errors: [RedisError] = []

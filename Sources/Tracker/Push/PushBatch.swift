@@ -19,8 +19,14 @@ final class PushBatch {
   private var tailsEnd: UInt64 = 0
   /// Whether it is on its way: its reply is owed.
   var isSent = false
+  /// How often it was sent under its run.
+  var sends = 0
   /// Whether the spool's file has all of it as it is.
   var isJournaled = false
+  /// The run whose numbers the records have.
+  private(set) var run = PushRun(id: 0, generationBase: 0)
+  /// Whether Redis may expect an older record than the first: it is sent when all before it is answered.
+  private(set) var acceptsGap = false
 
   var count: Int { announces.count }
   /// The number after the last record.
@@ -37,17 +43,40 @@ final class PushBatch {
     if announces.capacity > 2 * announces.count { announces = announces.withUnsafeBufferPointer { Array($0) } }
   }
 
-  /// Takes the oldest announces out of the queue and encodes them; false when there are none.
-  func fill(from queue: EventQueue, call: PushCall, willWait: Bool) -> Bool {
+  /// Takes the oldest announces out of the queue and encodes them; false when there are none. `runBegin` is the first
+  /// record of the run.
+  func fill(from queue: EventQueue, call: PushCall, willWait: Bool, runBegin: UInt64 = 0) -> Bool {
+    prepare()
+    first = queue.take(Self.maximumRecords, into: &announces, willWait: willWait)
+    guard !announces.isEmpty else { return false }
+    encode(call, acceptsGap: first > 0 && first == runBegin)
+    return true
+  }
+
+  /// Encodes announces that a spool kept, which have consecutive numbers.
+  func fill(from spooled: ArraySlice<SpooledAnnounce>, call: PushCall, acceptsGap: Bool) {
+    prepare()
+    first = spooled.first?.number ?? 0
+    for spooled in spooled { announces.append(spooled.announce) }
+    encode(call, acceptsGap: acceptsGap)
+  }
+
+  /// The same announces under another run.
+  func encode(_ call: PushCall, acceptsGap: Bool) {
+    run = call.run
+    self.acceptsGap = acceptsGap
+    sends = 0
+    isJournaled = false
+    buffer.removeAll()
+    call.encode(announces, first: first, acceptGap: acceptsGap, records: &records, into: &buffer)
+  }
+
+  private func prepare() {
     announces.removeAll(keepingCapacity: true)
     buffer.removeAll()
     isSent = false
     isJournaled = false
     tails.removeAll(keepingCapacity: true)
-    first = queue.take(Self.maximumRecords, into: &announces, willWait: willWait)
-    guard !announces.isEmpty else { return false }
-    call.encode(announces, first: first, records: &records, into: &buffer)
-    return true
   }
 
   /// Keeps what the script told of the records it applied, `next` being the number after them.

@@ -25,6 +25,7 @@ final class PushMetrics: Sendable {
   let restored: Counter
   let spoolErrors: Counter
   let gaps: Counter
+  let abandonedRuns: Counter
   private let registry: MetricRegistry
   private let errors = Mutex<[String: Counter]>([:])
 
@@ -50,6 +51,8 @@ final class PushMetrics: Sendable {
     unannouncedSessions = counter(
       "unannounced_sessions_total",
       "Sessions whose first announce said not started: what they moved since an announce that Redis forgot is lost.")
+    abandonedRuns = counter(
+      "abandoned_runs_total", "Times that Redis knew record numbers which were never sent: the run was begun anew.")
     gaps = counter("gaps_total", "Times that Redis had forgotten records it had applied (failover, data loss).")
     refusedQueueFull = refused("queue full")
     refusedTooLarge = refused("counter above 2^53")
@@ -86,6 +89,7 @@ final class PushMetrics: Sendable {
     add(gaps, tally.gaps)
     add(lostToFailover, tally.lostToFailover)
     add(resent, tally.resent)
+    add(abandonedRuns, tally.abandonedRuns)
     add(refusedShutdown, tally.refusedShutdown)
     add(generationResets, tally.counts.resets)
     add(lateAnnounces, tally.counts.late)

@@ -34,6 +34,7 @@ struct PushSession {
   enum AfterDiscard {
     case gap(serverNext: UInt64, expected: UInt64)
     case full
+    case abandonRun
     case reload(RedisError)
     case failure
   }
@@ -49,13 +50,20 @@ struct PushSession {
   let settings: PublisherSettings
   let partition: PushPartition
   let queue: EventQueue
-  private let newRun: @Sendable () -> PushRun
+  let newRun: @Sendable () -> PushRun
 
   var phase = Phase.deciding
   /// The time of the event at hand, monotonic nanoseconds.
   var now: UInt64
   private(set) var isStopping = false
+  /// The run of the calls that are made now.
   private(set) var run: PushRun
+  /// The run of the queue's numbers, this process' own, and the first of them in it.
+  private(set) var ownRun: PushRun
+  private var runBegin: UInt64 = 0
+  /// What an earlier process left, from `restoredPlace` of the first on: it goes out before anything of the own run.
+  private(set) var restored: [SpooledRun]
+  private var restoredPlace = 0
   /// What all calls have in common, once the script is loaded.
   var call: PushCall?
   /// Oldest first: not known to be applied.
@@ -93,11 +101,11 @@ struct PushSession {
   var trouble: String? = "not connected yet"
   var tally = Tally()
 
-  /// `restoredRun` is the run of a spool that was read back into the queue. `newRun` names runs, `random` picks waits:
+  /// `restored` is what a spool kept. `newRun` names runs, `random` picks waits:
   /// with both given, the same events have the same actions.
   init(
     settings: PublisherSettings, partition: PushPartition, queue: EventQueue, spool: SpoolState?,
-    restoredRun: PushRun?, now: UInt64, newRun: @escaping @Sendable () -> PushRun = { PushRun() },
+    restored: [SpooledRun] = [], now: UInt64, newRun: @escaping @Sendable () -> PushRun = { PushRun() },
     random: @escaping @Sendable (ClosedRange<Int>) -> Int = { Int.random(in: $0) }
   ) {
     self.settings = settings
@@ -108,7 +116,9 @@ struct PushSession {
     self.now = now
     lastReply = now
     lastProgress = now
-    run = restoredRun ?? newRun()
+    self.restored = restored
+    ownRun = newRun()
+    run = restored.first?.run ?? ownRun
     retained = RetainedCalls(limitBytes: settings.retainedBytes)
     backoff = RetryBackoff(
       firstMilliseconds: max(1, settings.retryMilliseconds),
@@ -159,6 +169,7 @@ struct PushSession {
     guard isConnected else { return connect() }
     if let batch = nextToSend() {
       batch.isSent = true
+      batch.sends += 1
       phase = .sending
       return .send(batch, isAsking: isAsking)
     }
@@ -178,12 +189,75 @@ struct PushSession {
     if let waiting = window.first(where: { !$0.isSent }) { return waiting }
     guard window.count < (isAsking ? 1 : PublisherSettings.window) else { return nil }
     let batch = pool.popLast() ?? PushBatch()
-    guard batch.fill(from: queue, call: call!, willWait: window.isEmpty) else {
+    guard fillRestored(batch) || fillOwn(batch) else {
       pool.append(batch)
       return nil
     }
     window.append(batch)
     return batch
+  }
+
+  private mutating func fillOwn(_ batch: PushBatch) -> Bool {
+    guard restored.isEmpty, run == ownRun || window.isEmpty else { return false }
+    if run != ownRun { change(to: ownRun) }
+    return batch.fill(from: queue, call: call!, willWait: window.isEmpty, runBegin: runBegin)
+  }
+
+  /// The next of what an earlier process left: consecutive numbers. A hole is stepped over, and a run left, when all
+  /// before it is answered.
+  private mutating func fillRestored(_ batch: PushBatch) -> Bool {
+    guard let spooled = restored.first else { return false }
+    let announces = spooled.announces
+    let isAfterHole =
+      restoredPlace > 0 && announces[restoredPlace].number != announces[restoredPlace - 1].number + 1
+    guard window.isEmpty || run == spooled.run && !isAfterHole else { return false }
+    if run != spooled.run { change(to: spooled.run) }
+    var end = restoredPlace + 1
+    while end < announces.count, end - restoredPlace < PushBatch.maximumRecords,
+      announces[end].number == announces[end - 1].number + 1
+    { end += 1 }
+    batch.fill(from: announces[restoredPlace..<end], call: call!, acceptsGap: isAfterHole)
+    restoredPlace = end
+    if end == announces.count {
+      restored.removeFirst()
+      restoredPlace = 0
+    }
+    return true
+  }
+
+  /// What is not sent yet of what an earlier process left.
+  var restoredRest: [SpooledRun] {
+    guard var first = restored.first else { return [] }
+    first.announces.removeFirst(restoredPlace)
+    return [first] + restored.dropFirst()
+  }
+
+  /// How many that are.
+  var restoredCount: Int { restored.reduce(-restoredPlace) { $0 + $1.announces.count } }
+
+  private mutating func change(to run: PushRun) {
+    self.run = run
+    call!.run = run
+    counted = PushScript.Reply(status: .done, next: 0)
+    retained.removeAll(pool: &pool)
+  }
+
+  /// The own run is given up for a new one, which goes on at record `begin`: what is in the window is sent under it.
+  mutating func beginRun(at begin: UInt64) {
+    ownRun = newRun()
+    runBegin = begin
+    change(to: ownRun)
+    for batch in window { batch.encode(call!, acceptsGap: batch.first > 0 && batch.first == begin) }
+  }
+
+  /// Whether Redis expects a record of the own run that was never sent: another process had its name, or its numbers.
+  func isFromFuture(_ next: UInt64) -> Bool {
+    run == ownRun && next > max(window.last?.end ?? 0, retained.end ?? 0, runBegin)
+  }
+
+  /// Whether Redis took records of a call of the own run that it sees for the first time for applied ones.
+  private func skipsUnsent(_ reply: PushScript.Reply, of batch: PushBatch) -> Bool {
+    run == ownRun && batch.sends == 1 && reply.status != .gap && reply.next > batch.first + reply.applied
   }
 
   /// A reply that is there is taken, whatever the time.
@@ -209,6 +283,7 @@ struct PushSession {
   private mutating func take(_ reply: PushScript.Reply, tails: UnsafeRawBufferPointer?) -> Action {
     lastReply = now
     let oldest = window[0]
+    if isFromFuture(reply.next) || skipsUnsent(reply, of: oldest) { return abandonRun(found: reply.next) }
     if reply.status == .gap { return beginGap(serverNext: reply.next, expected: oldest.first) }
     count(reply, of: oldest, tails: tails)
     return reply.next >= oldest.end ? succeed(oldest) : discardReplies(.full)
@@ -218,13 +293,16 @@ struct PushSession {
     tally.published += reply.applied
     if reply.applied > 0, let tails { batch.keepTails(tails, of: reply.applied, next: reply.next) }
     let before = max(counted.next, batch.first)
-    if reply.next > before + reply.applied { tally.duplicates += reply.next - before - reply.applied }
+    // An earlier process may have had more applied than it knew.
+    let known = min(reply.next, window[window.count - 1].end)
+    if known > before + reply.applied { tally.duplicates += known - before - reply.applied }
     tally.counts.add(reply.counts, since: counted.counts)
     // A client that lies does so at every announce.
     if reply.counts.impossible > counted.counts.impossible, refusalLog.next(now: now) != nil {
       tally.notes.append(.refused)
     }
     counted = reply
+    counted.next = known
   }
 
   private mutating func succeed(_ batch: PushBatch) -> Action {
@@ -235,7 +313,8 @@ struct PushSession {
     fullBackoff.reset()
     lastProgress = now
     setRedisTrouble(nil)
-    let next = window.first?.first ?? batch.end
+    // In the own run's numbers.
+    let next = window.first?.first ?? (batch.run == ownRun ? batch.end : 0)
     return isAsking ? disconnect(.asked(next: next)) : spoolAfterSuccess(next: next)
   }
 
@@ -254,13 +333,10 @@ struct PushSession {
   /// Redis forgets a run that is silent for a day; half a day earlier nothing is in doubt and a new one may begin.
   private mutating func renewIdleRun() {
     guard Self.isOver(PublisherSettings.runIdleSeconds * 1_000_000_000, since: lastReply, now: now),
-      window.isEmpty, call != nil, spool?.isActive != true
+      window.isEmpty, restored.isEmpty, call != nil, spool?.isActive != true
     else { return }
-    run = newRun()
-    call!.run = run
-    counted = PushScript.Reply(status: .done, next: 0)
     lastReply = now
-    retained.removeAll(pool: &pool)
+    beginRun(at: queue.next)
   }
 }
 

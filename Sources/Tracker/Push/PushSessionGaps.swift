@@ -20,6 +20,14 @@ extension PushSession {
     return discardReplies(.gap(serverNext: serverNext, expected: expected))
   }
 
+  /// Redis expects a record of this run that was never sent: what this run had applied is not known. A new run sends the
+  /// window again; where it was applied the snapshots say so, and it adds nothing.
+  mutating func abandonRun(found: UInt64) -> Action {
+    tally.abandonedRuns += 1
+    tally.notes.append(.abandonedRun(expected: window.last?.end ?? retained.end ?? 0, found: found))
+    return discardReplies(.abandonRun)
+  }
+
   mutating func closeGap(serverNext: UInt64, expected: UInt64) -> Action {
     let isNewToServer = serverNext == 0
     if !isNewToServer, let again = retained.takeBack(from: serverNext) {

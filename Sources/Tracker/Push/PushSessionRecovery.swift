@@ -10,6 +10,7 @@ extension PushSession {
     case (.connecting, .done): return prepare()
     case (.loading, .scriptLoaded(let hash)): return verifyPlace(scriptHash: hash)
     case (.verifying, .reply(let reply, _)):
+      if isFromFuture(reply.next) { return abandonRun(found: reply.next) }
       guard reply.status == .gap, let end = retained.end else { return beginPublishing() }
       return beginGap(serverNext: reply.next, expected: end)
     case (.discarding(let afterwards), .done): return goOn(afterwards)
@@ -87,6 +88,9 @@ extension PushSession {
     switch afterwards {
     case .gap(let serverNext, let expected): return closeGap(serverNext: serverNext, expected: expected)
     case .full: return holdBack()
+    case .abandonRun:
+      beginRun(at: window.first?.first ?? queue.next)
+      return isPreparing ? beginPublishing() : decide()
     case .failure: return backOff()
     case .reload(let error):
       phase = .reloading(error)

@@ -50,7 +50,8 @@ extension PushSession {
   /// not missed once Redis takes the announces.
   mutating func spoolAfterSuccess(next: UInt64) -> Action {
     guard let spool, spool.isActive || spool.trouble != nil else { return decide() }
-    if !spool.isActive || next >= spool.through {
+    let isOwn = restored.isEmpty && window.first.map { $0.run == ownRun } ?? true
+    if !spool.isActive || isOwn && next >= spool.through {
       phase = .spooling(.decide)
       return .removeSpool
     }
@@ -97,7 +98,7 @@ extension PushSession {
   }
 
   /// Announces that are not known to be applied.
-  var rest: Int { window.reduce(queue.depth) { $0 + $1.count } }
+  var rest: Int { window.reduce(queue.depth + restoredCount) { $0 + $1.count } }
 
   /// What the shutdown could not publish goes to the spool.
   mutating func giveUpRest() -> Action {

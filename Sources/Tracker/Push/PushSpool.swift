@@ -4,8 +4,8 @@
 // It is a journal of what Redis is owed, the calls on their way included: what waits when it is begun, then, about every
 // second, what came, changed or was sent. An entry is known by its number; of several with one number the last is meant.
 // Written anew when most of it is superseded; where nothing is owed there is no file.
-// The run's name is in it, so a tracker that starts again sends the same records under the same numbers, and Redis skips
-// those that it has applied.
+// The runs' names are in it: a tracker that starts again first sends the records of earlier runs under their numbers, and
+// Redis skips those that it has applied; then it begins a run of its own.
 
 import CLinux
 import Glibc
@@ -30,6 +30,8 @@ final class PushSpool {
   /// What the session is told.
   private(set) var state = SpoolState()
   private var recordsInFile = 0
+  /// The run of the record that was added last.
+  private var runInFile: PushRun?
   private var buffer: UnsafeMutableRawPointer
   private var buffered = 0
   private var failureLog = RareLog(pauseNanoseconds: logNanoseconds)
@@ -61,16 +63,17 @@ final class PushSpool {
 
   // MARK: writing
 
-  /// Brings the file up to date; `state` says whether it could. `unsent` are the batches that the publisher holds.
-  func write(run: PushRun, unsent: [PushBatch], queue: EventQueue) {
-    let alive = queue.depth + unsent.reduce(0) { $0 + $1.count }
+  /// Brings the file up to date; `state` says whether it could. Owed are, oldest first, what an earlier process left, the
+  /// calls on their way, and the queue, whose numbers are those of `run`.
+  func write(restored: [SpooledRun] = [], unsent: [PushBatch], run: PushRun, queue: EventQueue) {
+    let alive = queue.depth + unsent.reduce(0) { $0 + $1.count } + restored.reduce(0) { $0 + $1.announces.count }
     let isComplete = !state.isActive || recordsInFile > max(Self.compactAboveRecords, alive * 2) || file == nil
     do throws(SystemError) {
       if isComplete {
-        try rewrite(run: run, unsent: unsent, queue: queue)
+        try rewrite(restored, unsent, run, queue)
       } else {
         for batch in unsent where !batch.isJournaled { try add(batch) }
-        state.through = try journal(queue, isComplete: false)
+        state.through = try journal(queue, run, isComplete: false)
         try sync()
       }
       state.trouble = nil
@@ -81,29 +84,35 @@ final class PushSpool {
     }
   }
 
-  private func rewrite(run: PushRun, unsent: [PushBatch], queue: EventQueue) throws(SystemError) {
+  private func rewrite(_ restored: [SpooledRun], _ unsent: [PushBatch], _ run: PushRun, _ queue: EventQueue)
+    throws(SystemError)
+  {
     let fresh = path + ".new"
     let number = clinux_open(fresh, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
     guard number >= 0 else { throw SystemError("open", subject: fresh) }
     file = FileDescriptor(owning: number)
     buffered = 0
     recordsInFile = 0
+    runInFile = run
     let header = PushSpoolFormat.header(run: run, partition: partition, partitionCount: partitionCount)
     header.withUnsafeBytes { buffer.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
     try writeAll(UnsafeRawBufferPointer(start: buffer, count: header.count))
     for batch in unsent { try add(batch) }
-    state.through = try journal(queue, isComplete: true)
+    for restored in restored {
+      for spooled in restored.announces { try add(spooled.number, spooled.announce, of: restored.run) }
+    }
+    state.through = try journal(queue, run, isComplete: true)
     try sync()
     guard rename(fresh, path) == 0 else { throw SystemError("rename", subject: path) }
     try syncFolder()
     state.isActive = true
   }
 
-  private func journal(_ queue: EventQueue, isComplete: Bool) throws(SystemError) -> UInt64 {
+  private func journal(_ queue: EventQueue, _ run: PushRun, isComplete: Bool) throws(SystemError) -> UInt64 {
     var failure: SystemError?
     let next = queue.visitChanges(from: state.through, isComplete: isComplete) { number, announce in
       guard failure == nil else { return }
-      do throws(SystemError) { try add(number, announce) } catch { failure = error }
+      do throws(SystemError) { try add(number, announce, of: run) } catch { failure = error }
     }
     if let failure { throw failure }
     return next
@@ -111,15 +120,26 @@ final class PushSpool {
 
   /// All of it, once: what left the queue for the window since the last write is in the file as it was then, or not at all.
   private func add(_ batch: PushBatch) throws(SystemError) {
-    for (offset, announce) in batch.announces.enumerated() { try add(batch.first + UInt64(offset), announce) }
+    for (offset, announce) in batch.announces.enumerated() {
+      try add(batch.first + UInt64(offset), announce, of: batch.run)
+    }
     batch.isJournaled = true
   }
 
-  private func add(_ number: UInt64, _ announce: QueuedAnnounce) throws(SystemError) {
+  private func add(_ number: UInt64, _ announce: QueuedAnnounce, of run: PushRun) throws(SystemError) {
+    if run != runInFile {
+      runInFile = run
+      PushSpoolFormat.encode(run, to: buffer + buffered * PushSpoolFormat.recordBytes)
+      try countBuffered()
+    }
     PushSpoolFormat.encode(number, announce, to: buffer + buffered * PushSpoolFormat.recordBytes)
+    metrics.spooled.add()
+    try countBuffered()
+  }
+
+  private func countBuffered() throws(SystemError) {
     buffered += 1
     recordsInFile += 1
-    metrics.spooled.add()
     if buffered == Self.recordsPerWrite { try flush() }
   }
 
@@ -195,18 +215,11 @@ final class PushSpool {
         + "value until it is published, then change it")
   }
 
-  /// What a spool held.
-  struct Content {
-    var run: PushRun
-    var first: UInt64
-    var announces: [QueuedAnnounce]
-  }
-
-  /// Reads the file of an earlier process; nil when there is none. A tail that was not written whole is left out. Throws
+  /// Reads the file of an earlier process; empty when there is none. A tail that was not written whole is left out. Throws
   /// when the file is of another partitioning: its users' streams would change.
-  func load() throws -> Content? {
-    guard let bytes = try readFile() else { return nil }
-    let content: Content
+  func load() throws -> [SpooledRun] {
+    guard let bytes = try readFile() else { return [] }
+    let content: [SpooledRun]
     switch PushSpoolFormat.decode(bytes, partition: partition, partitionCount: partitionCount) {
     case .content(let decoded, let tornBytes):
       content = decoded
@@ -222,15 +235,17 @@ final class PushSpool {
       guard rename(path, aside) == 0 else { throw SystemError("rename", subject: path) }
       metrics.spoolErrors.add()
       Log.error("the spool is damaged and was put aside", ["path": aside])
-      return nil
+      return []
     }
-    guard !content.announces.isEmpty else {
+    let records = content.reduce(0) { $0 + $1.announces.count }
+    guard records > 0 else {
       if unlink(path) != 0 { note(SystemError("unlink", subject: path)) }
-      return nil
+      return []
     }
-    state = SpoolState(isActive: true, through: content.first + UInt64(content.announces.count))
-    metrics.restored.add(UInt64(content.announces.count))
-    Log.info("announces restored from the spool", ["partition": partition, "records": content.announces.count])
+    // Of this process' own numbers nothing is in it.
+    state = SpoolState(isActive: true)
+    metrics.restored.add(UInt64(records))
+    Log.info("announces restored from the spool", ["partition": partition, "records": records])
     return content
   }
 

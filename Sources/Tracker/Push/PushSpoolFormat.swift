@@ -6,9 +6,23 @@
 //                        40 passkey, zero-filled (64)   104 infohash (20)   124 peer id (20)   144 address (16)
 //                        160 announces (4)   164 interval (4)   168 min interval (4)   172 port (2)
 //                        174 passkey bytes (1)   175 family 4 or 6 (1)   176 event (1)   177 follows its own (1)
-//                        178 zero (2)   180 order (8)   188 CRC-32 of bytes 0...187
+//                        178 what it is: 0 (1)   179 zero (1)   180 order (8)   188 CRC-32 of bytes 0...187
+//     run, 192 bytes:    0 run id (8)   8 generation base (8)   178 what it is: 1 (1)   188 CRC-32 of bytes 0...187
+//                        the records behind it are of this run, up to the next such; those before the first, the header's
 
 import Wire
+
+/// An announce that a spool kept, with its number in its run.
+struct SpooledAnnounce {
+  var number: UInt64
+  var announce: QueuedAnnounce
+}
+
+/// What a spool kept of one run, by number; there may be holes.
+struct SpooledRun {
+  var run: PushRun
+  var announces: [SpooledAnnounce]
+}
 
 enum PushSpoolFormat {
   static let headerBytes = 48
@@ -17,7 +31,7 @@ enum PushSpoolFormat {
 
   /// What a file turned out to be.
   enum Decoded {
-    case content(PushSpool.Content, tornBytes: Int)
+    case content([SpooledRun], tornBytes: Int)
     case otherPartitioning(Int)
     case damaged
   }
@@ -34,6 +48,16 @@ enum PushSpoolFormat {
       bytes.storeBytes(of: sum.littleEndian, toByteOffset: 44, as: UInt32.self)
     }
     return bytes
+  }
+
+  /// Writes `recordBytes` bytes that say which run the records behind them are of.
+  static func encode(_ run: PushRun, to target: UnsafeMutableRawPointer) {
+    target.initializeMemory(as: UInt8.self, repeating: 0, count: recordBytes)
+    target.storeBytes(of: run.id.littleEndian, as: UInt64.self)
+    target.storeBytes(of: run.generationBase.littleEndian, toByteOffset: 8, as: UInt64.self)
+    target.storeBytes(of: 1, toByteOffset: 178, as: UInt8.self)
+    let sum = CRC32.checksum(UnsafeRawBufferPointer(start: target, count: 188))
+    target.storeBytes(of: sum.littleEndian, toByteOffset: 188, as: UInt32.self)
   }
 
   /// Writes `recordBytes` bytes.
@@ -77,30 +101,51 @@ enum PushSpoolFormat {
       let run = PushRun(
         id: UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self)),
         generationBase: UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 16, as: UInt64.self)))
-      var newest: [UInt64: QueuedAnnounce] = [:]
+      var runs = [run]
+      var newest: [[UInt64: QueuedAnnounce]] = [[:]]
+      var current = 0
       var offset = headerBytes
-      while offset + recordBytes <= bytes.count,
-        let (number, announce) = decodeRecord(UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + recordBytes]))
-      {
-        newest[number] = announce
+      reading: while offset + recordBytes <= bytes.count {
+        switch decodeRecord(UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + recordBytes])) {
+        case .announce(let number, let announce): newest[current][number] = announce
+        case .run(let run):
+          current = runs.firstIndex(of: run) ?? runs.count
+          if current == runs.count {
+            runs.append(run)
+            newest.append([:])
+          }
+        case nil: break reading
+        }
         offset += recordBytes
       }
-      let first = newest.keys.min() ?? 0
-      var announces: [QueuedAnnounce] = []
-      announces.reserveCapacity(newest.count)
-      // Records are journalled in order, so there is no hole; if there were one, what follows it could not be numbered.
-      while let announce = newest[first + UInt64(announces.count)] { announces.append(announce) }
-      guard announces.count == newest.count else { return .damaged }
-      return .content(
-        PushSpool.Content(run: run, first: first, announces: announces), tornBytes: bytes.count - offset)
+      var content = zip(runs, newest).map { run, announces in
+        SpooledRun(
+          run: run,
+          announces: announces.map { SpooledAnnounce(number: $0.key, announce: $0.value) }
+            .sorted { $0.number < $1.number })
+      }
+      // The header has the run that was the newest: the others come first.
+      content.append(content.removeFirst())
+      content.removeAll { $0.announces.isEmpty }
+      return .content(content, tornBytes: bytes.count - offset)
     }
   }
 
-  private static func decodeRecord(_ bytes: UnsafeRawBufferPointer) -> (UInt64, QueuedAnnounce)? {
+  /// What one record turned out to be.
+  private enum Record {
+    case announce(UInt64, QueuedAnnounce)
+    case run(PushRun)
+  }
+
+  private static func decodeRecord(_ bytes: UnsafeRawBufferPointer) -> Record? {
     func get<Value: FixedWidthInteger>(_ type: Value.Type, at offset: Int) -> Value {
       Value(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: type))
     }
-    guard get(UInt32.self, at: 188) == CRC32.checksum(UnsafeRawBufferPointer(rebasing: bytes[..<188])),
+    guard get(UInt32.self, at: 188) == CRC32.checksum(UnsafeRawBufferPointer(rebasing: bytes[..<188])) else {
+      return nil
+    }
+    if bytes[178] == 1 { return .run(PushRun(id: get(UInt64.self, at: 0), generationBase: get(UInt64.self, at: 8))) }
+    guard
       let passkey = Passkey(UnsafeRawBufferPointer(rebasing: bytes[40..<40 + min(64, Int(bytes[174]))])),
       let family = IPAddress.Family(rawValue: bytes[175]), let event = AnnounceEvent(rawValue: bytes[176])
     else { return nil }
@@ -116,6 +161,6 @@ enum PushSpoolFormat {
     var announce = QueuedAnnounce(
       record: record, order: get(UInt64.self, at: 180), announces: max(1, get(UInt32.self, at: 160)))
     announce.followsOwn = bytes[177] == 1
-    return (get(UInt64.self, at: 0), announce)
+    return .announce(get(UInt64.self, at: 0), announce)
   }
 }

@@ -19,7 +19,7 @@ final class StreamPublisher {
 
   init(
     settings: PublisherSettings, partition: PushPartition, queue: EventQueue, metrics: PushMetrics,
-    signal: PublisherSignal, spool: PushSpool?, restored: PushSpool.Content?
+    signal: PublisherSignal, spool: PushSpool?, restored: [SpooledRun]
   ) {
     self.settings = settings
     self.partition = partition
@@ -28,7 +28,7 @@ final class StreamPublisher {
     self.signal = signal
     self.spool = spool
     session = PushSession(
-      settings: settings, partition: partition, queue: queue, spool: spool?.state, restoredRun: restored?.run,
+      settings: settings, partition: partition, queue: queue, spool: spool?.state, restored: restored,
       now: Clock.monotonicNanoseconds())
   }
 
@@ -70,7 +70,7 @@ final class StreamPublisher {
       signal.wait(milliseconds: Int32(milliseconds), isGathering: false)
       return .timePassed
     case .writeSpool:
-      spool!.write(run: session.run, unsent: session.window, queue: queue)
+      spool!.write(restored: session.restoredRest, unsent: session.window, run: session.ownRun, queue: queue)
       return .spooled(spool!.state)
     case .removeSpool:
       spool!.remove(queue: queue)
@@ -143,6 +143,7 @@ final class StreamPublisher {
 
   private func tell(_ tally: PushSession.Tally) {
     metrics.add(tally)
+    signal.restoredLeft.store(session.restoredCount, ordering: .relaxed)
     if tally.isTroubleNew { signal.setTrouble(session.trouble) }
     for note in tally.notes { log(note) }
   }
@@ -172,6 +173,10 @@ final class StreamPublisher {
         ["partition": index, "expected": expected, "found": found, "held_from": heldFrom])
     case .gaveBack(let records):
       Log.warning("what redis lost was sent again", ["partition": index, "records": records])
+    case .abandonedRun(let expected, let found):
+      Log.error(
+        "redis knows numbers of this run that were never sent; a new run sends again what is not answered",
+        ["partition": index, "expected": expected, "found": found])
     case .spooledRest(let announces):
       Log.info("announces are spooled", ["partition": index, "announces": announces])
     case .gaveUpRest(let announces):

@@ -58,9 +58,12 @@ final class TrafficPush: AnnounceRecordSink {
       streamKey: options.streamKey, lastKeyPrefix: options.lastKeyPrefix, count: options.partitions)
     for partition in partitions {
       let queue = EventQueue(limits: limits)
-      metrics.gauge("tracker_push_queue_depth", help: "Records that wait for Redis.") { Double(queue.depth) }
+      let signal = try PublisherSignal()
+      metrics.gauge("tracker_push_queue_depth", help: "Records that wait for Redis.") {
+        Double(queue.depth + signal.restoredLeft.load(ordering: .relaxed))
+      }
       lanes.append(
-        Lane(partition: partition, queue: queue, metrics: PushMetrics(metrics), signal: try PublisherSignal()))
+        Lane(partition: partition, queue: queue, metrics: PushMetrics(metrics), signal: signal))
     }
     self.lanes = lanes
   }
@@ -76,8 +79,8 @@ final class TrafficPush: AnnounceRecordSink {
           path: $0, partition: lane.partition.index, partitionCount: settings.partitionCount, metrics: lane.metrics)
       }
       try spool?.takeLock()
-      let restored = try spool?.load()
-      if let restored { lane.queue.restore(restored.announces, first: restored.first) }
+      let restored = try spool?.load() ?? []
+      lane.signal.restoredLeft.store(restored.reduce(0) { $0 + $1.announces.count }, ordering: .relaxed)
       let thread = try NamedThread(name: "publish-\(lane.partition.index)") {
         StreamPublisher(
           settings: settings, partition: lane.partition, queue: lane.queue, metrics: lane.metrics, signal: lane.signal,

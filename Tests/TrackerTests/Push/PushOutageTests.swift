@@ -116,8 +116,7 @@ import Wire
     }
     var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
     let events = try connection.events(of: "tracker:traffic")
-    #expect(events.map(\.uploadedDelta).reduce(0, +) >= 300)
-    #expect(events.prefix(3).map(\.uploadedDelta) == [0, 100, 100])
+    #expect(events.map(\.uploadedDelta) == [0, 100, 100, 100, 100])
     #expect(events.filter { $0.event == .stopped }.count == 1)
   }
 
@@ -140,16 +139,16 @@ import Wire
       return
     }
     let whole = 4 - (missing + 191) / 192
-    #expect(content.announces.count == whole && content.first == 10 && content.run == run)
+    #expect(content[0].announces.count == whole && content[0].announces[0].number == 10 && content[0].run == run)
     #expect(torn == (bytes.count - PushSpoolFormat.headerBytes) % PushSpoolFormat.recordBytes)
-    #expect(content.announces[0].record.address.description == "2001:db8::9")
+    #expect(content[0].announces[0].announce.record.address.description == "2001:db8::9")
     // A flipped bit ends it as well.
     bytes[PushSpoolFormat.headerBytes + PushSpoolFormat.recordBytes + 3] ^= 1
     guard case .content(let flipped, _) = PushSpoolFormat.decode(bytes, partition: 0, partitionCount: 1) else {
       Issue.record("damaged")
       return
     }
-    #expect(flipped.announces.count == 1)
+    #expect(flipped[0].announces.count == 1)
   }
 
   @Test("a spool of another partitioning is refused with what to do, a damaged one is put aside")

@@ -77,7 +77,10 @@ struct PushSessionSite {
   /// Why a spool cannot be written.
   var spoolTrouble: String?
 
-  init(spool: Bool = false, retainedBytes: Int = PublisherSettings.retainedBytes, seed: UInt64 = 1) throws {
+  init(
+    spool: Bool = false, restored: [SpooledRun] = [], retainedBytes: Int = PublisherSettings.retainedBytes,
+    seed: UInt64 = 1
+  ) throws {
     let settings = PublisherSettings(
       endpoint: try RedisEndpoint(url: "redis://127.0.0.1"), timeouts: RedisTimeouts(), ttlSeconds: 86_400,
       maximumStreamLength: 0, creditFirstAnnounce: false, maximumBytesPerSecond: 0, retryMilliseconds: 100,
@@ -86,7 +89,8 @@ struct PushSessionSite {
     session = PushSession(
       settings: settings,
       partition: PushPartition.all(streamKey: "tracker:traffic", lastKeyPrefix: "tracker:last", count: 1)[0],
-      queue: queue, spool: spool ? SpoolState() : nil, restoredRun: nil, now: now, newRun: { runs.next() },
+      queue: queue, spool: spool || !restored.isEmpty ? SpoolState(isActive: !restored.isEmpty) : nil,
+      restored: restored, now: now, newRun: { runs.next() },
       random: { range in range.lowerBound + Int(seed % UInt64(range.count)) })
   }
 
@@ -147,14 +151,14 @@ struct PushSessionSite {
       return .scriptLoaded(hash: redis.load(name))
     case .send(let batch, _):
       if isSilent { break }
-      replies.append(redis.apply(batch.first, count: batch.count, run: session.run.id, acceptGap: false))
+      replies.append(redis.apply(batch.first, count: batch.count, run: batch.run.id, acceptGap: batch.acceptsGap))
     case .awaitReply(let milliseconds):
       guard !replies.isEmpty else { return pass(milliseconds) }
       return Self.event(replies.removeFirst())
     case .askPlace(let call, let next, let acceptGap):
       return Self.event(redis.apply(next, count: 0, run: call.run.id, acceptGap: acceptGap))
-    case .restore(let batch, let call, _):
-      for number in batch.first..<batch.end { redis.stream.append(.init(run: call.run.id, number: number)) }
+    case .restore(let batch, _, _):
+      for number in batch.first..<batch.end { redis.stream.append(.init(run: batch.run.id, number: number)) }
       return .restored(entries: Int64(batch.count))
     case .ping: break
     case .awaitAnnounces(let milliseconds): return queue.depth > 0 ? .woken : pass(milliseconds)
@@ -232,6 +236,7 @@ extension PushSession.Tally {
     lostToFailover += other.lostToFailover
     resent += other.resent
     refusedShutdown += other.refusedShutdown
+    abandonedRuns += other.abandonedRuns
     errors += other.errors
   }
 }

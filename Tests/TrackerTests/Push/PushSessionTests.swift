@@ -56,6 +56,8 @@ import Testing
     site.announce(0..<3)
     try site.settle()
     #expect(site.redis.stream == Self.entries(0..<2) + Self.entries(2..<5, run: 2))
+    // It is no loss of data.
+    #expect(site.sum.gaps == 0)
   }
 
   // MARK: lost replies
@@ -355,6 +357,80 @@ import Testing
     try site.run { $0.isFinished }
     #expect(site.now - begin < 2_000_000_000)
     #expect(site.spooled?.keys.max() == 19)
+  }
+
+  // MARK: what an earlier process left
+
+  private static func spooled(_ numbers: [UInt64], run: UInt64) -> SpooledRun {
+    SpooledRun(
+      run: PushRun(id: run, generationBase: 0),
+      announces: numbers.map {
+        SpooledAnnounce(number: $0, announce: QueuedAnnounce(record: makeRecord(peer: Int($0), uploaded: $0)))
+      })
+  }
+
+  @Test("what is restored goes out under its run and its numbers, then the own run begins at 0, wherever Redis is")
+  func restored() throws {
+    var site = try PushSessionSite(restored: [Self.spooled(Array(5..<300), run: 77)])
+    // The replies to the old process were lost: Redis has applied half of it, and what came behind.
+    site.redis.next[77] = 400
+    site.announce(0..<10)
+    try site.settle()
+    #expect(site.redis.stream == Self.entries(0..<10))
+    #expect(site.sum.duplicates == 295 && site.sum.published == 10 && site.sum.gaps == 0)
+    #expect(site.trace.contains("removeSpool"))
+
+    site = try PushSessionSite(restored: [Self.spooled(Array(5..<300), run: 77), Self.spooled([0, 1], run: 78)])
+    site.redis.next[77] = 100
+    site.announce(0..<10)
+    try site.settle()
+    #expect(
+      site.redis.stream == Self.entries(100..<300, run: 77) + Self.entries(0..<2, run: 78) + Self.entries(0..<10))
+  }
+
+  @Test("holes are stepped over, each when all before it is answered")
+  func holes() throws {
+    var site = try PushSessionSite(restored: [Self.spooled([5, 6, 9, 10, 20], run: 77)])
+    site.redis.next[77] = 5
+    try site.settle()
+    #expect(site.redis.stream.map(\.number) == [5, 6, 9, 10, 20] && site.sum.gaps == 0)
+    #expect(
+      site.trace.filter { $0.hasPrefix("send") || $0 == "awaitReply" } == [
+        "send 5..<7", "awaitReply", "send 9..<11", "awaitReply", "send 20..<21", "awaitReply",
+      ])
+    // A failure at the first segment must not let the second step over it.
+    site = try PushSessionSite(restored: [Self.spooled([5, 6, 9], run: 77)])
+    site.redis.next[77] = 5
+    site.redis.error = Self.server("OOM")
+    try site.run { $0.sum.errors.count == 3 }
+    site.redis.error = nil
+    try site.settle()
+    #expect(site.redis.stream.map(\.number) == [5, 6, 9])
+  }
+
+  @Test("an end before the restored records are out spools them again, beside what came meanwhile")
+  func stopWithRestored() throws {
+    var site = try PushSessionSite(restored: [Self.spooled(Array(5..<600), run: 77)])
+    site.redis.error = Self.server("OOM")
+    site.announce(0..<10)
+    try site.run { $0.sum.errors.count == 1 }
+    site.session.requestStop()
+    try site.run { $0.isFinished }
+    #expect(site.notes.last == .spooledRest(announces: 605))
+    #expect(site.session.window.reduce(site.session.restoredCount) { $0 + $1.count } == 595)
+  }
+
+  @Test("a Redis that knows numbers which were never sent has the run begun anew, and nothing is taken for a duplicate")
+  func fromTheFuture() throws {
+    var site = try PushSessionSite()
+    site.announce(0..<3)
+    try site.settle()
+    site.redis.next[1] = 50
+    site.announce(0..<300)
+    try site.settle()
+    // What was applied under the old name is applied again: the snapshots say that it adds nothing.
+    #expect(site.redis.stream.filter { $0.run == 2 } == Self.entries(3..<303, run: 2))
+    #expect(site.sum.abandonedRuns == 1 && site.sum.duplicates == 0 && site.sum.gaps == 0)
   }
 
   // MARK: any schedule

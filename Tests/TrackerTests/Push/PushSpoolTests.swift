@@ -29,16 +29,17 @@ import Wire
     let queue = EventQueue(limits: EventQueue.Limits(capacityEvents: 100, coalesceAbove: 0, coalesceBelow: 0))
     let spool = spool(in: directory)
     put([makeRecord(uploaded: 0), makeRecord(uploaded: 1)], into: queue)
-    spool.write(run: call.run, unsent: [], queue: queue)
+    spool.write(unsent: [], run: call.run, queue: queue)
     // The second announce takes a `stopped` of five gigabytes in, and a third session comes; both go to the window.
     put([makeRecord(uploaded: 5_000_000_000, event: .stopped), makeRecord(peer: 2, uploaded: 7)], into: queue)
     let batch = PushBatch()
     #expect(batch.fill(from: queue, call: call, willWait: false))
     put([makeRecord(peer: 3, uploaded: 9)], into: queue)
-    spool.write(run: call.run, unsent: [batch], queue: queue)
-    let content = try #require(try self.spool(in: directory).load())
-    #expect(content.announces.map(\.record.uploaded) == [0, 5_000_000_000, 7, 9])
-    #expect(content.announces[1].record.event == .stopped)
+    spool.write(unsent: [batch], run: call.run, queue: queue)
+    let content = try self.spool(in: directory).load()
+    #expect(content.map(\.run) == [call.run])
+    #expect(content[0].announces.map(\.announce.record.uploaded) == [0, 5_000_000_000, 7, 9])
+    #expect(content[0].announces[1].announce.record.event == .stopped)
   }
 
   @Test("a file without a record is read as none and removed")
@@ -47,8 +48,28 @@ import Wire
     try Data(PushSpoolFormat.header(run: call.run, partition: 0, partitionCount: 1)).write(
       to: URL(fileURLWithPath: "\(directory.path)/spool"))
     let spool = spool(in: directory)
-    #expect(try spool.load() == nil)
+    #expect(try spool.load().isEmpty)
     #expect(!spool.state.isActive && !FileManager.default.fileExists(atPath: "\(directory.path)/spool"))
+  }
+
+  @Test("runs of earlier processes are kept apart, in their order, holes and all")
+  func runs() throws {
+    let directory = try TemporaryDirectory()
+    let queue = EventQueue()
+    let spool = spool(in: directory)
+    let old = SpooledRun(
+      run: PushRun(),
+      announces: [7, 8, 12].map {
+        SpooledAnnounce(number: $0, announce: QueuedAnnounce(record: makeRecord(uploaded: $0)))
+      })
+    put([makeRecord(uploaded: 100), makeRecord(uploaded: 101)], into: queue)
+    spool.write(restored: [old], unsent: [], run: call.run, queue: queue)
+    put([makeRecord(uploaded: 102)], into: queue)
+    spool.write(restored: [old], unsent: [], run: call.run, queue: queue)
+    let content = try self.spool(in: directory).load()
+    #expect(content.map(\.run) == [old.run, call.run])
+    #expect(content.map { $0.announces.map(\.number) } == [[7, 8, 12], [0, 1, 2]])
+    #expect(content.map { $0.announces.map(\.announce.record.uploaded) } == [[7, 8, 12], [100, 101, 102]])
   }
 
   @Test("a second tracker with the same spool does not start and names it; when the first is gone it does")
