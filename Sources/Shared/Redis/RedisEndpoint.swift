@@ -7,11 +7,14 @@ public enum RedisAddress: Hashable, Sendable, CustomStringConvertible {
   /// A name or an address, without brackets.
   case tcp(host: String, port: UInt16)
   case unix(path: String)
+  /// No process: a simulator.
+  case simulated(RedisDialer)
 
   public var description: String {
     switch self {
     case .tcp(let host, let port): host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]:\(port)" : "\(host):\(port)"
     case .unix(let path): "unix:\(path)"
+    case .simulated: "simulated"
     }
   }
 }
@@ -92,6 +95,7 @@ public struct RedisEndpoint: Hashable, Sendable, CustomStringConvertible {
     case .single(.tcp(let host, let port)):
       "redis://\(secret)\(RedisAddress.tcp(host: host, port: port))/\(database)"
     case .single(.unix(let path)): "redis+unix://\(secret)\(path)?db=\(database)"
+    case .single(let simulated): simulated.description
     case .sentinel(let nodes, let master): "redis+sentinel://\(secret)\(Self.list(nodes))/\(master)\(number)"
     case .cluster(let nodes): "redis+cluster://\(secret)\(Self.list(nodes))"
     }

@@ -10,18 +10,28 @@ import Linux
 
 struct RedisSocket: ~Copyable {
   let descriptor: FileDescriptor
+  /// What stands in for the descriptor in a simulation.
+  private let wire: RedisWire?
 
   /// Connects within `milliseconds`, trying each address of the name in turn.
   init(address: RedisAddress, milliseconds: Int) throws(RedisError) {
     let deadline = Deadline(milliseconds: milliseconds)
     switch address {
-    case .unix(let path): descriptor = try Self.connectUnix(path, deadline)
-    case .tcp(let host, let port): descriptor = try Self.connectTCP(host, port, deadline)
+    case .unix(let path):
+      descriptor = try Self.connectUnix(path, deadline)
+      wire = nil
+    case .tcp(let host, let port):
+      descriptor = try Self.connectTCP(host, port, deadline)
+      wire = nil
+    case .simulated(let dialer):
+      wire = try dialer.dial(milliseconds: milliseconds)
+      descriptor = FileDescriptor(owning: -1)
     }
   }
 
   /// Sends everything or throws.
   borrowing func send(_ bytes: UnsafeRawBufferPointer, milliseconds: Int) throws(RedisError) {
+    if let wire { return try wire.send(bytes, milliseconds: milliseconds) }
     let deadline = Deadline(milliseconds: milliseconds)
     var sent = 0
     while sent < bytes.count {
@@ -40,6 +50,10 @@ struct RedisSocket: ~Copyable {
 
   /// Waits for bytes and returns how many were read, at least one; throws at the deadline and at the end of the stream.
   borrowing func receive(into buffer: UnsafeMutableRawBufferPointer, by deadline: Deadline) throws(RedisError) -> Int {
+    if let wire {
+      guard let count = try wire.receive(into: buffer, isWaiting: true) else { throw .timedOut(.read) }
+      return count
+    }
     while true {
       if let count = try receiveAvailable(into: buffer) { return count }
       guard try Self.wait(descriptor.number, POLLIN, deadline) else { throw .timedOut(.read) }
@@ -48,6 +62,7 @@ struct RedisSocket: ~Copyable {
 
   /// What has arrived already; nil when nothing has.
   borrowing func receiveAvailable(into buffer: UnsafeMutableRawBufferPointer) throws(RedisError) -> Int? {
+    if let wire { return try wire.receive(into: buffer, isWaiting: false) }
     let count = retryingInterrupts { recv(descriptor.number, buffer.baseAddress, buffer.count, 0) }
     if count > 0 { return count }
     if count == 0 { throw .closed("by the server") }

@@ -13,13 +13,13 @@ final class StreamPublisher {
   private let metrics: PushMetrics
   private let signal: PublisherSignal
   private let spool: PushSpool?
-  private var session: PushSession
+  private(set) var session: PushSession
   private var connection: RedisConnection?
   private var reply = RedisReply()
 
   init(
     settings: PublisherSettings, partition: PushPartition, queue: EventQueue, metrics: PushMetrics,
-    signal: PublisherSignal, spool: PushSpool?, restored: [SpooledRun]
+    signal: PublisherSignal, spool: PushSpool?, session: PushSession
   ) {
     self.settings = settings
     self.partition = partition
@@ -27,26 +27,32 @@ final class StreamPublisher {
     self.metrics = metrics
     self.signal = signal
     self.spool = spool
-    session = PushSession(
-      settings: settings, partition: partition, queue: queue, spool: spool?.state, restored: restored,
-      now: Clock.monotonicNanoseconds())
+    self.session = session
   }
 
   /// Publishes until the signal says stop and what is queued is published or the time for it is over.
   func publish() {
     var event = PushSession.Event.done
-    publishing: while true {
-      if signal.isStopping { session.requestStop() }
-      let action = session.next(after: event, now: Clock.monotonicNanoseconds())
-      tell(session.takeTally())
-      if case .finish = action { break publishing }
-      do throws(RedisError) {
-        event = try carryOut(action)
-      } catch {
-        event = .failed(error)
-      }
-    }
+    while let action = decide(after: event, now: Clock.monotonicNanoseconds()) { event = perform(action) }
     connection = nil
+  }
+
+  /// What to do next; nil when it is over.
+  func decide(after event: PushSession.Event, now: UInt64) -> PushSession.Action? {
+    if signal.isStopping { session.requestStop() }
+    let action = session.next(after: event, now: now)
+    tell(session.takeTally())
+    if case .finish = action { return nil }
+    return action
+  }
+
+  /// Does it, and says how it ended.
+  func perform(_ action: PushSession.Action) -> PushSession.Event {
+    do throws(RedisError) {
+      return try carryOut(action)
+    } catch {
+      return .failed(error)
+    }
   }
 
   private func carryOut(_ action: PushSession.Action) throws(RedisError) -> PushSession.Event {
@@ -102,11 +108,15 @@ final class StreamPublisher {
 
   /// It may have come together with the one before.
   private func awaitReply(_ milliseconds: Int) throws(RedisError) -> PushSession.Event {
-    if try connection!.nextReplyIfArrived(reusing: &reply) { return try scriptReply() }
+    if let event = try replyIfArrived() { return event }
     var poll = pollfd(fd: connection?.descriptor ?? -1, events: Int16(POLLIN), revents: 0)
-    guard Glibc.poll(&poll, 1, Int32(milliseconds)) > 0, try connection!.nextReplyIfArrived(reusing: &reply) else {
-      return .timePassed
-    }
+    guard Glibc.poll(&poll, 1, Int32(milliseconds)) > 0 else { return .timePassed }
+    return try replyIfArrived() ?? .timePassed
+  }
+
+  /// The next reply; nil when it is not there yet.
+  func replyIfArrived() throws(RedisError) -> PushSession.Event? {
+    guard try connection!.nextReplyIfArrived(reusing: &reply) else { return nil }
     return try scriptReply()
   }
 

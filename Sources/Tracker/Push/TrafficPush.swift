@@ -84,7 +84,10 @@ final class TrafficPush: AnnounceRecordSink {
       let thread = try NamedThread(name: "publish-\(lane.partition.index)") {
         StreamPublisher(
           settings: settings, partition: lane.partition, queue: lane.queue, metrics: lane.metrics, signal: lane.signal,
-          spool: spool, restored: restored
+          spool: spool,
+          session: PushSession(
+            settings: settings, partition: lane.partition, queue: lane.queue, spool: spool?.state,
+            restored: restored, now: Clock.monotonicNanoseconds())
         ).publish()
       }
       threads.withLock { [box = PublisherThread(thread)] in $0.append(box) }

@@ -204,7 +204,7 @@ struct StreamReader: ~Copyable {
 
 extension StreamCommands {
   /// Asks Redis, and says what it answered.
-  fileprivate mutating func answer(_ question: StreamQuestion) throws(RedisError) -> ReaderEvent {
+  mutating func answer(_ question: StreamQuestion) throws(RedisError) -> ReaderEvent {
     switch question {
     case .createGroup: return .groupCreated(isNew: try createGroup())
     case .claimGroup(let instance, let isReplacing):
