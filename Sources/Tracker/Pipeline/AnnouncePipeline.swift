@@ -158,7 +158,7 @@ final class AnnouncePipeline {
         passkey: passkey, infoHash: request.infoHash, peerID: request.peerID, address: request.address,
         port: request.port, event: request.event, uploaded: request.uploaded, downloaded: request.downloaded,
         left: request.left, timestamp: context.time.unixSeconds, intervalSeconds: context.intervalSeconds,
-        minIntervalSeconds: context.minIntervalSeconds))
+        minIntervalSeconds: context.minIntervalSeconds, arrivedNanoseconds: request.arrivedNanoseconds))
     recordCount += 1
     if recordCount == Self.recordCapacity { flushRecords() }
   }
@@ -180,6 +180,7 @@ final class AnnouncePipeline {
   ) -> AnnounceOutcome {
     var parked = copy request
     parked.lookedUp |= 1 << UInt32(number)
+    if parked.arrivedNanoseconds == 0 { parked.arrivedNanoseconds = Clock.monotonicNanoseconds() }
     switch parking.park(parked, key: question.key, origin: origin) {
     case .full: return .refused(.tryAgain)
     case .joined: return .parked

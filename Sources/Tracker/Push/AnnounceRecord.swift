@@ -19,6 +19,8 @@ struct AnnounceRecord {
   /// As sent in the reply.
   var intervalSeconds: UInt32
   var minIntervalSeconds: UInt32
+  /// When a request came that was parked since, CLOCK_MONOTONIC; 0: just now.
+  var arrivedNanoseconds: UInt64 = 0
 }
 
 /// Where the records of accepted announces go: TrafficPush.

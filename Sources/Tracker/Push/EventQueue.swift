@@ -10,7 +10,7 @@ import Synchronization
 /// An announce in the queue.
 struct QueuedAnnounce {
   var record: AnnounceRecord
-  /// When it was made, Unix microseconds: later announces of a session, through whichever tracker, have larger ones.
+  /// When it came, by the OrderClock: later announces of a session have larger ones.
   var order: UInt64
   /// The announces it stands for: `n`.
   var announces: UInt32 = 1
@@ -94,11 +94,15 @@ final class EventQueue: Sendable {
 
   /// Puts records in. From a worker's thread; holds the lock for less than 100 ns a record. `order` is now, in Unix
   /// microseconds: before the replies are on the wire, so that a client's next announce, to whichever tracker, is later.
-  func append(_ records: UnsafeBufferPointer<AnnounceRecord>, order: UInt64 = Clock.unixNanoseconds() / 1000) -> Outcome
-  {
+  func append(_ records: UnsafeBufferPointer<AnnounceRecord>, order: UInt64 = OrderClock.nowMicroseconds()) -> Outcome {
     locked { state in
       var outcome = Outcome()
-      for index in records.indices { append(records.baseAddress! + index, order, to: &state, &outcome) }
+      for index in records.indices {
+        let record = records.baseAddress! + index
+        let arrived = record.pointee.arrivedNanoseconds
+        let order = arrived == 0 ? order : OrderClock.process.microseconds(atMonotonicNanoseconds: arrived)
+        append(record, order, to: &state, &outcome)
+      }
       outcome.mustWake = state.isWaited && state.tail > state.head
       if outcome.mustWake { state.isWaited = false }
       return outcome

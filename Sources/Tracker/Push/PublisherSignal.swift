@@ -10,6 +10,8 @@ final class PublisherSignal: Sendable {
   private let wake: FileDescriptor
   /// Records of an earlier process that the publisher has still to send.
   let restoredLeft = Atomic<Int>(0)
+  /// What Redis' clock is ahead of this machine's, milliseconds.
+  let clockOffsetMilliseconds = Atomic<Int>(0)
   private let stopping = Atomic<Bool>(false)
   /// Why nothing gets through at the moment; nil when it does.
   private let trouble = Mutex<String?>("not connected yet")

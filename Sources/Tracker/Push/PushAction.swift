@@ -23,6 +23,8 @@ extension PushSession {
     case askPlace(PushCall, next: UInt64, acceptGap: Bool)
     /// Give the records of an applied call back: `restored`.
     case restore(PushBatch, PushCall, scriptHash: String)
+    /// Ask Redis what time it is: `time`.
+    case askTime
     /// Ask Redis for a sign of life: `done`.
     case ping
     /// Sleep until there is something in the queue or it is time to stop: `woken`; else `timePassed`.
@@ -45,6 +47,8 @@ extension PushSession {
     case reply(PushScript.Reply, tails: UnsafeRawBufferPointer?)
     /// The number of entries that were added; -1: the stream has no room for them.
     case restored(entries: Int64)
+    /// By Redis' clock, nil when it may not be asked, and by this machine's; Unix microseconds.
+    case time(redis: UInt64?, wall: UInt64)
     case woken
     case timePassed
     case spooled(SpoolState)
@@ -65,6 +69,8 @@ extension PushSession {
     case gaveBack(records: UInt64)
     /// Redis expects record `found` of this run, and `expected` is the next.
     case abandonedRun(expected: UInt64, found: UInt64)
+    /// What Redis' clock is ahead of this machine's.
+    case clocksDiffer(seconds: Int64)
     /// At the end: what Redis did not take.
     case spooledRest(announces: Int)
     case gaveUpRest(announces: Int)

@@ -1,5 +1,5 @@
 // PushBatch: up to a few hundred announces as one EVALSHA, encoded into a buffer that is used again. Owned by one
-// publisher, on its thread. The same bytes are sent again after a failure: the script recognises what it has applied.
+// publisher, on its thread. The same records are sent again after a failure: the script recognises what it has applied.
 
 import Redis
 
@@ -27,6 +27,9 @@ final class PushBatch {
   private(set) var run = PushRun(id: 0, generationBase: 0)
   /// Whether Redis may expect an older record than the first: it is sent when all before it is answered.
   private(set) var acceptsGap = false
+  /// What is added to the announces' order; nothing where a spool kept them, which has it corrected.
+  private(set) var correctionMicroseconds: Int64 = 0
+  private var isRestored = false
 
   var count: Int { announces.count }
   /// The number after the last record.
@@ -47,6 +50,7 @@ final class PushBatch {
   /// record of the run.
   func fill(from queue: EventQueue, call: PushCall, willWait: Bool, runBegin: UInt64 = 0) -> Bool {
     prepare()
+    isRestored = false
     first = queue.take(Self.maximumRecords, into: &announces, willWait: willWait)
     guard !announces.isEmpty else { return false }
     encode(call, acceptsGap: first > 0 && first == runBegin)
@@ -56,6 +60,7 @@ final class PushBatch {
   /// Encodes announces that a spool kept, which have consecutive numbers.
   func fill(from spooled: ArraySlice<SpooledAnnounce>, call: PushCall, acceptsGap: Bool) {
     prepare()
+    isRestored = true
     first = spooled.first?.number ?? 0
     for spooled in spooled { announces.append(spooled.announce) }
     encode(call, acceptsGap: acceptsGap)
@@ -67,8 +72,16 @@ final class PushBatch {
     self.acceptsGap = acceptsGap
     sends = 0
     isJournaled = false
+    refresh(call)
+  }
+
+  /// The same call, by the clock as it is now.
+  func refresh(_ call: PushCall) {
+    correctionMicroseconds = isRestored ? 0 : call.correctionMicroseconds
     buffer.removeAll()
-    call.encode(announces, first: first, acceptGap: acceptsGap, records: &records, into: &buffer)
+    call.encode(
+      announces, first: first, acceptGap: acceptsGap, correctionMicroseconds: correctionMicroseconds, records: &records,
+      into: &buffer)
   }
 
   private func prepare() {
@@ -96,7 +109,8 @@ final class PushBatch {
   func encodeRestoration(_ call: PushCall, scriptHash: String, into buffer: inout RedisCommandBuffer) {
     records.removeAll()
     for (offset, announce) in announces.enumerated() {
-      records.append(announce, number: first + UInt64(offset), run: call.run)
+      records.append(
+        announce, number: first + UInt64(offset), run: call.run, correctionMicroseconds: correctionMicroseconds)
     }
     buffer.begin(argumentCount: 3 + 1 + announces.count + 6)
     buffer.append("EVALSHA" as StaticString)

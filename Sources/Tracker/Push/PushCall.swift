@@ -14,12 +14,15 @@ struct PushCall {
   var creditFirstAnnounce: Bool
   /// Bytes in one direction that no line carries in a second; 0: no limit.
   var maximumBytesPerSecond: UInt64 = 0
+  /// What Redis' clock is ahead of the OrderClock, and the time by Redis' clock.
+  var correctionMicroseconds: Int64 = 0
+  var nowMicroseconds: UInt64 = 0
 
   /// Encodes the call for records that are numbered from `first`; with none it only asks for, or with `acceptGap` sets, the
   /// place of the run.
   func encode(
-    _ announces: [QueuedAnnounce], first: UInt64, acceptGap: Bool = false, records: inout PushRecords,
-    into buffer: inout RedisCommandBuffer
+    _ announces: [QueuedAnnounce], first: UInt64, acceptGap: Bool = false, correctionMicroseconds: Int64 = 0,
+    records: inout PushRecords, into buffer: inout RedisCommandBuffer
   ) {
     records.removeAll()
     let keys = 2 + announces.count
@@ -32,7 +35,8 @@ struct PushCall {
     announces.withUnsafeBufferPointer { announces in
       for index in announces.indices {
         appendKey(of: announces[index].record, to: &buffer)
-        records.append(announces[index], number: first + UInt64(index), run: run)
+        records.append(
+          announces[index], number: first + UInt64(index), run: run, correctionMicroseconds: correctionMicroseconds)
       }
     }
     buffer.append(decimal: first)
@@ -43,6 +47,7 @@ struct PushCall {
     buffer.append(decimal: UInt64(partition.snapshotPrefix.utf8.count))
     buffer.append(decimal: maximumBytesPerSecond)
     buffer.append(records.bytes)
+    buffer.append(decimal: nowMicroseconds / PushScript.orderTickMicroseconds)
   }
 
   /// `<prefix><passkey>:<infohash>:<peer_id>`.

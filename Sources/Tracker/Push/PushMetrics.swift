@@ -12,6 +12,7 @@ final class PushMetrics: Sendable {
   let full: Counter
   let generationResets: Counter
   let lateAnnounces: Counter
+  let lateUnknown: Counter
   let duplicateRequests: Counter
   let lostToFailover: Counter
   let resent: Counter
@@ -43,7 +44,9 @@ final class PushMetrics: Sendable {
     full = counter("full_total", "Script calls held back because the stream has reached max_stream_length.")
     generationResets = counter("generation_resets_total", "Sessions whose counters went backwards.")
     lateAnnounces = counter(
-      "late_announces_total", "Announces older than their session's snapshot; they credit nothing.")
+      "late_announces_total", "Announces older than their session's snapshot.")
+    lateUnknown = counter(
+      "late_unknown_total", "Late announces that may be of counters which are not known any more; they credit nothing.")
     duplicateRequests = counter("duplicate_records_total", "Records sent again that Redis had applied already.")
     lostToFailover = counter(
       "lost_to_failover_total", "Records that a failover took back and that were no longer held for sending again.")
@@ -93,6 +96,7 @@ final class PushMetrics: Sendable {
     add(refusedShutdown, tally.refusedShutdown)
     add(generationResets, tally.counts.resets)
     add(lateAnnounces, tally.counts.late)
+    add(lateUnknown, tally.counts.unknown)
     add(refusedTooLarge, tally.counts.tooLarge)
     add(refusedWrongType, tally.counts.wrongType)
     add(refusedImplausible, tally.counts.implausible)

@@ -31,14 +31,16 @@ struct PushRecords: ~Copyable {
 
   mutating func removeAll() { count = 0 }
 
-  /// Adds an announce that is record `number` of a run.
-  mutating func append(_ announce: borrowing QueuedAnnounce, number: UInt64, run: PushRun) {
+  /// Adds an announce that is record `number` of a run; the correction is added to its order.
+  mutating func append(
+    _ announce: borrowing QueuedAnnounce, number: UInt64, run: PushRun, correctionMicroseconds: Int64 = 0
+  ) {
     reserve()
     let record = announce.record
     let timestamp = UInt64(min(max(0, record.timestamp), Int64(Self.maximumTimestamp)))
     put(Self.counter(record.uploaded), bytes: 7)
     put(Self.counter(record.downloaded), bytes: 7)
-    put(announce.order / PushScript.orderTickMicroseconds, bytes: 6)
+    put(announce.order.corrected(byMicroseconds: correctionMicroseconds) / PushScript.orderTickMicroseconds, bytes: 6)
     put(timestamp, bytes: 4)
     put(run.generationName(number), bytes: 8)
     put(UInt64(record.passkey.count), bytes: 1)

@@ -28,7 +28,7 @@ enum PushScript {
   }
 
   /// The arguments of push.lua besides the keys.
-  static let headerArguments = 8
+  static let headerArguments = 9
   /// The largest counter that is accepted: Lua's numbers are doubles.
   static let maximumBytes = TrafficEvent.maximumBytes
   /// Microseconds in a tick of `order`: its six bytes last until 2112, and no client announces twice within one.
@@ -37,7 +37,7 @@ enum PushScript {
   /// for half of it begins a new run.
   static let stateSeconds = 86_400
 
-  /// What the script answers: nine integers and the tails.
+  /// What the script answers: ten integers and the tails.
   struct Reply: Equatable {
     enum Status: Int64 {
       case done = 0
@@ -59,6 +59,8 @@ enum PushScript {
       var wrongType: UInt64 = 0
       var implausible: UInt64 = 0
       var unannounced: UInt64 = 0
+      /// Late announces of a generation that is not known.
+      var unknown: UInt64 = 0
     }
 
     init(status: Status, next: UInt64) {
@@ -68,20 +70,21 @@ enum PushScript {
 
     /// Nil when the reply has another shape.
     init?(_ view: RedisReplyView) {
-      guard view.count == 10, let first = view[0].integer, let status = Status(rawValue: first) else { return nil }
+      guard view.count == 11, let first = view[0].integer, let status = Status(rawValue: first) else { return nil }
       func number(_ index: Int) -> UInt64? { view[index].integer.flatMap { UInt64(exactly: $0) } }
       guard let next = number(1), let applied = number(2), let resets = number(3), let late = number(4),
-        let tooLarge = number(5), let wrongType = number(6), let implausible = number(7), let unannounced = number(8)
+        let tooLarge = number(5), let wrongType = number(6), let implausible = number(7), let unannounced = number(8),
+        let unknown = number(9)
       else { return nil }
       self.status = status
       self.next = next
       self.applied = applied
       counts = Counts(
         resets: resets, late: late, tooLarge: tooLarge, wrongType: wrongType, implausible: implausible,
-        unannounced: unannounced)
+        unannounced: unannounced, unknown: unknown)
     }
 
     /// What the script tells of the records it applied, for `restoreText`; nil when it applied none.
-    static func tails(of view: RedisReplyView) -> UnsafeRawBufferPointer? { view[9].bytes }
+    static func tails(of view: RedisReplyView) -> UnsafeRawBufferPointer? { view[10].bytes }
   }
 }

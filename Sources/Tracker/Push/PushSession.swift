@@ -16,7 +16,7 @@ struct PushSession {
   enum Phase {
     /// Nothing: what is next is decided from the rest of the state.
     case deciding
-    case connecting, loading, verifying
+    case connecting, loading, timing, verifying
     case sending, awaiting, idle, pinging, pausing
     case discarding(AfterDiscard)
     case disconnecting(AfterDisconnect)
@@ -85,6 +85,13 @@ struct PushSession {
   var backoff: RetryBackoff
   private var fullBackoff: RetryBackoff
 
+  /// What Redis' clock is ahead of the OrderClock; what it is ahead of this machine's, when that could be asked.
+  var correctionMicroseconds: Int64 = 0
+  var clockOffsetMicroseconds: Int64 = 0
+  let clock: OrderClock
+  var isClockKnown = false
+  var clockAsked: UInt64
+  var clockLog = RareLog(pauseNanoseconds: PublisherSettings.clockPauseNanoseconds)
   var replyDeadline: UInt64 = 0
   var pauseEnd: UInt64 = 0
   var flushDeadline: UInt64?
@@ -105,7 +112,8 @@ struct PushSession {
   /// with both given, the same events have the same actions.
   init(
     settings: PublisherSettings, partition: PushPartition, queue: EventQueue, spool: SpoolState?,
-    restored: [SpooledRun] = [], now: UInt64, newRun: @escaping @Sendable () -> PushRun = { PushRun() },
+    restored: [SpooledRun] = [], now: UInt64, clock: OrderClock = .process,
+    newRun: @escaping @Sendable () -> PushRun = { PushRun() },
     random: @escaping @Sendable (ClosedRange<Int>) -> Int = { Int.random(in: $0) }
   ) {
     self.settings = settings
@@ -116,6 +124,8 @@ struct PushSession {
     self.now = now
     lastReply = now
     lastProgress = now
+    self.clock = clock
+    clockAsked = now
     self.restored = restored
     ownRun = newRun()
     run = restored.first?.run ?? ownRun
@@ -167,6 +177,9 @@ struct PushSession {
   mutating func proceed() -> Action {
     renewIdleRun()
     guard isConnected else { return connect() }
+    if isClockDue, window.isEmpty { return askTime() }
+    call?.nowMicroseconds = clock.microseconds(atMonotonicNanoseconds: now)
+      .corrected(byMicroseconds: correctionMicroseconds)
     if let batch = nextToSend() {
       batch.isSent = true
       batch.sends += 1
@@ -186,8 +199,11 @@ struct PushSession {
   private mutating func nextToSend() -> PushBatch? {
     // An ASK holds for one call.
     if isAsking, window.first?.isSent == true { return nil }
-    if let waiting = window.first(where: { !$0.isSent }) { return waiting }
-    guard window.count < (isAsking ? 1 : PublisherSettings.window) else { return nil }
+    if let waiting = window.first(where: { !$0.isSent }) {
+      waiting.refresh(call!)
+      return waiting
+    }
+    guard !isClockDue, window.count < (isAsking ? 1 : PublisherSettings.window) else { return nil }
     let batch = pool.popLast() ?? PushBatch()
     guard fillRestored(batch) || fillOwn(batch) else {
       pool.append(batch)
@@ -362,5 +378,6 @@ extension PushScript.Reply.Counts {
     wrongType += growth(\.wrongType)
     implausible += growth(\.implausible)
     unannounced += growth(\.unannounced)
+    unknown += growth(\.unknown)
   }
 }

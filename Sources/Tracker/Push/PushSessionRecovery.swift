@@ -8,7 +8,10 @@ extension PushSession {
   mutating func continueRecovery(after event: Event) -> Action {
     switch (phase, event) {
     case (.connecting, .done): return prepare()
-    case (.loading, .scriptLoaded(let hash)): return verifyPlace(scriptHash: hash)
+    case (.loading, .scriptLoaded(let hash)): return beginCalls(scriptHash: hash)
+    case (.timing, .time(let redis, let wall)):
+      note(redisMicroseconds: redis, wallMicroseconds: wall)
+      return isPreparing ? verifyPlace() : decide()
     case (.verifying, .reply(let reply, _)):
       if isFromFuture(reply.next) { return abandonRun(found: reply.next) }
       guard reply.status == .gap, let end = retained.end else { return beginPublishing() }
@@ -46,17 +49,54 @@ extension PushSession {
     return .loadScript(.push)
   }
 
-  /// Compares the place of the run with what this Redis knows of it: another process may answer than before.
-  private mutating func verifyPlace(scriptHash: String) -> Action {
+  private mutating func beginCalls(scriptHash: String) -> Action {
     if call == nil {
       call = PushCall(
         partition: partition, run: run, scriptHash: scriptHash, ttlSeconds: settings.ttlSeconds,
         maximumStreamLength: settings.maximumStreamLength, creditFirstAnnounce: settings.creditFirstAnnounce,
         maximumBytesPerSecond: settings.maximumBytesPerSecond)
     }
+    return isAsking ? verifyPlace() : askTime()
+  }
+
+  /// Compares the place of the run with what this Redis knows of it: another process may answer than before.
+  private mutating func verifyPlace() -> Action {
     guard !isAsking, let end = retained.end else { return beginPublishing() }
     phase = .verifying
     return .askPlace(call!, next: end, acceptGap: false)
+  }
+
+  // MARK: clocks
+
+  /// Once a minute, when no call is on its way: Redis' clock may be set, and a failover brings another.
+  var isClockDue: Bool {
+    !isAsking && Self.isOver(PublisherSettings.clockPauseNanoseconds, since: clockAsked, now: now)
+  }
+
+  mutating func askTime() -> Action {
+    clockAsked = now
+    phase = .timing
+    return .askTime
+  }
+
+  /// Announces of different trackers are put in order by the one clock that they have in common, Redis'. Where it may not
+  /// be asked this machine's has to do. A correction that is within the error of the measurement stays as it is.
+  private mutating func note(redisMicroseconds: UInt64?, wallMicroseconds: UInt64) {
+    let tripNanoseconds = now &- clockAsked
+    let middle = redisMicroseconds == nil ? now : now &- tripNanoseconds / 2
+    let read = clock.microseconds(atMonotonicNanoseconds: middle)
+    let found = Int64(bitPattern: (redisMicroseconds ?? wallMicroseconds) &- read)
+    let tolerance = PublisherSettings.clockToleranceMicroseconds + tripNanoseconds / 2000
+    if !isClockKnown || (found - correctionMicroseconds).magnitude > tolerance {
+      isClockKnown = true
+      correctionMicroseconds = found
+      call?.correctionMicroseconds = found
+    }
+    guard let redisMicroseconds else { return }
+    clockOffsetMicroseconds = Int64(bitPattern: redisMicroseconds &- wallMicroseconds) + Int64(tripNanoseconds / 2000)
+    if clockOffsetMicroseconds.magnitude > PublisherSettings.clockWarningMicroseconds, clockLog.next(now: now) != nil {
+      tally.notes.append(.clocksDiffer(seconds: clockOffsetMicroseconds / 1_000_000))
+    }
   }
 
   /// The connection is of use.

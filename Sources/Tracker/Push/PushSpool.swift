@@ -64,16 +64,19 @@ final class PushSpool {
   // MARK: writing
 
   /// Brings the file up to date; `state` says whether it could. Owed are, oldest first, what an earlier process left, the
-  /// calls on their way, and the queue, whose numbers are those of `run`.
-  func write(restored: [SpooledRun] = [], unsent: [PushBatch], run: PushRun, queue: EventQueue) {
+  /// calls on their way, and the queue, whose numbers are those of `run`. The order of what is in the file is by Redis'
+  /// clock, which is ahead of the OrderClock by the correction.
+  func write(
+    restored: [SpooledRun] = [], unsent: [PushBatch], run: PushRun, queue: EventQueue, correctionMicroseconds: Int64 = 0
+  ) {
     let alive = queue.depth + unsent.reduce(0) { $0 + $1.count } + restored.reduce(0) { $0 + $1.announces.count }
     let isComplete = !state.isActive || recordsInFile > max(Self.compactAboveRecords, alive * 2) || file == nil
     do throws(SystemError) {
       if isComplete {
-        try rewrite(restored, unsent, run, queue)
+        try rewrite(restored, unsent, run, queue, correctionMicroseconds)
       } else {
         for batch in unsent where !batch.isJournaled { try add(batch) }
-        state.through = try journal(queue, run, isComplete: false)
+        state.through = try journal(queue, run, correctionMicroseconds, isComplete: false)
         try sync()
       }
       state.trouble = nil
@@ -84,9 +87,10 @@ final class PushSpool {
     }
   }
 
-  private func rewrite(_ restored: [SpooledRun], _ unsent: [PushBatch], _ run: PushRun, _ queue: EventQueue)
-    throws(SystemError)
-  {
+  private func rewrite(
+    _ restored: [SpooledRun], _ unsent: [PushBatch], _ run: PushRun, _ queue: EventQueue,
+    _ correction: Int64
+  ) throws(SystemError) {
     let fresh = path + ".new"
     let number = clinux_open(fresh, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
     guard number >= 0 else { throw SystemError("open", subject: fresh) }
@@ -99,20 +103,22 @@ final class PushSpool {
     try writeAll(UnsafeRawBufferPointer(start: buffer, count: header.count))
     for batch in unsent { try add(batch) }
     for restored in restored {
-      for spooled in restored.announces { try add(spooled.number, spooled.announce, of: restored.run) }
+      for spooled in restored.announces { try add(spooled.number, spooled.announce, of: restored.run, 0) }
     }
-    state.through = try journal(queue, run, isComplete: true)
+    state.through = try journal(queue, run, correction, isComplete: true)
     try sync()
     guard rename(fresh, path) == 0 else { throw SystemError("rename", subject: path) }
     try syncFolder()
     state.isActive = true
   }
 
-  private func journal(_ queue: EventQueue, _ run: PushRun, isComplete: Bool) throws(SystemError) -> UInt64 {
+  private func journal(_ queue: EventQueue, _ run: PushRun, _ correction: Int64, isComplete: Bool)
+    throws(SystemError) -> UInt64
+  {
     var failure: SystemError?
     let next = queue.visitChanges(from: state.through, isComplete: isComplete) { number, announce in
       guard failure == nil else { return }
-      do throws(SystemError) { try add(number, announce, of: run) } catch { failure = error }
+      do throws(SystemError) { try add(number, announce, of: run, correction) } catch { failure = error }
     }
     if let failure { throw failure }
     return next
@@ -121,17 +127,21 @@ final class PushSpool {
   /// All of it, once: what left the queue for the window since the last write is in the file as it was then, or not at all.
   private func add(_ batch: PushBatch) throws(SystemError) {
     for (offset, announce) in batch.announces.enumerated() {
-      try add(batch.first + UInt64(offset), announce, of: batch.run)
+      try add(batch.first + UInt64(offset), announce, of: batch.run, batch.correctionMicroseconds)
     }
     batch.isJournaled = true
   }
 
-  private func add(_ number: UInt64, _ announce: QueuedAnnounce, of run: PushRun) throws(SystemError) {
+  private func add(_ number: UInt64, _ announce: QueuedAnnounce, of run: PushRun, _ correction: Int64)
+    throws(SystemError)
+  {
     if run != runInFile {
       runInFile = run
       PushSpoolFormat.encode(run, to: buffer + buffered * PushSpoolFormat.recordBytes)
       try countBuffered()
     }
+    var announce = announce
+    announce.order = announce.order.corrected(byMicroseconds: correction)
     PushSpoolFormat.encode(number, announce, to: buffer + buffered * PushSpoolFormat.recordBytes)
     metrics.spooled.add()
     try countBuffered()

@@ -14,13 +14,16 @@ final class StreamPublisher {
   private let signal: PublisherSignal
   private let spool: PushSpool?
   private(set) var session: PushSession
+  private let wallMicroseconds: () -> UInt64
   private var connection: RedisConnection?
   private var reply = RedisReply()
 
   init(
     settings: PublisherSettings, partition: PushPartition, queue: EventQueue, metrics: PushMetrics,
-    signal: PublisherSignal, spool: PushSpool?, session: PushSession
+    signal: PublisherSignal, spool: PushSpool?, session: PushSession,
+    wallMicroseconds: @escaping () -> UInt64 = { Clock.unixNanoseconds() / 1000 }
   ) {
+    self.wallMicroseconds = wallMicroseconds
     self.settings = settings
     self.partition = partition
     self.queue = queue
@@ -69,6 +72,7 @@ final class StreamPublisher {
       while (connection?.pendingReplies ?? 0) > 0 { try connection!.nextReply(reusing: &reply) }
     case .askPlace(let call, let next, let acceptGap): return try ask(call, next: next, acceptGap: acceptGap)
     case .restore(let batch, let call, let hash): return try restore(batch, call, scriptHash: hash)
+    case .askTime: return .time(redis: try askTime(), wall: wallMicroseconds())
     case .ping: _ = try connection!.command(["PING"])
     case .awaitAnnounces(let milliseconds):
       return signal.wait(milliseconds: Int32(milliseconds), isGathering: true) ? .woken : .timePassed
@@ -76,7 +80,9 @@ final class StreamPublisher {
       signal.wait(milliseconds: Int32(milliseconds), isGathering: false)
       return .timePassed
     case .writeSpool:
-      spool!.write(restored: session.restoredRest, unsent: session.window, run: session.ownRun, queue: queue)
+      spool!.write(
+        restored: session.restoredRest, unsent: session.window, run: session.ownRun, queue: queue,
+        correctionMicroseconds: session.correctionMicroseconds)
       return .spooled(spool!.state)
     case .removeSpool:
       spool!.remove(queue: queue)
@@ -137,6 +143,21 @@ final class StreamPublisher {
     return try scriptReply()
   }
 
+  /// Nil where the ACL has no TIME.
+  private func askTime() throws(RedisError) -> UInt64? {
+    let reply: RedisReply
+    do {
+      reply = try connection!.command(["TIME"])
+    } catch {
+      guard error.code == .noPerm else { throw error }
+      return nil
+    }
+    guard reply.view.count == 2, let seconds = reply.view[0].string.flatMap({ UInt64($0) }),
+      let microseconds = reply.view[1].string.flatMap({ UInt64($0) })
+    else { throw .protocolViolation("TIME gave no time") }
+    return seconds &* 1_000_000 &+ microseconds
+  }
+
   private func restore(_ batch: PushBatch, _ call: PushCall, scriptHash: String) throws(RedisError)
     -> PushSession.Event
   {
@@ -154,6 +175,7 @@ final class StreamPublisher {
   private func tell(_ tally: PushSession.Tally) {
     metrics.add(tally)
     signal.restoredLeft.store(session.restoredCount, ordering: .relaxed)
+    signal.clockOffsetMilliseconds.store(Int(session.clockOffsetMicroseconds / 1000), ordering: .relaxed)
     if tally.isTroubleNew { signal.setTrouble(session.trouble) }
     for note in tally.notes { log(note) }
   }
@@ -187,6 +209,10 @@ final class StreamPublisher {
       Log.error(
         "redis knows numbers of this run that were never sent; a new run sends again what is not answered",
         ["partition": index, "expected": expected, "found": found])
+    case .clocksDiffer(let seconds):
+      Log.warning(
+        "this machine's clock and redis' differ: announces of different trackers are put in order by redis', their "
+          + "times are this machine's", ["partition": index, "redis_ahead_seconds": seconds])
     case .spooledRest(let announces):
       Log.info("announces are spooled", ["partition": index, "announces": announces])
     case .gaveUpRest(let announces):

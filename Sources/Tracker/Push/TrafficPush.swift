@@ -66,6 +66,11 @@ final class TrafficPush: AnnounceRecordSink {
         Lane(partition: partition, queue: queue, metrics: PushMetrics(metrics), signal: signal))
     }
     self.lanes = lanes
+    let signals = lanes.map(\.signal)
+    metrics.gauge("tracker_push_clock_offset_seconds", help: "What Redis' clock is ahead of this machine's.") {
+      let offsets = signals.map { $0.clockOffsetMilliseconds.load(ordering: .relaxed) }
+      return Double(offsets.max { $0.magnitude < $1.magnitude } ?? 0) / 1000
+    }
   }
 
   /// Reads the spools back and starts the publishers' threads, `publish-0` and on. Redis need not be there.

@@ -25,4 +25,6 @@ struct AnnounceRequest {
   var otherAddress: IPAddress?
   /// Whether the request was parked for a look-up before, by the number of the hook (see AnnouncePipeline).
   var lookedUp: UInt32 = 0
+  /// When it came, CLOCK_MONOTONIC, if it was parked since; 0: in this batch.
+  var arrivedNanoseconds: UInt64 = 0
 }

@@ -15,7 +15,7 @@ import Wire
     (0..<sessions).map {
       makeRecord(
         user: $0, peer: $0, uploaded: UInt64(number * (100 + $0)), downloaded: UInt64(number * 7),
-        event: number == 0 ? .started : event, at: 1_800_000_000 + Int64(number) * 1800)
+        event: number == 0 ? .started : event, at: 1_700_000_000 + Int64(number) * 1800)
     }
   }
 

@@ -20,7 +20,7 @@ import Wire
       let round = rounds
       push.enqueue(
         (0..<Self.sessions).map {
-          makeRecord(user: $0, peer: $0, uploaded: UInt64(round * (100 + $0)), at: 1_800_000_000 + Int64(round))
+          makeRecord(user: $0, peer: $0, uploaded: UInt64(round * (100 + $0)), at: 1_700_000_000 + Int64(round))
         })
       rounds += 1
     }

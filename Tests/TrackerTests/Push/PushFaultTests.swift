@@ -31,7 +31,7 @@ import Testing
     /// Two announces of one session in one call: 100 bytes more each.
     func announce(_ round: Int) {
       let counters = [UInt64(round * 200 + 1_000_000), UInt64(round * 200 + 1_000_100)]
-      push.enqueue(counters.map { makeRecord(uploaded: $0, at: 1_800_000_000 + Int64(round)) })
+      push.enqueue(counters.map { makeRecord(uploaded: $0, at: 1_700_000_000 + Int64(round)) })
     }
 
     /// All rounds are in the stream once.

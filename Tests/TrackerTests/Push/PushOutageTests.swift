@@ -30,7 +30,7 @@ import Wire
             makeRecord(
               user: $0 % 1000, torrent: $0 / 1000, peer: $0, uploaded: UInt64(round * 1000 + $0 % 7),
               downloaded: UInt64(round * 10), event: round == 9 && $0 % 10 == 0 ? .stopped : .none,
-              at: 1_800_000_000 + Int64(round) * 1800)
+              at: 1_700_000_000 + Int64(round) * 1800)
           })
       }
     }
@@ -71,13 +71,13 @@ import Wire
       let push = try TrafficPush(options: Self.options(redis, spool: spool), metrics: MetricRegistry())
       try push.start()
       push.enqueue(
-        (0..<500).map { makeRecord(peer: $0, uploaded: UInt64(round) * 100, at: 1_800_000_000 + Int64(round)) })
+        (0..<500).map { makeRecord(peer: $0, uploaded: UInt64(round) * 100, at: 1_700_000_000 + Int64(round)) })
       push.shutdown()
     }
     try await redis.start()
     let push = try TrafficPush(options: Self.options(redis, spool: spool), metrics: MetricRegistry())
     try push.start()
-    push.enqueue((0..<500).map { makeRecord(peer: $0, uploaded: 1000, event: .stopped, at: 1_800_000_009) })
+    push.enqueue((0..<500).map { makeRecord(peer: $0, uploaded: 1000, event: .stopped, at: 1_700_000_009) })
     push.shutdown()
     var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
     let events = try connection.events(of: "tracker:traffic")
@@ -97,7 +97,7 @@ import Wire
     try await eventually("published") { metrics.value(of: "tracker_push_published_total") == 1 }
     try await redis.stop()
     push.enqueue([
-      makeRecord(uploaded: 200, at: 1_800_000_001), makeRecord(uploaded: 300, event: .stopped, at: 1_800_000_002),
+      makeRecord(uploaded: 200, at: 1_700_000_001), makeRecord(uploaded: 300, event: .stopped, at: 1_700_000_002),
     ])
     try await eventually("the spool holds them") {
       let bytes = (try? Data(contentsOf: URL(fileURLWithPath: spool)).count) ?? 0
@@ -111,7 +111,7 @@ import Wire
       try left.write(to: URL(fileURLWithPath: spool))
       let next = try TrafficPush(options: Self.options(redis, spool: spool), metrics: MetricRegistry())
       try next.start()
-      next.enqueue([makeRecord(uploaded: 400 + UInt64(round) * 100, at: 1_800_000_003 + Int64(round))])
+      next.enqueue([makeRecord(uploaded: 400 + UInt64(round) * 100, at: 1_700_000_003 + Int64(round))])
       next.shutdown()
     }
     var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
@@ -199,7 +199,7 @@ import Wire
     options.maxStreamLength = 5
     let push = try TrafficPush(options: options, metrics: metrics)
     try push.start()
-    push.enqueue((0..<12).map { makeRecord(uploaded: UInt64($0) * 10, at: 1_800_000_000 + Int64($0)) })
+    push.enqueue((0..<12).map { makeRecord(uploaded: UInt64($0) * 10, at: 1_700_000_000 + Int64($0)) })
     try await eventually("the push says why it waits") { push.troubles.contains { $0.contains("max_stream_length") } }
     var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
     #expect(try connection.integer(["XLEN", "tracker:traffic"]) == 5)

@@ -25,6 +25,23 @@ struct PushScriptModel {
     var generation: TrafficGeneration
     var baseUploaded: UInt64
     var baseDownloaded: UInt64
+    /// When its generation began, and the one before it after a reset.
+    var began: UInt64
+    var before: Before?
+  }
+  struct Before: Equatable {
+    var began: UInt64
+    var generation: TrafficGeneration
+    var base: Counted
+    var last: Counted
+    var timestamp: Int64
+  }
+  /// Counters, of which one is after another if none is lower.
+  struct Counted: Equatable {
+    var up: UInt64
+    var down: UInt64
+    static func >= (left: Self, right: Self) -> Bool { left.up >= right.up && left.down >= right.down }
+    static func - (left: Self, right: Self) -> Self { Self(up: left.up - right.up, down: left.down - right.down) }
   }
 
   var creditFirstAnnounce = false
@@ -32,6 +49,7 @@ struct PushScriptModel {
   var entries: [TrafficEvent] = []
   var resets: UInt64 = 0
   var late: UInt64 = 0
+  var unknown: UInt64 = 0
   var tooLarge: UInt64 = 0
 
   /// Applies one record; `number` is its place in the run that is of the run.
@@ -44,19 +62,23 @@ struct PushScriptModel {
     var snapshot: Snapshot
     var deltas: (up: UInt64, down: UInt64) = (0, 0)
     var elapsed: Int64 = 0
-    var isLate = false
     if let last = snapshots[Session(record)] {
+      if queued.order < last.order, let entry = applyLate(queued, last) {
+        late += 1
+        entries.append(entry)
+        return
+      }
       snapshot = last
       elapsed = max(0, record.timestamp - last.timestamp)
       if record.uploaded >= last.uploaded && record.downloaded >= last.downloaded {
         deltas = (record.uploaded - last.uploaded, record.downloaded - last.downloaded)
-      } else if queued.order < last.order && record.uploaded <= last.uploaded
-        && record.downloaded <= last.downloaded
-      {
-        isLate = true
-        late += 1
       } else {
         resets += 1
+        snapshot.before = Before(
+          began: last.began, generation: last.generation,
+          base: Counted(up: last.baseUploaded, down: last.baseDownloaded),
+          last: Counted(up: last.uploaded, down: last.downloaded), timestamp: last.timestamp)
+        snapshot.began = queued.order
         snapshot.generation = run.generation(number)
         snapshot.baseUploaded = record.uploaded
         snapshot.baseDownloaded = record.downloaded
@@ -66,27 +88,65 @@ struct PushScriptModel {
         uploaded: 0, downloaded: 0, timestamp: record.timestamp, order: queued.order,
         generation: run.generation(number),
         baseUploaded: creditFirstAnnounce ? 0 : record.uploaded,
-        baseDownloaded: creditFirstAnnounce ? 0 : record.downloaded)
+        baseDownloaded: creditFirstAnnounce ? 0 : record.downloaded, began: queued.order)
       if creditFirstAnnounce { deltas = (record.uploaded, record.downloaded) }
     }
-    if !isLate {
-      snapshot.uploaded = record.uploaded
-      snapshot.downloaded = record.downloaded
-      snapshot.timestamp = record.timestamp
-      snapshot.order = queued.order
-    }
+    snapshot.uploaded = record.uploaded
+    snapshot.downloaded = record.downloaded
+    snapshot.timestamp = record.timestamp
+    snapshot.order = queued.order
     snapshots[Session(record)] = snapshot
     entries.append(
-      TrafficEvent(
-        passkey: record.passkey, infoHash: record.infoHash, peerID: record.peerID, port: record.port,
-        address: record.address, uploadedDelta: deltas.up, downloadedDelta: deltas.down, left: record.left,
-        event: record.event, timestamp: record.timestamp, elapsedSeconds: UInt32(elapsed),
-        intervalSeconds: record.intervalSeconds, minIntervalSeconds: record.minIntervalSeconds,
-        counters: TrafficEvent.Counters(
-          generation: snapshot.generation,
-          creditedUpload: snapshot.uploaded - snapshot.baseUploaded,
-          creditedDownload: snapshot.downloaded - snapshot.baseDownloaded),
-        announces: queued.announces))
+      Self.entry(
+        queued, Counted(up: deltas.up, down: deltas.down), elapsed, snapshot.generation,
+        Counted(up: record.uploaded - snapshot.baseUploaded, down: record.downloaded - snapshot.baseDownloaded)))
+  }
+
+  private static func entry(
+    _ queued: QueuedAnnounce, _ deltas: Counted, _ elapsed: Int64, _ generation: TrafficGeneration, _ credited: Counted
+  ) -> TrafficEvent {
+    let record = queued.record
+    return TrafficEvent(
+      passkey: record.passkey, infoHash: record.infoHash, peerID: record.peerID, port: record.port,
+      address: record.address, uploadedDelta: deltas.up, downloadedDelta: deltas.down, left: record.left,
+      event: record.event, timestamp: record.timestamp, elapsedSeconds: UInt32(elapsed),
+      intervalSeconds: record.intervalSeconds, minIntervalSeconds: record.minIntervalSeconds,
+      counters: TrafficEvent.Counters(
+        generation: generation, creditedUpload: credited.up, creditedDownload: credited.down),
+      announces: queued.announces)
+  }
+
+  /// An announce that was made before the snapshot's, by the same run; nil when its counters say that it is the later one.
+  private mutating func applyLate(_ queued: QueuedAnnounce, _ last: Snapshot) -> TrafficEvent? {
+    let record = queued.record
+    let here = Counted(up: record.uploaded, down: record.downloaded)
+    let newest = Counted(up: last.uploaded, down: last.downloaded)
+    let base = Counted(up: last.baseUploaded, down: last.baseDownloaded)
+    let nothing = Counted(up: 0, down: 0)
+    let elapsed = max(0, record.timestamp - last.timestamp)
+    let stale = Self.entry(queued, nothing, elapsed, last.generation, newest - base)
+    func isComparable(_ one: Counted, _ other: Counted) -> Bool { one >= other || other >= one }
+    if here == newest { return stale }
+    if queued.order >= last.began {
+      if here >= newest { return nil }
+      if here >= base && newest >= here { return stale }
+    } else if base >= here, record.event == .started, last.before.map({ record.timestamp > $0.timestamp }) ?? true {
+      if here == base { return stale }
+      snapshots[Session(record)]!.baseUploaded = here.up
+      snapshots[Session(record)]!.baseDownloaded = here.down
+      snapshots[Session(record)]!.began = queued.order
+      return Self.entry(queued, base - here, elapsed, last.generation, newest - here)
+    } else if let before = last.before, queued.order >= before.began, here >= before.base,
+      isComparable(here, before.last)
+    {
+      if before.last >= here { return stale }
+      snapshots[Session(record)]!.before!.last = here
+      snapshots[Session(record)]!.before!.timestamp = max(before.timestamp, record.timestamp)
+      return Self.entry(
+        queued, here - before.last, max(0, record.timestamp - before.timestamp), before.generation, here - before.base)
+    }
+    unknown += 1
+    return stale
   }
 }
 

@@ -45,7 +45,7 @@ struct ScriptCaller: ~Copyable {
     var model = PushScriptModel(creditFirstAnnounce: creditFirst)
     var caller = try ScriptCaller(redis, run: run, creditFirst: creditFirst)
     var next: UInt64 = 0
-    var clock: Int64 = 1_800_000_000
+    var clock: Int64 = 1_700_000_000
     for _ in 0..<40 {
       var batch: [QueuedAnnounce] = []
       for _ in 0..<Int.random(in: 1...12, using: &random) {
@@ -75,7 +75,7 @@ struct ScriptCaller: ~Copyable {
       next += UInt64(batch.count)
       #expect(
         reply.counts.resets == model.resets && reply.counts.late == model.late
-          && reply.counts.tooLarge == model.tooLarge)
+          && reply.counts.unknown == model.unknown && reply.counts.tooLarge == model.tooLarge)
     }
     #expect(try caller.connection.events(of: "tracker:traffic") == model.entries, "seed \(random.seed)")
     for (session, snapshot) in model.snapshots {
@@ -122,7 +122,7 @@ struct ScriptCaller: ~Copyable {
     let directory = try TemporaryDirectory()
     let redis = try await RedisServer.start(in: directory)
     var caller = try ScriptCaller(redis)
-    let order: UInt64 = 1_800_000_000_000_000
+    let order: UInt64 = 1_700_000_000_000_000
     let reply = try caller.send(
       [
         QueuedAnnounce(record: makeRecord(uploaded: 100), order: order),
@@ -140,7 +140,7 @@ struct ScriptCaller: ~Copyable {
     let redis = try await RedisServer.start(in: directory)
     var caller = try ScriptCaller(redis, maximum: 3)
     let batch = (0..<5).map {
-      QueuedAnnounce(record: makeRecord(uploaded: UInt64($0) * 10, at: 1_800_000_000 + Int64($0)))
+      QueuedAnnounce(record: makeRecord(uploaded: UInt64($0) * 10, at: 1_700_000_000 + Int64($0)))
     }
     let reply = try caller.send(batch, first: 0)
     #expect(reply.status == .full && reply.next == 3 && reply.applied == 3)
@@ -184,10 +184,10 @@ struct ScriptCaller: ~Copyable {
     let directory = try TemporaryDirectory()
     let redis = try await RedisServer.start(in: directory)
     var caller = try ScriptCaller(redis)
-    let record = makeRecord(uploaded: 150, at: 1_800_000_060)
+    let record = makeRecord(uploaded: 150, at: 1_700_000_060)
     _ = try caller.connection.command([
       "HSET", "tracker:last:passkey1:\(record.infoHash.hex):\(record.peerID.hex)", "uploaded", "100", "downloaded", "0",
-      "port", "1", "ip", "192.0.2.1", "af", "IPv4", "ts", "1800000000",
+      "port", "1", "ip", "192.0.2.1", "af", "IPv4", "ts", "1700000000",
     ])
     _ = try caller.send([QueuedAnnounce(record: record)], first: 0)
     let event = try caller.connection.events(of: "tracker:traffic")[0]
@@ -202,7 +202,7 @@ struct ScriptCaller: ~Copyable {
     var caller = try ScriptCaller(redis)
     caller.call.maximumBytesPerSecond = 1000
     let most = UInt64(1000 * (1800 + Int(PushScript.constant("RATE_GRACE_SECONDS")!)!))
-    let start: Int64 = 1_800_000_000
+    let start: Int64 = 1_700_000_000
     let announces = [
       makeRecord(uploaded: 0, at: start),
       makeRecord(uploaded: most + 1, at: start + 1800),

@@ -42,7 +42,7 @@ import Wire
     var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
     func published() -> Bool { metrics.value(of: "tracker_push_queue_depth") == 0 && push.isReady }
 
-    push.enqueue((0..<50).map { makeRecord(peer: $0, uploaded: 1000, at: 1_800_000_000) })
+    push.enqueue((0..<50).map { makeRecord(peer: $0, uploaded: 1000, at: 1_700_000_000) })
     try await eventually("the baselines are published") {
       try published() && connection.integer(["XLEN", "tracker:traffic"]) == 50
     }

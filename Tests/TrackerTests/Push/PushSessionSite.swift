@@ -72,6 +72,10 @@ struct PushSessionSite {
   /// Asked before each action: an error is what the action ends with, and the connection is lost. `isDone` says whether
   /// Redis has done the work all the same.
   var fault: (PushSession.Action) -> (error: RedisError, isDone: Bool)? = { _ in nil }
+  /// What Redis' clock is ahead.
+  var redisAheadMicroseconds: Int64 = 0
+  var isTimeAllowed = true
+  private let clock = OrderClock(wallNanoseconds: 1_700_000_000_000_000_000, atMonotonicNanoseconds: 1_000_000_000_000)
   /// Calls get lost, and no word comes.
   var isSilent = false
   /// Why a spool cannot be written.
@@ -90,7 +94,7 @@ struct PushSessionSite {
       settings: settings,
       partition: PushPartition.all(streamKey: "tracker:traffic", lastKeyPrefix: "tracker:last", count: 1)[0],
       queue: queue, spool: spool || !restored.isEmpty ? SpoolState(isActive: !restored.isEmpty) : nil,
-      restored: restored, now: now, newRun: { runs.next() },
+      restored: restored, now: now, clock: clock, newRun: { runs.next() },
       random: { range in range.lowerBound + Int(seed % UInt64(range.count)) })
   }
 
@@ -161,6 +165,9 @@ struct PushSessionSite {
       for number in batch.first..<batch.end { redis.stream.append(.init(run: batch.run.id, number: number)) }
       return .restored(entries: Int64(batch.count))
     case .ping: break
+    case .askTime:
+      let wall = clock.microseconds(atMonotonicNanoseconds: now)
+      return .time(redis: isTimeAllowed ? wall.corrected(byMicroseconds: redisAheadMicroseconds) : nil, wall: wall)
     case .awaitAnnounces(let milliseconds): return queue.depth > 0 ? .woken : pass(milliseconds)
     case .pause(let milliseconds): return pass(milliseconds)
     case .writeSpool: return .spooled(writeSpool())
@@ -216,6 +223,7 @@ extension PushSession.Action {
     case .discardReplies: "discardReplies"
     case .askPlace(_, let next, let acceptGap): "\(acceptGap ? "adopt" : "verify") \(next)"
     case .restore(let batch, _, _): "restore \(batch.first)..<\(batch.end)"
+    case .askTime: "askTime"
     case .ping: "ping"
     case .awaitAnnounces: "awaitAnnounces"
     case .pause: "pause"

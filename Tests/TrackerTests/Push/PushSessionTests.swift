@@ -21,7 +21,8 @@ import Testing
     try site.settle()
     #expect(
       site.trace == [
-        "connect", "load push", "send 0..<256", "send 256..<512", "awaitReply", "send 512..<600", "awaitReply",
+        "connect", "load push", "askTime", "send 0..<256", "send 256..<512", "awaitReply", "send 512..<600",
+        "awaitReply",
         "awaitReply", "awaitAnnounces",
       ])
     #expect(site.redis.stream == Self.entries(0..<600))
@@ -72,8 +73,9 @@ import Testing
     try site.settle()
     #expect(
       site.trace == [
-        "connect", "load push", "send 0..<256", "send 256..<300", "awaitReply", "disconnect", "pause", "connect",
-        "load push", "send 0..<256", "send 256..<300", "awaitReply", "awaitReply", "awaitAnnounces",
+        "connect", "load push", "askTime", "send 0..<256", "send 256..<300", "awaitReply", "disconnect", "pause",
+        "connect",
+        "load push", "askTime", "send 0..<256", "send 256..<300", "awaitReply", "awaitReply", "awaitAnnounces",
       ])
     #expect(site.redis.stream == Self.entries(0..<300))
     #expect(site.sum.published == 0 && site.sum.duplicates == 300 && site.sum.retries == 1)
@@ -139,7 +141,8 @@ import Testing
     #expect(
       site.trace
         == [
-          "awaitAnnounces", "ping", "disconnect", "pause", "connect", "load push", "verify 12", "load restore",
+          "awaitAnnounces", "ping", "disconnect", "pause", "connect", "load push", "askTime", "verify 12",
+          "load restore",
           "restore 0..<4", "restore 4..<8", "restore 8..<12", "adopt 12", "send 12..<13", "awaitReply",
           "awaitAnnounces",
         ].suffix(site.trace.count))
@@ -234,7 +237,7 @@ import Testing
     #expect(
       site.trace == [
         "pause", "connect ASK", "load push", "ask 2..<258", "awaitReply", "disconnect", "connect", "load push",
-        "verify 258", "send 258..<302", "awaitReply", "awaitAnnounces",
+        "askTime", "verify 258", "send 258..<302", "awaitReply", "awaitAnnounces",
       ])
     #expect(site.redis.stream == Self.entries(0..<302))
   }

@@ -9,7 +9,7 @@ import Wire
 /// Builds records of sessions that are numbered.
 func makeRecord(
   user: Int = 1, torrent: Int = 1, peer: Int = 1, uploaded: UInt64, downloaded: UInt64 = 0, left: UInt64 = 0,
-  event: AnnounceEvent = .none, at timestamp: Int64 = 1_800_000_000, port: UInt16 = 51413,
+  event: AnnounceEvent = .none, at timestamp: Int64 = 1_700_000_000, port: UInt16 = 51413,
   address: String = "192.0.2.7"
 ) -> AnnounceRecord {
   AnnounceRecord(

@@ -14,7 +14,13 @@
 --     24 counters its generation began with: uploaded (7), downloaded (7)   38 generation (8)
 --     46 address and port (6 or 18)
 --
--- A snapshot without such an `s` is another producer's and begins a generation.
+-- A snapshot without such an `s` is another producer's and begins a generation. A second field, `p`, says when the
+-- generation of `s` began and, after a reset, what was last known of the one before; it is read only when an announce
+-- comes late or begins a generation. One that is of another generation than `s` says nothing:
+--
+--     0 generation (8)   8 order of the announce that began it (6)
+--     after a reset, of the generation before: 14 order of its beginning, 0: not known (6)   20 its last ts (4)
+--     24 its last counters (7 + 7)   38 the counters it began with (7 + 7)   52 generation (8)
 --
 -- A record is what PushRecords.swift packs, where its layout is.
 
@@ -32,3 +38,9 @@ local function digits(x)
   return format('%d', x)
 end
 
+-- A `p` for the generation `gen`, begun by the announce at `order`, whose predecessor is what `s` and `p` are of.
+local function beginning(gen, order, p, before, lt, lu, ld, bu, bd)
+  local began = 0
+  if type(p) == 'string' and sub(p, 1, 8) == before then began = unpack('<I6', p, 9) end
+  return struct.pack('<c8I6I6I4I7I7I7I7c8', gen, order, began, lt, lu, ld, bu, bd, before)
+end

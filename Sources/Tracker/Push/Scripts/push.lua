@@ -8,15 +8,15 @@
 --     ARGV[1] number of the first record   ARGV[2] snapshot TTL, seconds   ARGV[3] longest stream, 0: no limit
 --     ARGV[4] 1: credit a first announce   ARGV[5] 1: accept a gap   ARGV[6] bytes of a snapshot key's prefix
 --     ARGV[7] most bytes a second in one direction, 0: no limit   ARGV[8] the records
+--     ARGV[9] the publisher's clock, in ticks
 --
--- Answers ten values: status (0 done, 1 FULL, 2 GAP); the number of the next record; records that this call applied;
--- counted since the run began: resets, late announces, counters too large, snapshot keys of another type, implausible
--- counters, unannounced sessions; the tails (below), or nil.
+-- Answers eleven values: status (0 done, 1 FULL, 2 GAP); the number of the next record; records that this call
+-- applied; counted since the run began: resets, late announces, counters too large, snapshot keys of another type,
+-- implausible counters, unannounced sessions, late announces of a generation that is not known; the tails, or nil.
 --
 -- An announce with lower counters is a client that began anew, unless it was made before the one the snapshot is of:
 -- two trackers, or a queue that Redis was away from, may deliver out of order. `order`, the time when the announce
--- was answered in ticks since 1970, tells them apart: such a late announce credits nothing and leaves the snapshot
--- alone.
+-- came in ticks since 1970, tells them apart; `judge` says what a late one is worth.
 --
 -- Every write goes through pcall: a script's earlier writes stay when a later command fails, so the state is saved as
 -- far as it got and the error returned. The entry is added before the snapshot is written: a call that dies in
@@ -38,6 +38,16 @@ local RATE_GRACE_SECONDS = 3600
 local STATE_SECONDS = 86400
 -- The tail of a record that is not to be restored: no generation begins with NUL.
 local NO_TAIL = ('\0'):rep(25)
+-- Ticks by which the clocks of two trackers may differ: an announce this close to the beginning of a generation, which
+-- another run began, may be of that one or of the one before.
+local CLOCK_TOLERANCE = 2 * ORDER_TICKS_PER_SECOND
+-- Ticks by which two orders may be wrong although both publishers have asked Redis for the time. No client announces,
+-- starts over and announces again within this: the higher counters are the later ones.
+local CLOCK_ERROR = ORDER_TICKS_PER_SECOND / 20
+-- A snapshot from further in the future has its order from a clock that was wrong, or in another unit.
+local FUTURE_TICKS = 600 * ORDER_TICKS_PER_SECOND
+-- As many characters of a generation's name are the same for all of a run, but for a carry in sixteen million.
+local RUN_CHARACTERS = 4
 
 local stream, state, data, at = KEYS[1], KEYS[2], ARGV[8], 1
 local from, ttl, prefix, rate = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[6]) + 1, tonumber(ARGV[7])
@@ -47,24 +57,31 @@ local floor, pack = math.floor, struct.pack
 -- A snapshot's `s` by its length: with an IPv4 or an IPv6 address.
 local layouts = {[52] = '<I7I7I6I4I7I7c8c6', [64] = '<I7I7I6I4I7I7c8c18'}
 local seconds = {[0] = '0'}
--- A tail is what restore.lua needs besides the record: counters its generation began with, generation, du, dd, dt.
+-- A tail is what restore.lua needs besides the record: counters its generation began with, generation, du, dd, dt. That
+-- of a late announce that credits something has `L` before du, and cu and cd in place of the first two.
 local tails, told = {}, 0
 local type, KEYS = type, KEYS
 
-local saved = pcall('HMGET', state, 'next', 'resets', 'late', 'large', 'wrong', 'implausible', 'unannounced')
+local saved = pcall('HMGET', state, 'next', 'resets', 'late', 'large', 'wrong', 'implausible', 'unannounced',
+  'unknown', 'forgot')
 if saved.err then return saved end
 local function known(i) return tonumber(saved[i]) or 0 end
 local nxt, resets, late, large, wrong = known(1), known(2), known(3), known(4), known(5)
-local implausible, unannounced = known(6), known(7)
+local implausible, unannounced, unknown = known(6), known(7), known(8)
+-- Whether Redis has lost what this run had applied. A session that it sees for the first time may be one of those, so
+-- no earlier announce may lower what its generation began with: the bytes in between may be credited.
+local forgot = saved[9]
 
 local function answer(status, applied)
   local all = told > 0 and table.concat(tails)
-  return {status, nxt, applied, resets, late, large, wrong, implausible, unannounced, all}
+  return {status, nxt, applied, resets, late, large, wrong, implausible, unannounced, unknown, all}
 end
 
 if from > nxt then
   if ARGV[5] ~= '1' then return answer(2, 0) end
-  nxt = from
+  nxt, forgot = from, true
+  local marked = pcall('HSET', state, 'forgot', '1')
+  if type(marked) == 'table' then return marked end
 end
 local start, status, failure = nxt, 0, nil
 local room = count
@@ -77,7 +94,7 @@ end
 local function save()
   local r = pcall('HSET', state, 'next', digits(nxt), 'resets', digits(resets), 'late', digits(late),
     'large', digits(large), 'wrong', digits(wrong), 'implausible', digits(implausible),
-    'unannounced', digits(unannounced))
+    'unannounced', digits(unannounced), 'unknown', digits(unknown))
   if type(r) == 'table' then return r end
   r = pcall('EXPIRE', state, STATE_SECONDS)
   if type(r) == 'table' then return r end
@@ -91,6 +108,70 @@ end
 local function counter(text, limit)
   local x = tonumber(text)
   if x and x >= 0 and x <= limit then return floor(x) end
+end
+
+-- Whether an order is from a clock that was wrong. Where the ACL has no TIME the publisher's clock has to do.
+local future
+local function isWrong(order)
+  if not future then
+    local time = pcall('TIME')
+    -- Once a call, and only where something is late.
+    future = FUTURE_TICKS + (time.err and tonumber(ARGV[9]) or tonumber(time[1]) * ORDER_TICKS_PER_SECOND)
+  end
+  return order > future
+end
+
+-- Whether counters may be of a generation that began with `bu`, `bd` and was last at `lu`, `ld`: they only grow.
+local function fits(u, d, bu, bd, lu, ld)
+  return u >= bu and d >= bd and (u >= lu and d >= ld or u <= lu and d <= ld)
+end
+
+-- What an announce is worth that was made before the one that the snapshot is of (its order is lower by `behind`, or by
+-- so little higher that clocks may be wrong): `gen`, `lu` and so on are the snapshot's, `own` is the name of the
+-- generation that the announce would begin. Answers nil, when it is an ordinary one after all, or one of
+--     'stale'    what it says was credited with a later one: nothing
+--     'unknown'  of a generation that is not known, or of either of two: nothing, lest bytes are credited twice
+--     'before'   of the generation before: bytes credited, in it so far, its base and name, its last ts, the new `p`
+--     'lower'    the beginning of the generation, which was begun with a later one: the same seven
+local function judge(key, own, event, u, d, order, ts, gen, lu, ld, lt, bu, bd, behind)
+  local isOfRun = gen and sub(own, 1, RUN_CHARACTERS) == sub(gen, 1, RUN_CHARACTERS)
+  local addsNew = u >= lu and d >= ld
+  if behind <= 0 and (isOfRun or not gen) then return end
+  if not gen or u == lu and d == ld then return 'stale' end
+  if addsNew and not isOfRun and behind <= CLOCK_ERROR then return end
+  local p = pcall('HGET', key, 'p')
+  if type(p) ~= 'string' or sub(p, 1, 8) ~= gen then
+    -- When the generation began is not known: an older version's, or given back.
+    return u >= bu and d >= bd and u <= lu and d <= ld and 'stale' or 'unknown'
+  end
+  local tolerance = isOfRun and 0 or CLOCK_TOLERANCE
+  local began = unpack('<I6', p, 9)
+  -- Whether it may be of this generation, or of the one before, and whether it would add to that.
+  local isNew = order >= began - tolerance and fits(u, d, bu, bd, lu, ld)
+  local isOld, addsOld = order < began + tolerance, true
+  local pbegan, pts, pu, pd, pbu, pbd, pgen
+  if #p > 14 then
+    pbegan, pts, pu, pd, pbu, pbd, pgen = unpack('<I6I4I7I7I7I7c8', p, 15)
+    isOld = isOld and order >= pbegan - tolerance and fits(u, d, pbu, pbd, pu, pd)
+    addsOld = u >= pu and d >= pd and (u > pu or d > pd)
+  end
+  if event == 'started' and u <= bu and d <= bd and (not pgen or ts > pts) then
+    if u == bu and d == bd then return 'stale' end
+    if order < began - tolerance then
+      p = gen .. pack('<I6', order) .. sub(p, 15)
+      return 'lower', bu - u, bd - d, lu - u, ld - d, pack('<I7I7', u, d) .. gen, lt, p
+    end
+  end
+  if isNew and isOld and (addsNew or addsOld and pgen) then return 'unknown' end
+  if isNew then
+    if addsNew then return end
+    return 'stale'
+  end
+  if not isOld and behind <= 0 then return end
+  if not isOld or not pgen then return 'unknown' end
+  if not addsOld then return 'stale' end
+  p = sub(p, 1, 20) .. pack('<I4I7I7I7I7', math.max(ts, pts), u, d, pbu, pbd) .. pgen
+  return 'before', u - pu, d - pd, u - pbu, d - pbd, pack('<I7I7', pbu, pbd) .. pgen, pts, p
 end
 
 for i = 0, count - 1 do
@@ -122,7 +203,10 @@ for i = 0, count - 1 do
       end
       -- The entry: deltas, bytes credited in this generation, seconds since the last announce.
       local du, dd, cu, cd, dt, passed = '0', '0', '0', '0', '0', 0
-      local fresh, stale, reset, plausible = false, false, false, true
+      local fresh, reset, plausible = false, false, true
+      -- Of a late announce: see `judge`. Of one that begins a generation after another: what that one began with.
+      local verdict, gu, gd, tu, td, base, since, p
+      local obu, obd
       if not lu or not ld then
         fresh, lt = true, ts
         bu, bd = u, d
@@ -139,11 +223,25 @@ for i = 0, count - 1 do
             seconds[passed] = dt
           end
         end
-        if not gen then
-          fresh = true
-          bu, bd = lu, ld
+        if (order < lo or order < lo + CLOCK_ERROR and (u < lu or d < ld)) and not isWrong(lo) then
+          verdict, gu, gd, tu, td, base, since, p = judge(
+            key, sub(data, at + 24, at + 31), event, u, d, order, ts, gen, lu, ld, lt, bu, bd, lo - order)
         end
-        if u >= lu and d >= ld then
+        if verdict then
+          if gu then
+            passed = math.max(0, ts - since)
+            plausible = rate == 0 or math.max(gu, gd) <= rate * (math.abs(ts - since) + RATE_GRACE_SECONDS)
+            du, dd, cu, cd, dt = digits(gu), digits(gd), digits(tu), digits(td), digits(passed)
+          elseif gen then
+            cu, cd = digits(lu - bu), digits(ld - bd)
+          else
+            bu, bd = u, d
+          end
+        elseif u >= lu and d >= ld then
+          if not gen then
+            fresh = true
+            bu, bd = lu, ld
+          end
           if rate > 0 then
             local most = rate * (passed + RATE_GRACE_SECONDS)
             plausible = u - lu <= most and d - ld <= most
@@ -152,24 +250,22 @@ for i = 0, count - 1 do
           if d > ld then dd = format('%d', d - ld) end
           if bu == 0 then cu = us else cu = digits(u - bu) end
           if bd == 0 then cd = ds else cd = digits(d - bd) end
-        elseif order < lo and u <= lu and d <= ld then
-          stale = true
-          cu, cd = digits(lu - bu), digits(ld - bd)
         else
           fresh, reset = true, true
-          bu, bd = u, d
+          obu, obd, bu, bd = bu, bd, u, d
         end
       end
       if not plausible then
         implausible = implausible + 1
       else
-        local head = sub(data, at, at + 23)
-        local base
-        if fresh then
+        local head, before = sub(data, at, at + 23), gen
+        if base then
+          gen = sub(base, 15)
+        elseif gen and not fresh then
+          base = sub(last, 25, 46)
+        else
           gen = sub(data, at + 24, at + 31)
           base = pack('<I7I7', bu, bd) .. gen
-        else
-          base = sub(last, 25, 46)
         end
         -- same in both: the key's parts, and the entry in the order of TrafficField
         if pk ~= shaped then shaped, shape = pk, 'c' .. pk .. 'xc40xc40' end
@@ -179,22 +275,41 @@ for i = 0, count - 1 do
           'interval', interval, 'min_interval', wait, 'v', VERSION, 'gen', gen, 'cu', cu, 'cd', cd, 'n', n)
         -- end same
         if id.err then failure = id break end
-        if fresh or not stale then
-          if stale then us, ds, t, head = digits(lu), digits(ld), digits(lt), pack('<I7I7I6I4', lu, ld, lo, lt) end
-          if place == address then
+        if verdict then
+          late = late + 1
+          if verdict == 'unknown' then unknown = unknown + 1 end
+          if gu then
+            if verdict == 'lower' then
+              id = pcall('HSET', key, 's', sub(last, 1, 24) .. base .. place, 'p', p)
+            else
+              id = pcall('HSET', key, 'p', p)
+            end
+            if type(id) == 'table' then failure = id break end
+            tail = pack('<I7I7', tu, td) .. gen .. 'L' .. du .. '\0' .. dd .. '\0' .. dt .. '\0'
+          end
+        else
+          if reset and before then
+            p = beginning(gen, order, pcall('HGET', key, 'p'), before, lt, lu, ld, obu, obd)
+          elseif fresh and not forgot and (reset or not lu) then
+            p = gen .. pack('<I6', order)
+          end
+          if p then
+            id = pcall('HSET', key, 's', head .. base .. address, 'uploaded', us, 'downloaded', ds, 'ts', t,
+              'port', port, 'ip', ip, 'af', af, 'p', p)
+          elseif place == address then
             id = pcall('HSET', key, 's', head .. base .. address, 'uploaded', us, 'downloaded', ds, 'ts', t)
           else
             id = pcall('HSET', key, 's', head .. base .. address, 'uploaded', us, 'downloaded', ds, 'ts', t,
               'port', port, 'ip', ip, 'af', af)
           end
-          if id ~= 0 and type(id) == 'table' then failure = id break end
-        end
-        if fresh or floor(ts / step) ~= floor(lt / step) then
-          id = pcall('EXPIRE', key, ARGV[2])
           if type(id) == 'table' then failure = id break end
+          if fresh or floor(ts / step) ~= floor(lt / step) then
+            id = pcall('EXPIRE', key, ARGV[2])
+            if type(id) == 'table' then failure = id break end
+          end
+          if reset then resets = resets + 1 end
+          tail = base .. du .. '\0' .. dd .. '\0' .. dt .. '\0'
         end
-        if reset then resets = resets + 1 end
-        if stale then late = late + 1 else tail = base .. du .. '\0' .. dd .. '\0' .. dt .. '\0' end
         room = room - 1
       end
     end

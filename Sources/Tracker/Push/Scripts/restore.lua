@@ -27,7 +27,9 @@ for i = 0, count - 1 do
     local bu, bd, gen, du, dd, dt, tailAfter = unpack('<I7I7c8sss', tails, tailAt)
     tailAt = tailAfter
     if sub(gen, 1, 1) ~= '\0' then
-      local cu, cd = digits(u - bu), digits(d - bd)
+      local isLate = sub(du, 1, 1) == 'L'
+      local cu, cd = digits(isLate and bu or u - bu), digits(isLate and bd or d - bd)
+      if isLate then du = sub(du, 2) end
       -- same in both: the key's parts, and the entry in the order of TrafficField
       if pk ~= shaped then shaped, shape = pk, 'c' .. pk .. 'xc40xc40' end
       local passkey, infohash, peer = unpack(shape, key, prefix)
@@ -37,16 +39,26 @@ for i = 0, count - 1 do
       -- end same
       if type(id) == 'table' then return id end
       added = added + 1
-      local last = pcall('HGET', key, 's')
-      local older = not last
+      -- A late announce said nothing about the snapshot's counters.
+      local last = not isLate and pcall('HGET', key, 's')
+      local older = not isLate and not last
+      local p
       if type(last) == 'string' then
-        local _, _, lo = unpack('<I7I7I6', #last < 20 and ('\0'):rep(20) or last)
-        older = lo < order
+        if #last < 46 then last = ('\0'):rep(46) end
+        local lu, ld, lo, lt, pu, pd, before = unpack('<I7I7I6I4I7I7c8', last)
+        older = lo <= order
+        if older and before ~= gen then
+          p = beginning(gen, order, pcall('HGET', key, 'p'), before, lt, lu, ld, pu, pd)
+        end
       end
       if older then
         id = pcall('HSET', key, 's', sub(data, at, at + 23) .. base .. address, 'uploaded', us, 'downloaded', ds,
           'ts', t, 'port', port, 'ip', ip, 'af', af)
         if type(id) == 'table' then return id end
+        if p then
+          id = pcall('HSET', key, 'p', p)
+          if type(id) == 'table' then return id end
+        end
         id = pcall('EXPIRE', key, ARGV[1])
         if type(id) == 'table' then return id end
       end

@@ -1,0 +1,185 @@
+import Linux
+import Redis
+import Simulation
+import Testing
+import Wire
+
+@testable import Tracker
+
+/// Announces of one session that reach Redis in another order than they were made in: by way of two trackers, one of
+/// which was cut off.
+@Suite("announces that come late") struct LateAnnounceTests {
+  private let directory: TemporaryDirectory
+  private let redis: RedisServer
+  /// Two trackers, by the names of their runs.
+  private let runs = [PushRun(id: 1, generationBase: 0), PushRun(id: 2, generationBase: 1 << 40)]
+
+  init() async throws {
+    directory = try TemporaryDirectory()
+    redis = try await RedisServer.start(in: directory)
+  }
+
+  /// An announce: by which tracker, when (seconds), and what it reports.
+  private struct Step {
+    var tracker: Int
+    var at: Double
+    var up: UInt64
+    var event = AnnounceEvent.none
+  }
+  private static let start: Double = 1_700_000_000
+
+  /// Applies the announces in this order; returns what each was credited, and the last counts of each tracker.
+  private typealias Result = (credited: [UInt64], counts: [PushScript.Reply.Counts])
+
+  private func apply(_ steps: [Step]) throws -> Result {
+    var next: [UInt64] = [0, 0]
+    var counts = [PushScript.Reply.Counts(), PushScript.Reply.Counts()]
+    for step in steps {
+      var caller = try ScriptCaller(redis, run: runs[step.tracker])
+      let moment = Self.start + step.at
+      let record = makeRecord(uploaded: step.up, event: step.event, at: Int64(moment))
+      counts[step.tracker] = try caller.send(
+        [QueuedAnnounce(record: record, order: UInt64(moment * 1_000_000))], first: next[step.tracker]
+      ).counts
+      next[step.tracker] += 1
+    }
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    let events = try connection.events(of: "tracker:traffic")
+    // What a consumer credits: of each generation what is above the highest it has seen.
+    var highest: [String: UInt64] = [:]
+    var sum: UInt64 = 0
+    for event in events {
+      let counters = try #require(event.counters)
+      let name = "\(counters.generation)"
+      sum += max(counters.creditedUpload, highest[name] ?? 0) - (highest[name] ?? 0)
+      highest[name] = max(counters.creditedUpload, highest[name] ?? 0)
+    }
+    #expect(sum == events.reduce(0) { $0 + $1.uploadedDelta }, "deltas and counters say the same")
+    return (events.map(\.uploadedDelta), counts)
+  }
+
+  @Test(
+    "a client pauses and resumes by way of the other tracker: the late announces are the old counters', to the byte")
+  func resumedElsewhere() throws {
+    let (credited, counts): Result = try apply([
+      Step(tracker: 0, at: 0, up: 100, event: .started),
+      Step(tracker: 0, at: 1800, up: 200),
+      Step(tracker: 1, at: 5400, up: 0, event: .started),
+      Step(tracker: 1, at: 7200, up: 50),
+      // The first tracker's queue, held back for an hour.
+      Step(tracker: 0, at: 3600, up: 203_000),
+      Step(tracker: 0, at: 4000, up: 203_500, event: .stopped),
+      Step(tracker: 0, at: 3000, up: 202_000),
+      Step(tracker: 1, at: 9000, up: 80),
+    ])
+    #expect(credited == [0, 100, 0, 50, 202_800, 500, 0, 30])
+    #expect(counts[0].late == 3 && counts[0].unknown == 0 && counts[1].late == 0)
+  }
+
+  @Test("the beginning of a session comes after its next announce: what lies between is credited")
+  func beginningLater() throws {
+    let (credited, counts): Result = try apply([
+      Step(tracker: 0, at: 1800, up: 700),
+      Step(tracker: 0, at: 3600, up: 900),
+      Step(tracker: 1, at: 0, up: 100, event: .started),
+      Step(tracker: 1, at: 0, up: 100, event: .started),
+      Step(tracker: 0, at: 5400, up: 950),
+    ])
+    #expect(credited == [0, 200, 600, 0, 50])
+    #expect(counts[1].late == 2 && counts[1].unknown == 0)
+  }
+
+  @Test("counters of a time before all that is known credit nothing and are counted")
+  func unknown() throws {
+    let (credited, counts): Result = try apply([
+      Step(tracker: 0, at: 3600, up: 0, event: .started),
+      Step(tracker: 0, at: 5400, up: 10),
+      Step(tracker: 1, at: 0, up: 5000),
+    ])
+    #expect(credited == [0, 10, 0])
+    #expect(counts[1].unknown == 1)
+  }
+
+  @Test("within the error of clocks, what may be of either generation credits nothing and is counted")
+  func ambiguous() throws {
+    let (credited, counts): Result = try apply([
+      Step(tracker: 0, at: 0, up: 0, event: .started),
+      Step(tracker: 0, at: 1800, up: 100),
+      Step(tracker: 1, at: 3600, up: 0, event: .started),
+      Step(tracker: 1, at: 3605, up: 50),
+      Step(tracker: 0, at: 3601, up: 120),
+      Step(tracker: 0, at: 3597, up: 110),
+    ])
+    #expect(credited == [0, 100, 0, 50, 0, 10])
+    #expect(counts[0].unknown == 1 && counts[0].late == 2)
+  }
+
+  @Test("a late announce does not make the snapshot live longer")
+  func lifetime() throws {
+    let steps = [
+      Step(tracker: 0, at: 0, up: 100), Step(tracker: 0, at: 90_000, up: 100), Step(tracker: 1, at: 4000, up: 50),
+    ]
+    _ = try apply(Array(steps[..<2]))
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    let record = makeRecord(uploaded: 1)
+    let key = "tracker:last:passkey1:\(record.infoHash.hex):\(record.peerID.hex)"
+    _ = try connection.command(["EXPIRE", key, "500"])
+    var caller = try ScriptCaller(redis, run: runs[1])
+    _ = try caller.send(
+      [
+        QueuedAnnounce(
+          record: makeRecord(uploaded: 50, at: Int64(Self.start) + 4000),
+          order: UInt64(Self.start + 4000) * 1_000_000)
+      ], first: 0)
+    #expect(try connection.integer(["TTL", key]) <= 500)
+  }
+
+  @Test("a snapshot of a clock that was two days ahead is not waited for", arguments: [true, false])
+  func wrongClock(isTimeAllowed: Bool) throws {
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    if !isTimeAllowed {
+      _ = try connection.command(["ACL", "SETUSER", "default", "-time"])
+    }
+    let now = Double(Clock.unixSeconds())
+    var caller = try ScriptCaller(redis)
+    caller.call.nowMicroseconds = UInt64(now) * 1_000_000
+    func announce(_ at: Double, _ up: UInt64) -> QueuedAnnounce {
+      QueuedAnnounce(record: makeRecord(uploaded: up, at: Int64(at)), order: UInt64(at * 1_000_000))
+    }
+    let reply = try caller.send(
+      [
+        announce(now + 172_800, 100), announce(now + 172_900, 900), announce(now, 0), announce(now + 1, 40),
+        announce(now + 500, 100), announce(now + 400, 60),
+      ], first: 0)
+    #expect(reply.counts.resets == 1 && reply.counts.late == 1)
+    #expect(try connection.events(of: "tracker:traffic").map(\.uploadedDelta) == [0, 800, 0, 40, 60, 0])
+  }
+
+  @Test("what an older version did to the snapshot is noticed: no bytes out of what it says of another generation")
+  func olderVersion() throws {
+    _ = try apply([
+      Step(tracker: 0, at: 0, up: 0, event: .started),
+      Step(tracker: 0, at: 1800, up: 100),
+      Step(tracker: 0, at: 3600, up: 0, event: .started),
+    ])
+    // It begins a generation and leaves `p` as it is.
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    let record = makeRecord(uploaded: 1)
+    let key = "tracker:last:passkey1:\(record.infoHash.hex):\(record.peerID.hex)"
+    let before = try connection.command(["HGET", key, "p"]).bytes ?? []
+    #expect(before.count == 60)
+    var caller = try ScriptCaller(redis, run: PushRun(id: 9, generationBase: 5 << 40))
+    _ = try caller.send(
+      [QueuedAnnounce(record: makeRecord(uploaded: 3, at: Int64(Self.start) + 5400), order: 1_700_005_400_000_000)],
+      first: 0)
+    _ = try caller.send(
+      [QueuedAnnounce(record: makeRecord(uploaded: 0, at: Int64(Self.start) + 7200), order: 1_700_007_200_000_000)],
+      first: 1)
+    _ = try connection.command([Array("HSET".utf8), Array(key.utf8), Array("p".utf8), before])
+    let reply = try caller.send(
+      [QueuedAnnounce(record: makeRecord(uploaded: 150, at: Int64(Self.start) + 2000), order: 1_700_002_000_000_000)],
+      first: 2)
+    #expect(reply.counts.unknown == 1)
+    #expect(try connection.events(of: "tracker:traffic").map(\.uploadedDelta) == [0, 100, 0, 3, 0, 0])
+  }
+}
