@@ -14,7 +14,8 @@ struct QueuedAnnounce {
   var order: UInt64
   /// The announces it stands for: `n`.
   var announces: UInt32 = 1
-  /// Whether an older announce of the session is ahead of it: only then may a newer one take its place.
+  /// Whether an older announce of the session, with counters no higher, is ahead of it: only then may a newer one take its
+  /// place. One whose counters begin anew is what the differences after it are taken from.
   var followsOwn = false
   /// Whether it changed since the spool saw it.
   var isDirty = false
@@ -23,12 +24,19 @@ struct QueuedAnnounce {
   /// announce repeats, or the moment at which the counters began anew.
   mutating func absorb(_ newer: UnsafePointer<AnnounceRecord>, order: UInt64) -> Bool {
     guard followsOwn, record.event == .none || record.event == newer.pointee.event,
-      newer.pointee.uploaded >= record.uploaded, newer.pointee.downloaded >= record.downloaded, announces < UInt32.max
+      record.precedes(newer), announces < UInt32.max
     else { return false }
     record = newer.pointee
     self.order = order
     announces += 1
     return true
+  }
+}
+
+extension AnnounceRecord {
+  /// Whether no counter of a later announce is lower.
+  fileprivate func precedes(_ later: UnsafePointer<AnnounceRecord>) -> Bool {
+    later.pointee.uploaded >= uploaded && later.pointee.downloaded >= downloaded
   }
 }
 
@@ -133,7 +141,8 @@ final class EventQueue: Sendable {
       return
     }
     if state.isCoalescing { state.index.note(hash, number: state.tail, insteadOf: previous, head: state.head) }
-    put(QueuedAnnounce(record: record.pointee, order: order, followsOwn: previous != nil), &state)
+    let followsOwn = previous.map { state.pointer($0).pointee.record.precedes(record) } ?? false
+    put(QueuedAnnounce(record: record.pointee, order: order, followsOwn: followsOwn), &state)
     outcome.queued += 1
   }
 
