@@ -46,7 +46,9 @@ final class PushMetrics: Sendable {
     lateAnnounces = counter(
       "late_announces_total", "Announces older than their session's snapshot.")
     lateUnknown = counter(
-      "late_unknown_total", "Late announces that may be of counters which are not known any more; they credit nothing.")
+      "late_unknown_total",
+      "Late announces whose counters are of a time that is not known any more, or contradict what is: bytes may be missing."
+    )
     duplicateRequests = counter("duplicate_records_total", "Records sent again that Redis had applied already.")
     lostToFailover = counter(
       "lost_to_failover_total", "Records that a failover took back and that were no longer held for sending again.")

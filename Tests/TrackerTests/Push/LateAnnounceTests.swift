@@ -114,6 +114,43 @@ import Wire
     #expect(counts[0].unknown == 1 && counts[0].late == 2)
   }
 
+  @Test("two restarts within two seconds: what may be of the counters before both credits nothing and is counted")
+  func quickRestarts() throws {
+    let (credited, counts): Result = try apply([
+      Step(tracker: 0, at: 0, up: 0, event: .started),
+      Step(tracker: 0, at: 0.1, up: 100, event: .stopped),
+      Step(tracker: 0, at: 0.2, up: 0, event: .started),
+      Step(tracker: 0, at: 0.8, up: 40),
+      Step(tracker: 0, at: 2.3, up: 0, event: .started),
+      Step(tracker: 1, at: 0.11, up: 100, event: .stopped),
+    ])
+    #expect(credited == [0, 100, 0, 40, 0, 0])
+    #expect(counts[1].unknown == 1)
+  }
+
+  @Test("a late beginning of the counters before says nothing of the ones after")
+  func olderBeginning() throws {
+    let (credited, counts): Result = try apply([
+      Step(tracker: 1, at: 0.2, up: 534_895),
+      Step(tracker: 1, at: 0.4, up: 30, event: .started),
+      Step(tracker: 0, at: 0.1, up: 534_881, event: .started),
+    ])
+    #expect(credited == [0, 0, 0])
+    #expect(counts[0].unknown == 1)
+  }
+
+  @Test("a start in the middle of a generation, which comes late, is counted: nothing had shown it")
+  func hiddenRestart() throws {
+    let (credited, counts): Result = try apply([
+      Step(tracker: 1, at: 0, up: 0, event: .started),
+      Step(tracker: 1, at: 9000, up: 700),
+      Step(tracker: 0, at: 3600, up: 600, event: .stopped),
+      Step(tracker: 0, at: 5400, up: 20, event: .started),
+    ])
+    #expect(credited == [0, 700, 0, 0])
+    #expect(counts[0].late == 2 && counts[0].unknown == 1)
+  }
+
   @Test("a late announce does not make the snapshot live longer")
   func lifetime() throws {
     let steps = [

@@ -128,8 +128,11 @@ struct PushScriptModel {
     func isComparable(_ one: Counted, _ other: Counted) -> Bool { one >= other || other >= one }
     if here == newest { return stale }
     if queued.order >= last.began {
-      if here >= newest { return nil }
-      if here >= base && newest >= here { return stale }
+      if here >= newest {
+        unknown += 1
+        return nil
+      }
+      if here >= base && newest >= here && (record.event != .started || here == base) { return stale }
     } else if base >= here, record.event == .started, last.before.map({ record.timestamp > $0.timestamp }) ?? true {
       if here == base { return stale }
       snapshots[Session(record)]!.baseUploaded = here.up

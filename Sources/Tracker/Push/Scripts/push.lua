@@ -162,14 +162,21 @@ local function judge(key, own, event, u, d, order, ts, gen, lu, ld, lt, bu, bd, 
       return 'lower', bu - u, bd - d, lu - u, ld - d, pack('<I7I7', u, d) .. gen, lt, p
     end
   end
-  if isNew and isOld and (addsNew or addsOld and pgen) then return 'unknown' end
   if isNew then
-    if addsNew then return end
-    return 'stale'
+    if addsNew and order >= began + tolerance then
+      -- Counters grow with time: a clock is wrong, or the client started over in between and nothing showed it. The
+      -- difference was moved either way; in the second case more was, and is lost.
+      unknown = unknown + 1
+      return
+    end
+    -- A client that said `started` in the middle of a generation had started over, and nothing showed it.
+    local isRestart = event == 'started' and (u ~= bu or d ~= bd)
+    return (addsNew or isRestart or isOld and addsOld and pgen) and 'unknown' or 'stale'
   end
   if not isOld and behind <= 0 then return end
   if not isOld or not pgen then return 'unknown' end
   if not addsOld then return 'stale' end
+  if pbegan == 0 or order < pbegan + tolerance then return 'unknown' end
   p = sub(p, 1, 20) .. pack('<I4I7I7I7I7', math.max(ts, pts), u, d, pbu, pbd) .. pgen
   return 'before', u - pu, d - pd, u - pbu, d - pbd, pack('<I7I7', pbu, pbd) .. pgen, pts, p
 end
