@@ -19,10 +19,11 @@ extension PushSession {
     case awaitReply(milliseconds: Int)
     /// Read the replies that are still owed: `done`.
     case discardReplies
-    /// Make a call without records, which tells what Redis expects next; with `acceptGap` it is to expect `next`: `reply`.
-    case askPlace(PushCall, next: UInt64, acceptGap: Bool)
+    /// Make a call without records, which tells what Redis expects next; with `gapFrom`, where it is, it is to expect `next`:
+    /// `reply`.
+    case askPlace(PushCall, next: UInt64, gapFrom: PushCall.Gap?)
     /// Give the records of an applied call back: `restored`.
-    case restore(PushBatch, PushCall, scriptHash: String)
+    case restore(PushBatch, PushCall, scriptHash: String, given: UInt64)
     /// Ask Redis what time it is: `time`.
     case askTime
     /// Ask Redis for a sign of life: `done`.
@@ -45,7 +46,7 @@ extension PushSession {
     case scriptLoaded(hash: String)
     /// `tails` is what the script told of the records it applied; it is valid until the next action.
     case reply(PushScript.Reply, tails: UnsafeRawBufferPointer?)
-    /// The number of entries that were added; -1: the stream has no room for them.
+    /// The number of entries that were added; -1: the stream has no room for them, -2: Redis has forgotten again.
     case restored(entries: Int64)
     /// By Redis' clock, nil when it may not be asked, and by this machine's; Unix microseconds.
     case time(redis: UInt64?, wall: UInt64)

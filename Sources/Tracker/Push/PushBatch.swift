@@ -25,8 +25,8 @@ final class PushBatch {
   var isJournaled = false
   /// The run whose numbers the records have.
   private(set) var run = PushRun(id: 0, generationBase: 0)
-  /// Whether Redis may expect an older record than the first: it is sent when all before it is answered.
-  private(set) var acceptsGap = false
+  /// The older record that Redis may expect instead of the first: it is sent when all before it is answered.
+  private(set) var gapFrom: UInt64?
   /// What is added to the announces' order; nothing where a spool kept them, which has it corrected.
   private(set) var correctionMicroseconds: Int64 = 0
   private var isRestored = false
@@ -48,29 +48,31 @@ final class PushBatch {
 
   /// Takes the oldest announces out of the queue and encodes them; false when there are none. `runBegin` is the first
   /// record of the run.
-  func fill(from queue: EventQueue, call: PushCall, willWait: Bool, runBegin: UInt64 = 0) -> Bool {
+  func fill(from queue: EventQueue, call: PushCall, willWait: Bool, runBegin: UInt64 = 0, gapFrom: UInt64? = nil)
+    -> Bool
+  {
     prepare()
     isRestored = false
     first = queue.take(Self.maximumRecords, into: &announces, willWait: willWait)
     guard !announces.isEmpty else { return false }
-    encode(call, acceptsGap: first > 0 && first == runBegin)
+    encode(call, gapFrom: gapFrom ?? (first > 0 && first == runBegin ? 0 : nil))
     return true
   }
 
   /// Encodes announces that a spool kept, which have consecutive numbers.
-  func fill(from spooled: ArraySlice<SpooledAnnounce>, call: PushCall, acceptsGap: Bool) {
+  func fill(from spooled: ArraySlice<SpooledAnnounce>, call: PushCall, gapFrom: UInt64?) {
     prepare()
     isRestored = true
     first = spooled.first?.number ?? 0
     for spooled in spooled { announces.append(spooled.announce) }
-    encode(call, acceptsGap: acceptsGap)
+    encode(call, gapFrom: gapFrom)
   }
 
-  /// The same announces under another run.
-  func encode(_ call: PushCall, acceptsGap: Bool) {
+  /// The same announces, perhaps under another run.
+  func encode(_ call: PushCall, gapFrom: UInt64?) {
+    if run != call.run { sends = 0 }
     run = call.run
-    self.acceptsGap = acceptsGap
-    sends = 0
+    self.gapFrom = gapFrom
     isJournaled = false
     refresh(call)
   }
@@ -80,7 +82,8 @@ final class PushBatch {
     correctionMicroseconds = isRestored ? 0 : call.correctionMicroseconds
     buffer.removeAll()
     call.encode(
-      announces, first: first, acceptGap: acceptsGap, correctionMicroseconds: correctionMicroseconds, records: &records,
+      announces, first: first, gapFrom: gapFrom.map { PushCall.Gap(place: $0) },
+      correctionMicroseconds: correctionMicroseconds, records: &records,
       into: &buffer)
   }
 
@@ -89,6 +92,7 @@ final class PushBatch {
     buffer.removeAll()
     isSent = false
     isJournaled = false
+    sends = 0
     tails.removeAll(keepingCapacity: true)
   }
 
@@ -102,21 +106,23 @@ final class PushBatch {
     tailsEnd = next
   }
 
-  /// Whether anything is known of its records that Redis can be given back.
+  /// Whether anything is known of its records that Redis can be given back, and whether all is.
   var isRestorable: Bool { !tails.isEmpty }
+  var isWhollyRestorable: Bool { !tails.isEmpty && tailsFirst == first && tailsEnd == end }
 
   /// The call of restore.lua that gives the applied records back to a Redis that has lost them.
-  func encodeRestoration(_ call: PushCall, scriptHash: String, into buffer: inout RedisCommandBuffer) {
+  func encodeRestoration(_ call: PushCall, scriptHash: String, given: UInt64, into buffer: inout RedisCommandBuffer) {
     records.removeAll()
     for (offset, announce) in announces.enumerated() {
       records.append(
         announce, number: first + UInt64(offset), run: call.run, correctionMicroseconds: correctionMicroseconds)
     }
-    buffer.begin(argumentCount: 3 + 1 + announces.count + 6)
+    buffer.begin(argumentCount: 3 + 2 + announces.count + 7)
     buffer.append("EVALSHA" as StaticString)
     buffer.append(scriptHash)
-    buffer.append(decimal: UInt64(1 + announces.count))
+    buffer.append(decimal: UInt64(2 + announces.count))
     buffer.append(call.partition.streamKey)
+    buffer.append(call.partition.stateKey(run: call.run.id))
     for index in announces.indices { call.appendKey(of: announces[index].record, to: &buffer) }
     buffer.append(decimal: UInt64(call.ttlSeconds))
     buffer.append(decimal: UInt64(call.maximumStreamLength))
@@ -124,6 +130,7 @@ final class PushBatch {
     buffer.append(records.bytes)
     buffer.append(tails)
     buffer.append(decimal: tailsFirst - first)
+    buffer.append(decimal: given)
   }
 
   /// Sends the call; the reply is read by the publisher.

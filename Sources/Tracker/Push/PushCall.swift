@@ -18,10 +18,16 @@ struct PushCall {
   var correctionMicroseconds: Int64 = 0
   var nowMicroseconds: UInt64 = 0
 
-  /// Encodes the call for records that are numbered from `first`; with none it only asks for, or with `acceptGap` sets, the
+  /// From where the script accepts a gap: the record that Redis expects, and how many restore.lua gave back before.
+  struct Gap: Equatable {
+    var place: UInt64
+    var given: UInt64 = 0
+  }
+
+  /// Encodes the call for records that are numbered from `first`; with none it only asks for, or with `gapFrom` sets, the
   /// place of the run.
   func encode(
-    _ announces: [QueuedAnnounce], first: UInt64, acceptGap: Bool = false, correctionMicroseconds: Int64 = 0,
+    _ announces: [QueuedAnnounce], first: UInt64, gapFrom: Gap? = nil, correctionMicroseconds: Int64 = 0,
     records: inout PushRecords, into buffer: inout RedisCommandBuffer
   ) {
     records.removeAll()
@@ -43,7 +49,7 @@ struct PushCall {
     buffer.append(decimal: UInt64(ttlSeconds))
     buffer.append(decimal: UInt64(maximumStreamLength))
     buffer.append(creditFirstAnnounce ? "1" : "0" as StaticString)
-    buffer.append(acceptGap ? "1" : "0" as StaticString)
+    if let gapFrom { buffer.append("\(gapFrom.place):\(gapFrom.given)") } else { buffer.append("-" as StaticString) }
     buffer.append(decimal: UInt64(partition.snapshotPrefix.utf8.count))
     buffer.append(decimal: maximumBytesPerSecond)
     buffer.append(records.bytes)

@@ -24,7 +24,7 @@ struct PushSession {
     case reloading(RedisError)
     case loadingRestoration(Restoration)
     case restoring(Restoration)
-    case adopting(next: UInt64)
+    case adopting(Restoration)
     case spooling(AfterSpool)
     case spoolingRest
     case finished
@@ -32,7 +32,7 @@ struct PushSession {
 
   /// What the replies are discarded for.
   enum AfterDiscard {
-    case gap(serverNext: UInt64, expected: UInt64)
+    case gap(Gap)
     case full
     case abandonRun
     case reload(RedisError)
@@ -71,6 +71,10 @@ struct PushSession {
   /// Applied.
   var retained: RetainedCalls
   private var pool: [PushBatch] = []
+  /// Where Redis is, when the next call that is filled does not follow on it: what is between was given back.
+  var gapAhead: UInt64?
+  /// A giving back that waits for room in the stream, or for a Redis that takes writes, over the same connection.
+  var suspended: Restoration?
   /// The last counts of this run, to tell what a reply adds.
   var counted = PushScript.Reply(status: .done, next: 0)
 
@@ -177,6 +181,10 @@ struct PushSession {
   mutating func proceed() -> Action {
     renewIdleRun()
     guard isConnected else { return connect() }
+    if let restoration = suspended {
+      suspended = nil
+      return giveBack(restoration)
+    }
     if isClockDue, window.isEmpty { return askTime() }
     call?.nowMicroseconds = clock.microseconds(atMonotonicNanoseconds: now)
       .corrected(byMicroseconds: correctionMicroseconds)
@@ -200,6 +208,7 @@ struct PushSession {
     // An ASK holds for one call.
     if isAsking, window.first?.isSent == true { return nil }
     if let waiting = window.first(where: { !$0.isSent }) {
+      if waiting.gapFrom != nil, window.first !== waiting { return nil }
       waiting.refresh(call!)
       return waiting
     }
@@ -216,7 +225,11 @@ struct PushSession {
   private mutating func fillOwn(_ batch: PushBatch) -> Bool {
     guard restored.isEmpty, run == ownRun || window.isEmpty else { return false }
     if run != ownRun { change(to: ownRun) }
-    return batch.fill(from: queue, call: call!, willWait: window.isEmpty, runBegin: runBegin)
+    guard gapAhead == nil || window.isEmpty else { return false }
+    let isFilled = batch.fill(
+      from: queue, call: call!, willWait: window.isEmpty, runBegin: runBegin, gapFrom: gapAhead)
+    if isFilled { gapAhead = nil }
+    return isFilled
   }
 
   /// The next of what an earlier process left: consecutive numbers. A hole is stepped over, and a run left, when all
@@ -224,15 +237,20 @@ struct PushSession {
   private mutating func fillRestored(_ batch: PushBatch) -> Bool {
     guard let spooled = restored.first else { return false }
     let announces = spooled.announces
-    let isAfterHole =
-      restoredPlace > 0 && announces[restoredPlace].number != announces[restoredPlace - 1].number + 1
-    guard window.isEmpty || run == spooled.run && !isAfterHole else { return false }
+    var gapFrom = run == spooled.run ? gapAhead : nil
+    if gapFrom == nil, restoredPlace > 0, announces[restoredPlace].number != announces[restoredPlace - 1].number + 1 {
+      gapFrom = announces[restoredPlace - 1].number + 1
+    }
+    guard window.isEmpty || run == spooled.run && gapFrom == nil else { return false }
     if run != spooled.run { change(to: spooled.run) }
     var end = restoredPlace + 1
     while end < announces.count, end - restoredPlace < PushBatch.maximumRecords,
       announces[end].number == announces[end - 1].number + 1
     { end += 1 }
-    batch.fill(from: announces[restoredPlace..<end], call: call!, acceptsGap: isAfterHole)
+    batch.fill(
+      from: announces[restoredPlace..<end], call: call!,
+      gapFrom: gapFrom)
+    gapAhead = nil
     restoredPlace = end
     if end == announces.count {
       restored.removeFirst()
@@ -255,7 +273,7 @@ struct PushSession {
     self.run = run
     call!.run = run
     counted = PushScript.Reply(status: .done, next: 0)
-    retained.removeAll(pool: &pool)
+    gapAhead = nil
   }
 
   /// The own run is given up for a new one, which goes on at record `begin`: what is in the window is sent under it.
@@ -263,12 +281,14 @@ struct PushSession {
     ownRun = newRun()
     runBegin = begin
     change(to: ownRun)
-    for batch in window { batch.encode(call!, acceptsGap: batch.first > 0 && batch.first == begin) }
+    retained.removeAll(pool: &pool)
+    suspended = nil
+    for batch in window { batch.encode(call!, gapFrom: batch.first > 0 && batch.first == begin ? 0 : nil) }
   }
 
   /// Whether Redis expects a record of the own run that was never sent: another process had its name, or its numbers.
   func isFromFuture(_ next: UInt64) -> Bool {
-    run == ownRun && next > max(window.last?.end ?? 0, retained.end ?? 0, runBegin)
+    run == ownRun && next > max(window.last?.end ?? 0, retained.end(of: run) ?? 0, runBegin)
   }
 
   /// Whether Redis took records of a call of the own run that it sees for the first time for applied ones.
@@ -292,6 +312,7 @@ struct PushSession {
   private mutating func leaveIdle(isWoken: Bool) -> Action {
     lastProgress = now
     if isWoken { return decide() }
+    if let question = askWhatIsHeld() { return question }
     phase = .pinging
     return .ping
   }
@@ -300,7 +321,7 @@ struct PushSession {
     lastReply = now
     let oldest = window[0]
     if isFromFuture(reply.next) || skipsUnsent(reply, of: oldest) { return abandonRun(found: reply.next) }
-    if reply.status == .gap { return beginGap(serverNext: reply.next, expected: oldest.first) }
+    if reply.status == .gap { return beginGap(Gap(run: run, found: reply.next, expected: oldest.first)) }
     count(reply, of: oldest, tails: tails)
     return reply.next >= oldest.end ? succeed(oldest) : discardReplies(.full)
   }

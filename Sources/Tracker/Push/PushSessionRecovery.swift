@@ -13,9 +13,10 @@ extension PushSession {
       note(redisMicroseconds: redis, wallMicroseconds: wall)
       return isPreparing ? verifyPlace() : decide()
     case (.verifying, .reply(let reply, _)):
-      if isFromFuture(reply.next) { return abandonRun(found: reply.next) }
-      guard reply.status == .gap, let end = retained.end else { return beginPublishing() }
-      return beginGap(serverNext: reply.next, expected: end)
+      guard let last = retained.last else { return goOnAfterGap() }
+      if last.run == run, isFromFuture(reply.next) { return abandonRun(found: reply.next) }
+      guard reply.status == .gap else { return goOnAfterGap() }
+      return beginGap(Gap(run: last.run, found: reply.next, expected: last.end))
     case (.discarding(let afterwards), .done): return goOn(afterwards)
     case (.disconnecting(.failure), .done): return backOff()
     case (.disconnecting(.asked(let next)), .done): return spoolAfterSuccess(next: next)
@@ -61,9 +62,16 @@ extension PushSession {
 
   /// Compares the place of the run with what this Redis knows of it: another process may answer than before.
   private mutating func verifyPlace() -> Action {
-    guard !isAsking, let end = retained.end else { return beginPublishing() }
+    if !isAsking, let question = askWhatIsHeld() { return question }
+    return beginPublishing()
+  }
+
+  /// Asks whether Redis still has what was applied last; nil when nothing is held.
+  mutating func askWhatIsHeld() -> Action? {
+    guard let last = retained.last, var call else { return nil }
+    call.run = last.run
     phase = .verifying
-    return .askPlace(call!, next: end, acceptGap: false)
+    return .askPlace(call, next: last.end, gapFrom: nil)
   }
 
   // MARK: clocks
@@ -110,6 +118,7 @@ extension PushSession {
   mutating func disconnect(_ afterwards: AfterDisconnect) -> Action {
     isConnected = false
     isAsking = false
+    suspended = nil
     phase = .disconnecting(afterwards)
     return .disconnect
   }
@@ -126,7 +135,7 @@ extension PushSession {
   private mutating func goOn(_ afterwards: AfterDiscard) -> Action {
     for batch in window { batch.isSent = false }
     switch afterwards {
-    case .gap(let serverNext, let expected): return closeGap(serverNext: serverNext, expected: expected)
+    case .gap(let gap): return close(gap)
     case .full: return holdBack()
     case .abandonRun:
       beginRun(at: window.first?.first ?? queue.next)
@@ -147,6 +156,7 @@ extension PushSession {
     case .discarding(.failure): return disconnect(.failure)
     default: break
     }
+    if case .restoring(let restoration) = phase, !isPreparing { suspended = restoration }
     tally.errors.append(error)
     if window.contains(where: \.isSent) { tally.retries += 1 }
     // Half prepared it is of no use: a server that is loading or busy takes the connection and refuses the script.

@@ -11,12 +11,11 @@ struct RetainedCalls {
   init(limitBytes: Int) { self.limitBytes = limitBytes }
 
   var isEmpty: Bool { batches.isEmpty }
-  var count: Int { batches.count }
-  subscript(index: Int) -> PushBatch { batches[index] }
-  /// The number of the oldest record that is held.
-  var first: UInt64? { batches.first?.first }
-  /// The number after the newest one.
-  var end: UInt64? { batches.last?.end }
+  /// The newest.
+  var last: PushBatch? { batches.last }
+  /// The number of the oldest record of a run that is held, and the number after the newest one.
+  func first(of run: PushRun) -> UInt64? { batches.first { $0.run == run }?.first }
+  func end(of run: PushRun) -> UInt64? { batches.lazy.filter { $0.run == run }.map(\.end).max() }
 
   /// Holds a call; those that no longer fit go to `pool`.
   mutating func hold(_ batch: PushBatch, pool: inout [PushBatch]) {
@@ -30,13 +29,17 @@ struct RetainedCalls {
     }
   }
 
-  /// The calls from the one with record `number` on, to be sent again; nil when that record is not held.
-  mutating func takeBack(from number: UInt64) -> [PushBatch]? {
-    guard let from = batches.firstIndex(where: { $0.first <= number && number < $0.end }) else { return nil }
-    let again = Array(batches[from...])
-    batches.removeSubrange(from...)
-    for batch in again { bytes -= batch.encodedBytes }
-    return again
+  /// What a Redis that expects record `place` of `run` has forgotten: of that run the calls from there on, of earlier runs,
+  /// which it may have forgotten too, all.
+  func forgotten(at place: UInt64, of run: PushRun) -> [PushBatch] {
+    batches.filter { $0.run != run || $0.end > place }
+  }
+
+  /// Holds some calls no longer.
+  mutating func remove(_ calls: [PushBatch]) {
+    guard !calls.isEmpty else { return }
+    batches.removeAll { batch in calls.contains { $0 === batch } }
+    for batch in calls { bytes -= batch.encodedBytes }
   }
 
   /// Holds nothing any more.

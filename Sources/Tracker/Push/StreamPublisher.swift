@@ -70,8 +70,9 @@ final class StreamPublisher {
     case .awaitReply(let milliseconds): return try awaitReply(milliseconds)
     case .discardReplies:
       while (connection?.pendingReplies ?? 0) > 0 { try connection!.nextReply(reusing: &reply) }
-    case .askPlace(let call, let next, let acceptGap): return try ask(call, next: next, acceptGap: acceptGap)
-    case .restore(let batch, let call, let hash): return try restore(batch, call, scriptHash: hash)
+    case .askPlace(let call, let next, let gapFrom): return try ask(call, next: next, gapFrom: gapFrom)
+    case .restore(let batch, let call, let hash, let given):
+      return try restore(batch, call, scriptHash: hash, given: given)
     case .askTime: return .time(redis: try askTime(), wall: wallMicroseconds())
     case .ping: _ = try connection!.command(["PING"])
     case .awaitAnnounces(let milliseconds):
@@ -134,10 +135,10 @@ final class StreamPublisher {
     return .reply(answer, tails: PushScript.Reply.tails(of: reply.view))
   }
 
-  private func ask(_ call: PushCall, next: UInt64, acceptGap: Bool) throws(RedisError) -> PushSession.Event {
+  private func ask(_ call: PushCall, next: UInt64, gapFrom: PushCall.Gap?) throws(RedisError) -> PushSession.Event {
     var buffer = RedisCommandBuffer()
     var noRecords = PushRecords()
-    call.encode([], first: next, acceptGap: acceptGap, records: &noRecords, into: &buffer)
+    call.encode([], first: next, gapFrom: gapFrom, records: &noRecords, into: &buffer)
     try connection!.send(buffer)
     try connection!.nextReply(reusing: &reply)
     return try scriptReply()
@@ -158,11 +159,11 @@ final class StreamPublisher {
     return seconds &* 1_000_000 &+ microseconds
   }
 
-  private func restore(_ batch: PushBatch, _ call: PushCall, scriptHash: String) throws(RedisError)
+  private func restore(_ batch: PushBatch, _ call: PushCall, scriptHash: String, given: UInt64) throws(RedisError)
     -> PushSession.Event
   {
     var buffer = RedisCommandBuffer(capacity: batch.encodedBytes)
-    batch.encodeRestoration(call, scriptHash: scriptHash, into: &buffer)
+    batch.encodeRestoration(call, scriptHash: scriptHash, given: given, into: &buffer)
     try connection!.send(buffer)
     try connection!.nextReply(reusing: &reply)
     if let error = reply.error { throw .server(error) }

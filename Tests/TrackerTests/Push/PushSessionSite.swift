@@ -14,12 +14,32 @@ struct ModelRedis {
     var number: UInt64
   }
   var next: [UInt64: UInt64] = [:]
+  /// Of a run, how many records were given back.
+  var given: [UInt64: UInt64] = [:]
   var stream: [Entry] = []
+  /// Of each entry of the stream, where its run was then.
+  var places: [UInt64] = []
   var scripts: Set<String> = []
   /// Longest stream; 0: no limit.
   var limit = 0
   /// Told to every call instead of being served.
   var error: RedisServerError?
+
+  /// FLUSHALL.
+  mutating func forget() {
+    next = [:]
+    given = [:]
+    stream = []
+    places = []
+  }
+
+  /// A failover to the moment when the stream had so many entries of the one run there is.
+  mutating func rollBack(to entries: Int, run: UInt64) {
+    next[run] = places[entries - 1]
+    stream.removeSubrange(entries...)
+    places.removeSubrange(entries...)
+    given = [:]
+  }
 
   mutating func load(_ name: PushScript.Name) -> String {
     let hash = "\(name)"
@@ -27,16 +47,19 @@ struct ModelRedis {
     return hash
   }
 
-  mutating func apply(_ first: UInt64, count: Int, run: UInt64, acceptGap: Bool) -> Result<
+  mutating func apply(_ first: UInt64, count: Int, run: UInt64, gapFrom: PushCall.Gap?) -> Result<
     PushScript.Reply, RedisServerError
   > {
     if let error { return .failure(error) }
     guard scripts.contains("push") else { return .failure(RedisServerError(line: "NOSCRIPT No matching script.")) }
     var expected = next[run] ?? 0
     if first > expected {
-      if !acceptGap { return .success(PushScript.Reply(status: .gap, next: expected)) }
+      guard gapFrom == PushCall.Gap(place: expected, given: given[run] ?? 0) else {
+        return .success(PushScript.Reply(status: .gap, next: expected))
+      }
       expected = first
     }
+    if gapFrom != nil { given[run] = 0 }
     let start = expected
     var status = PushScript.Reply.Status.done
     while expected < first + UInt64(count) {
@@ -46,6 +69,7 @@ struct ModelRedis {
       }
       stream.append(Entry(run: run, number: expected))
       expected += 1
+      places.append(expected)
     }
     next[run] = expected
     var reply = PushScript.Reply(status: status, next: expected)
@@ -155,14 +179,22 @@ struct PushSessionSite {
       return .scriptLoaded(hash: redis.load(name))
     case .send(let batch, _):
       if isSilent { break }
-      replies.append(redis.apply(batch.first, count: batch.count, run: batch.run.id, acceptGap: batch.acceptsGap))
+      replies.append(
+        redis.apply(
+          batch.first, count: batch.count, run: batch.run.id, gapFrom: batch.gapFrom.map { PushCall.Gap(place: $0) }))
     case .awaitReply(let milliseconds):
       guard !replies.isEmpty else { return pass(milliseconds) }
       return Self.event(replies.removeFirst())
-    case .askPlace(let call, let next, let acceptGap):
-      return Self.event(redis.apply(next, count: 0, run: call.run.id, acceptGap: acceptGap))
-    case .restore(let batch, _, _):
-      for number in batch.first..<batch.end { redis.stream.append(.init(run: batch.run.id, number: number)) }
+    case .askPlace(let call, let next, let gapFrom):
+      return Self.event(redis.apply(next, count: 0, run: call.run.id, gapFrom: gapFrom))
+    case .restore(let batch, let call, _, let given):
+      if redis.limit > 0, redis.stream.count + batch.count > redis.limit { return .restored(entries: -1) }
+      if given > 0, redis.given[call.run.id] != given { return .restored(entries: -2) }
+      redis.given[call.run.id] = given + UInt64(batch.count)
+      for number in batch.first..<batch.end {
+        redis.stream.append(.init(run: batch.run.id, number: number))
+        redis.places.append(redis.next[call.run.id] ?? 0)
+      }
       return .restored(entries: Int64(batch.count))
     case .ping: break
     case .askTime:
@@ -221,8 +253,8 @@ extension PushSession.Action {
     case .send(let batch, let isAsking): "\(isAsking ? "ask" : "send") \(batch.first)..<\(batch.end)"
     case .awaitReply: "awaitReply"
     case .discardReplies: "discardReplies"
-    case .askPlace(_, let next, let acceptGap): "\(acceptGap ? "adopt" : "verify") \(next)"
-    case .restore(let batch, _, _): "restore \(batch.first)..<\(batch.end)"
+    case .askPlace(_, let next, let gapFrom): "\(gapFrom != nil ? "adopt" : "verify") \(next)"
+    case .restore(let batch, _, _, _): "restore \(batch.first)..<\(batch.end)"
     case .askTime: "askTime"
     case .ping: "ping"
     case .awaitAnnounces: "awaitAnnounces"

@@ -6,9 +6,13 @@
 --
 --     KEYS[1] stream   KEYS[2] state of the run   KEYS[3...] snapshots, one per record
 --     ARGV[1] number of the first record   ARGV[2] snapshot TTL, seconds   ARGV[3] longest stream, 0: no limit
---     ARGV[4] 1: credit a first announce   ARGV[5] 1: accept a gap   ARGV[6] bytes of a snapshot key's prefix
+--     ARGV[4] 1: credit a first announce   ARGV[5] `-`, or from where a gap is accepted
+--     ARGV[6] bytes of a snapshot key's prefix
 --     ARGV[7] most bytes a second in one direction, 0: no limit   ARGV[8] the records
 --     ARGV[9] the publisher's clock, in ticks
+--
+-- A gap is accepted from one place only: the number that Redis expects, `:`, and the records that restore.lua has given
+-- back since the last accepted gap. When anything was forgotten since the publisher asked, the answer is GAP again.
 --
 -- Answers eleven values: status (0 done, 1 FULL, 2 GAP); the number of the next record; records that this call
 -- applied; counted since the run began: resets, late announces, counters too large, snapshot keys of another type,
@@ -63,7 +67,7 @@ local tails, told = {}, 0
 local type, KEYS = type, KEYS
 
 local saved = pcall('HMGET', state, 'next', 'resets', 'late', 'large', 'wrong', 'implausible', 'unannounced',
-  'unknown', 'forgot')
+  'unknown', 'forgot', 'given')
 if saved.err then return saved end
 local function known(i) return tonumber(saved[i]) or 0 end
 local nxt, resets, late, large, wrong = known(1), known(2), known(3), known(4), known(5)
@@ -77,11 +81,14 @@ local function answer(status, applied)
   return {status, nxt, applied, resets, late, large, wrong, implausible, unannounced, unknown, all}
 end
 
-if from > nxt then
-  if ARGV[5] ~= '1' then return answer(2, 0) end
-  nxt, forgot = from, true
-  local marked = pcall('HSET', state, 'forgot', '1')
+if ARGV[5] ~= '-' and ARGV[5] == digits(nxt) .. ':' .. (saved[10] or '0') then
+  local marked = pcall('HSET', state, 'forgot', '1', 'given', '0')
   if type(marked) == 'table' then return marked end
+  nxt, forgot = math.max(nxt, from), true
+elseif from > nxt then
+  return answer(2, 0)
+elseif count == 0 and saved[1] then
+  return answer(0, 0)
 end
 local start, status, failure = nxt, 0, nil
 local room = count

@@ -1,15 +1,22 @@
 -- restore.lua: for a Redis that has lost what it had applied: adds the entries again as they were and writes the
--- snapshots that are missing or older. Repeated it adds entries that the consumer knows, and nothing else.
+-- snapshots that are missing or older. Repeated it adds entries that the consumer knows, and nothing else. How many
+-- records were given back is kept with the place of the run (`given`), which push.lua compares when it is to go on.
 --
---     KEYS[1] stream   KEYS[2...] snapshots, one per record
+--     KEYS[1] stream   KEYS[2] state of the run   KEYS[3...] snapshots, one per record
 --     ARGV[1] snapshot TTL, seconds   ARGV[2] longest stream, 0: no limit   ARGV[3] bytes of a snapshot key's prefix
 --     ARGV[4] the records   ARGV[5] the tails of the last of them that push.lua answered
---     ARGV[6] how many records come before those
+--     ARGV[6] how many records come before those   ARGV[7] how many were given back before this call, 0: it begins anew
 --
--- Answers the number of entries it added, or -1 when the stream has no room for the records.
+-- Answers the number of entries it added, -1 when the stream has no room for the records, or -2 when other than ARGV[7]
+-- records were given back: Redis has forgotten again.
 
 local stream, data, tails, at, tailAt = KEYS[1], ARGV[4], ARGV[5], 1, 1
-local prefix, limit, skip, count = tonumber(ARGV[3]) + 1, tonumber(ARGV[2]), tonumber(ARGV[6]), #KEYS - 1
+local prefix, limit, skip, count = tonumber(ARGV[3]) + 1, tonumber(ARGV[2]), tonumber(ARGV[6]), #KEYS - 2
+if ARGV[7] ~= '0' then
+  local given = pcall('HGET', KEYS[2], 'given')
+  if type(given) == 'table' then return given end
+  if given ~= ARGV[7] then return -2 end
+end
 if limit > 0 then
   local length = pcall('XLEN', stream)
   if type(length) == 'table' then return length end
@@ -23,7 +30,7 @@ for i = 0, count - 1 do
   -- end same
   if i >= skip then
     if tailAt > #tails then break end
-    local key, base = KEYS[i + 2], sub(tails, tailAt, tailAt + 21)
+    local key, base = KEYS[i + 3], sub(tails, tailAt, tailAt + 21)
     local bu, bd, gen, du, dd, dt, tailAfter = unpack('<I7I7c8sss', tails, tailAt)
     tailAt = tailAfter
     if sub(gen, 1, 1) ~= '\0' then
@@ -66,4 +73,6 @@ for i = 0, count - 1 do
   end
   at = after
 end
+local kept = pcall('HSET', KEYS[2], 'given', digits(tonumber(ARGV[7]) + count))
+if type(kept) == 'table' then return kept end
 return added
