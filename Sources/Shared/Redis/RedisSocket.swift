@@ -78,6 +78,10 @@ struct RedisSocket: ~Copyable {
       nanoseconds = Clock.monotonicNanoseconds() &+ UInt64(max(0, milliseconds)) &* 1_000_000
     }
 
+    /// An equal part of what remains, for the first of `count`: one address that says nothing must not use up the time of
+    /// the others.
+    func share(of count: Int) -> Deadline { Deadline(milliseconds: Int(remainingMilliseconds) / max(1, count)) }
+
     /// For poll(2): rounded up, so that the last wait does not end early.
     var remainingMilliseconds: Int32 {
       let now = Clock.monotonicNanoseconds()
@@ -118,12 +122,19 @@ struct RedisSocket: ~Copyable {
     }
     defer { freeaddrinfo(first) }
     var failure = RedisError.unreachable(host)
+    var left = 0
     var entry: UnsafeMutablePointer<addrinfo>? = first
+    while let counted = entry {
+      left += 1
+      entry = counted.pointee.ai_next
+    }
+    entry = first
     while let candidate = entry {
       do {
         let info = candidate.pointee
         let name = RedisAddress.tcp(host: host, port: port).description
-        let socket = try connect(info.ai_addr, info.ai_addrlen, family: info.ai_family, name: name, deadline)
+        let socket = try connect(
+          info.ai_addr, info.ai_addrlen, family: info.ai_family, name: name, deadline.share(of: left))
         // Requests are written whole; without this the last piece of a batch waits for an ACK (tcp(7)).
         var on: Int32 = 1
         setsockopt(
@@ -133,6 +144,7 @@ struct RedisSocket: ~Copyable {
       } catch {
         failure = error
       }
+      left -= 1
       entry = candidate.pointee.ai_next
     }
     throw failure

@@ -1,7 +1,8 @@
 import Glibc
-import Redis
 import Simulation
 import Testing
+
+@testable import Redis
 
 @Suite struct RedisConnectionTests {
   @Test("replies of every kind, nested and empty, come as they were sent, in one pipeline")
@@ -60,6 +61,14 @@ import Testing
     #expect(throws: RedisError.authentication(RedisServerError(code: .noAuth, message: "Authentication required."))) {
       _ = try open.command(["GET", "x"])
     }
+  }
+
+  @Test("each of several addresses gets an equal part of the time that is left, the last one all of it")
+  func shares() {
+    let deadline = RedisSocket.Deadline(milliseconds: 3000)
+    #expect((1...1000).contains(deadline.share(of: 3).remainingMilliseconds))
+    #expect((1...1500).contains(deadline.share(of: 2).remainingMilliseconds))
+    #expect(deadline.share(of: 0).remainingMilliseconds > 1500)
   }
 
   @Test("no server, a silent server and a closed connection are three different errors; descriptors do not leak")
