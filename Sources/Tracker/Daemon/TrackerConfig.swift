@@ -111,7 +111,22 @@ struct TrackerConfig: SettingsSection, Sendable, Equatable {
       .hooks("prehooks", \.prehooks, "hooks in their order, see below"),
       .hooks("posthooks", \.posthooks, "more hooks, behind those"),
       .check { HookEntry.refuseRepeated([("prehooks", $0.prehooks), ("posthooks", $0.posthooks)], $1) },
+      .check { config, root in
+        config.refuseShortSnapshots(("prehooks", config.prehooks), root)
+        config.refuseShortSnapshots(("posthooks", config.posthooks), root)
+      },
     ]
+  }
+
+  /// A snapshot that is gone before its client announces again makes every announce a first one, which credits nothing.
+  private func refuseShortSnapshots(_ list: (key: String, hooks: [HookEntry]), _ root: ConfigSection) {
+    for case let push as TrafficPushOptions in list.hooks.map(\.options) where push.lastTTL < announceInterval * 2 {
+      root.refuse(
+        list.key,
+        "traffic push: last_ttl \(DurationText.text(push.lastTTL)) is shorter than twice announce_interval "
+          + "(\(DurationText.text(announceInterval))): snapshots would be gone before the next announce, and nothing credited"
+      )
+    }
   }
 
   /// Whether only approved passkeys may announce.

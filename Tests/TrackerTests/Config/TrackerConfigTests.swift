@@ -334,6 +334,16 @@ private let small = """
     }
   }
 
+  @Test("a snapshot that may be gone before the next announce is refused", arguments: [("3599s", 1), ("1h", 0)])
+  func shortSnapshots(ttl: String, problemCount: Int) throws {
+    let found = try problems(
+      small
+        + "  announce_interval: 30m\n  prehooks:\n  - name: traffic push\n    options: {redis_broker: \"redis://h\", "
+        + "last_ttl: \(ttl)}\n")
+    #expect(
+      found.count == problemCount && found.allSatisfy { $0.contains("shorter than twice announce_interval (30m)") })
+  }
+
   @Test("a hook that is there twice is refused")
   func twice() throws {
     let push = "  - name: traffic push\n    options: {redis_broker: \"redis://h\"}\n"
