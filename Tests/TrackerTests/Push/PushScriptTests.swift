@@ -23,10 +23,12 @@ struct ScriptCaller: ~Copyable {
       creditFirstAnnounce: creditFirst)
   }
 
-  mutating func send(_ announces: [QueuedAnnounce], first: UInt64) throws -> PushScript.Reply {
+  mutating func send(_ announces: [QueuedAnnounce], first: UInt64, gapFrom: PushCall.Gap? = nil) throws
+    -> PushScript.Reply
+  {
     var buffer = RedisCommandBuffer()
     var records = PushRecords()
-    call.encode(announces, first: first, records: &records, into: &buffer)
+    call.encode(announces, first: first, gapFrom: gapFrom, records: &records, into: &buffer)
     try connection.send(buffer)
     let reply = try connection.nextReply()
     if let error = reply.error { throw error }
@@ -164,6 +166,23 @@ struct ScriptCaller: ~Copyable {
     let reply = try caller.send(batch, first: 2)
     #expect(reply.status == .gap && reply.next == 1)
     #expect(try caller.connection.events(of: "tracker:traffic").count == 1)
+  }
+
+  @Test("a gap is accepted only from the place and with the records given back that the publisher knows of")
+  func acceptedGap() async throws {
+    let directory = try TemporaryDirectory()
+    let redis = try await RedisServer.start(in: directory)
+    var caller = try ScriptCaller(redis)
+    #expect(try caller.send([QueuedAnnounce(record: makeRecord(uploaded: 5))], first: 0).next == 1)
+    _ = try caller.connection.command(["HSET", caller.call.partition.stateKey(run: caller.call.run.id), "given", "3"])
+    for gap in [PushCall.Gap(place: 1), PushCall.Gap(place: 0, given: 3), PushCall.Gap(place: 1, given: 4)] {
+      let reply = try caller.send([], first: 9, gapFrom: gap)
+      #expect(reply.status == .gap && reply.next == 1)
+    }
+    #expect(try caller.send([], first: 9, gapFrom: PushCall.Gap(place: 1, given: 3)).next == 9)
+    // What was given back counts for one gap.
+    #expect(try caller.send([], first: 12, gapFrom: PushCall.Gap(place: 9, given: 3)).status == .gap)
+    #expect(try caller.send([], first: 12, gapFrom: PushCall.Gap(place: 9)).next == 12)
   }
 
   @Test("a snapshot key of another type is refused and counted; its neighbours are applied")

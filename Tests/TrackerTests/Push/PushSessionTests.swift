@@ -229,6 +229,39 @@ import Testing
     #expect(site.redis.stream == Self.entries(0..<5) + Self.entries(held..<70))
   }
 
+  // MARK: clocks
+
+  @Test(
+    "orders are by Redis' clock, asked at the connection and once a minute, and by this machine's where it may not be")
+  func clocks() throws {
+    var site = try PushSessionSite()
+    func correction(_ seconds: Int64) -> Bool {
+      let found = site.session.correctionMicroseconds
+      return (found - seconds * 1_000_000).magnitude < 10_000
+        && site.session.retained.last?.correctionMicroseconds == found
+    }
+    site.redisAheadMicroseconds = -60_000_000
+    site.announce(0..<2)
+    try site.settle()
+    #expect(correction(-60) && site.notes.contains(.clocksDiffer(seconds: -60)))
+    // Within the error of the measurement nothing changes.
+    site.redisAheadMicroseconds = -60_004_000
+    try site.run { $0.trace.count { $0 == "askTime" } == 2 }
+    site.announce(2..<4)
+    try site.settle()
+    #expect(correction(-60))
+    site.redisAheadMicroseconds = 5_000_000
+    try site.run { $0.trace.count { $0 == "askTime" } == 3 }
+    site.announce(4..<6)
+    try site.settle()
+    #expect(correction(5))
+    site.isTimeAllowed = false
+    try site.run { $0.trace.count { $0 == "askTime" } == 4 }
+    site.announce(6..<8)
+    try site.settle()
+    #expect(correction(0))
+  }
+
   // MARK: errors of the server
 
   @Test("a full stream is asked again, less and less often, and takes the rest when there is room")

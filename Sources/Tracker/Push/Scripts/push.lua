@@ -237,7 +237,7 @@ for i = 0, count - 1 do
             seconds[passed] = dt
           end
         end
-        if (order < lo or order < lo + CLOCK_ERROR and (u < lu or d < ld)) and not isWrong(lo) then
+        if order < lo + CLOCK_ERROR and (order < lo or u < lu or d < ld) and not isWrong(lo) then
           verdict, gu, gd, tu, td, base, since, p = judge(
             key, sub(data, at + 24, at + 31), event, u, d, order, ts, gen, lu, ld, lt, bu, bd, lo - order)
         end
