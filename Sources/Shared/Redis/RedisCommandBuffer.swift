@@ -30,16 +30,6 @@ public struct RedisCommandBuffer: ~Copyable {
     commandCount = 0
   }
 
-  /// Gives back what is much larger than the commands in it, for a buffer that is kept.
-  public mutating func trim() {
-    guard capacity > 2 * count + 64 else { return }
-    let smaller = UnsafeMutableRawPointer.allocate(byteCount: max(64, count), alignment: 16)
-    smaller.copyMemory(from: storage, byteCount: count)
-    storage.deallocate()
-    storage = smaller
-    capacity = max(64, count)
-  }
-
   /// Starts a command of `argumentCount` arguments, its name included.
   public mutating func begin(argumentCount: Int) {
     reserve(32)

@@ -11,8 +11,8 @@ final class PushBatch {
   /// The number of the first record in the publisher's run.
   private(set) var first: UInt64 = 0
   private(set) var announces: [QueuedAnnounce] = []
-  private var buffer = RedisCommandBuffer(capacity: 64 * 1024)
-  private var records = PushRecords()
+  /// Nil while it is held.
+  private var encoding: PushEncoding?
   /// Of the records from `tailsFirst` up to `tailsEnd`: what PushScript told of them.
   private var tails: [UInt8] = []
   private var tailsFirst: UInt64 = 0
@@ -34,16 +34,28 @@ final class PushBatch {
   var count: Int { announces.count }
   /// The number after the last record.
   var end: UInt64 { first + UInt64(announces.count) }
-  var encodedBytes: Int { buffer.count }
-  /// What it occupies.
-  var memoryBytes: Int { buffer.capacity + announces.capacity * MemoryLayout<QueuedAnnounce>.stride }
+  var encodedBytes: Int { encoding?.buffer.count ?? 0 }
+  /// What it occupies without its encoding: the object, the allocations' heads and what is in them.
+  var memoryBytes: Int {
+    Self.objectBytes + announces.capacity * MemoryLayout<QueuedAnnounce>.stride + tails.capacity
+  }
+  private static let objectBytes = 320
+
+  init(encoding: PushEncoding? = nil) { self.encoding = encoding }
 
   /// Gives memory back before the batch is held: a quiet publisher holds thousands of calls of one announce each, and
-  /// each would hold the room of a full one.
-  func trim() {
-    buffer.trim()
+  /// each would hold the room of a full one. Returns the encoding, for another call.
+  func trim() -> PushEncoding? {
     // Array(announces) would share the memory.
     if announces.capacity > 2 * announces.count { announces = announces.withUnsafeBufferPointer { Array($0) } }
+    if tails.capacity > 2 * tails.count { tails = tails.withUnsafeBufferPointer { Array($0) } }
+    defer { encoding = nil }
+    return encoding
+  }
+
+  /// Takes an encoding that another call no longer needs.
+  func take(_ other: PushEncoding?) {
+    if encoding == nil { encoding = other }
   }
 
   /// Takes the oldest announces out of the queue and encodes them; false when there are none. `runBegin` is the first
@@ -80,16 +92,16 @@ final class PushBatch {
   /// The same call, by the clock as it is now.
   func refresh(_ call: PushCall) {
     correctionMicroseconds = isRestored ? 0 : call.correctionMicroseconds
-    buffer.removeAll()
+    let encoding = encoding ?? PushEncoding()
+    self.encoding = encoding
+    encoding.buffer.removeAll()
     call.encode(
       announces, first: first, gapFrom: gapFrom.map { PushCall.Gap(place: $0) },
-      correctionMicroseconds: correctionMicroseconds, records: &records,
-      into: &buffer)
+      correctionMicroseconds: correctionMicroseconds, records: &encoding.records, into: &encoding.buffer)
   }
 
   private func prepare() {
     announces.removeAll(keepingCapacity: true)
-    buffer.removeAll()
     isSent = false
     isJournaled = false
     sends = 0
@@ -112,7 +124,7 @@ final class PushBatch {
 
   /// The call of restore.lua that gives the applied records back to a Redis that has lost them.
   func encodeRestoration(_ call: PushCall, scriptHash: String, given: UInt64, into buffer: inout RedisCommandBuffer) {
-    records.removeAll()
+    var records = PushRecords()
     for (offset, announce) in announces.enumerated() {
       records.append(
         announce, number: first + UInt64(offset), run: call.run, correctionMicroseconds: correctionMicroseconds)
@@ -134,5 +146,5 @@ final class PushBatch {
   }
 
   /// Sends the call; the reply is read by the publisher.
-  func send(on connection: inout RedisConnection) throws(RedisError) { try connection.send(buffer) }
+  func send(on connection: inout RedisConnection) throws(RedisError) { try connection.send(encoding!.buffer) }
 }

@@ -71,6 +71,8 @@ struct PushSession {
   /// Applied.
   var retained: RetainedCalls
   private var pool: [PushBatch] = []
+  /// Of calls that are held, for the next ones.
+  private var encodings: [PushEncoding] = []
   /// Where Redis is, when the next call that is filled does not follow on it: what is between was given back.
   var gapAhead: UInt64?
   /// A giving back that waits for room in the stream, or for a Redis that takes writes, over the same connection.
@@ -214,6 +216,7 @@ struct PushSession {
     }
     guard !isClockDue, window.count < (isAsking ? 1 : PublisherSettings.window) else { return nil }
     let batch = pool.popLast() ?? PushBatch()
+    batch.take(encodings.popLast())
     guard fillRestored(batch) || fillOwn(batch) else {
       pool.append(batch)
       return nil
@@ -281,7 +284,7 @@ struct PushSession {
     ownRun = newRun()
     runBegin = begin
     change(to: ownRun)
-    retained.removeAll(pool: &pool)
+    retained.removeAll()
     suspended = nil
     for batch in window { batch.encode(call!, gapFrom: batch.first > 0 && batch.first == begin ? 0 : nil) }
   }
@@ -344,7 +347,9 @@ struct PushSession {
 
   private mutating func succeed(_ batch: PushBatch) -> Action {
     window.removeFirst()
-    retained.hold(batch, pool: &pool)
+    if let encoding = retained.hold(batch, pool: &pool), encodings.count < PublisherSettings.window {
+      encodings.append(encoding)
+    }
     failures = 0
     backoff.reset()
     fullBackoff.reset()

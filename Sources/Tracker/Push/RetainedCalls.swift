@@ -7,7 +7,7 @@ struct RetainedCalls {
   private var bytes = 0
   private let limitBytes: Int
 
-  /// `limitBytes` counts the calls as they were sent.
+  /// `limitBytes` is what the calls may occupy.
   init(limitBytes: Int) { self.limitBytes = limitBytes }
 
   var isEmpty: Bool { batches.isEmpty }
@@ -17,16 +17,17 @@ struct RetainedCalls {
   func first(of run: PushRun) -> UInt64? { batches.first { $0.run == run }?.first }
   func end(of run: PushRun) -> UInt64? { batches.lazy.filter { $0.run == run }.map(\.end).max() }
 
-  /// Holds a call; those that no longer fit go to `pool`.
-  mutating func hold(_ batch: PushBatch, pool: inout [PushBatch]) {
-    batch.trim()
+  /// Holds a call; those that no longer fit go to `pool`. Returns the encoding that it no longer needs.
+  mutating func hold(_ batch: PushBatch, pool: inout [PushBatch]) -> PushEncoding? {
+    let encoding = batch.trim()
     batches.append(batch)
-    bytes += batch.encodedBytes
+    bytes += batch.memoryBytes
     while bytes > limitBytes {
       let oldest = batches.removeFirst()
-      bytes -= oldest.encodedBytes
-      pool.append(oldest)
+      bytes -= oldest.memoryBytes
+      if pool.isEmpty { pool.append(oldest) }
     }
+    return encoding
   }
 
   /// What a Redis that expects record `place` of `run` has forgotten: of that run the calls from there on, of earlier runs,
@@ -39,12 +40,11 @@ struct RetainedCalls {
   mutating func remove(_ calls: [PushBatch]) {
     guard !calls.isEmpty else { return }
     batches.removeAll { batch in calls.contains { $0 === batch } }
-    for batch in calls { bytes -= batch.encodedBytes }
+    for batch in calls { bytes -= batch.memoryBytes }
   }
 
   /// Holds nothing any more.
-  mutating func removeAll(pool: inout [PushBatch]) {
-    pool.append(contentsOf: batches)
+  mutating func removeAll() {
     batches.removeAll()
     bytes = 0
   }

@@ -162,7 +162,7 @@ final class StreamPublisher {
   private func restore(_ batch: PushBatch, _ call: PushCall, scriptHash: String, given: UInt64) throws(RedisError)
     -> PushSession.Event
   {
-    var buffer = RedisCommandBuffer(capacity: batch.encodedBytes)
+    var buffer = RedisCommandBuffer(capacity: batch.memoryBytes)
     batch.encodeRestoration(call, scriptHash: scriptHash, given: given, into: &buffer)
     try connection!.send(buffer)
     try connection!.nextReply(reusing: &reply)
