@@ -277,6 +277,7 @@ final class PushSpool {
       if count == 0 { break }
       have += count
     }
-    return Array(bytes[..<have])
+    bytes.removeLast(bytes.count - have)
+    return bytes
   }
 }

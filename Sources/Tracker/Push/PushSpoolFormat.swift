@@ -102,27 +102,36 @@ enum PushSpoolFormat {
         id: UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self)),
         generationBase: UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 16, as: UInt64.self)))
       var runs = [run]
-      var newest: [[UInt64: QueuedAnnounce]] = [[:]]
+      // Of each run its announces, and where in them a number is: the last of a number counts.
+      var announces: [[SpooledAnnounce]] = [[]]
+      var places: [[UInt64: Int]] = [[:]]
       var current = 0
       var offset = headerBytes
       reading: while offset + recordBytes <= bytes.count {
         switch decodeRecord(UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + recordBytes])) {
-        case .announce(let number, let announce): newest[current][number] = announce
+        case .announce(let number, let announce):
+          if let place = places[current][number] {
+            announces[current][place].announce = announce
+          } else {
+            places[current][number] = announces[current].count
+            announces[current].append(SpooledAnnounce(number: number, announce: announce))
+          }
         case .run(let run):
           current = runs.firstIndex(of: run) ?? runs.count
           if current == runs.count {
             runs.append(run)
-            newest.append([:])
+            announces.append([])
+            places.append([:])
           }
         case nil: break reading
         }
         offset += recordBytes
       }
-      var content = zip(runs, newest).map { run, announces in
-        SpooledRun(
-          run: run,
-          announces: announces.map { SpooledAnnounce(number: $0.key, announce: $0.value) }
-            .sorted { $0.number < $1.number })
+      var content: [SpooledRun] = []
+      for run in runs.indices {
+        announces[run].sort { $0.number < $1.number }
+        content.append(SpooledRun(run: runs[run], announces: announces[run]))
+        announces[run] = []
       }
       // The header has the run that was the newest: the others come first.
       content.append(content.removeFirst())
