@@ -151,6 +151,20 @@ import Wire
     #expect(counts[0].late == 2 && counts[0].unknown == 1)
   }
 
+  @Test(
+    "lower counters within the error of clocks are taken for an older announce, and counted: perhaps they are a restart"
+  )
+  func withinError() throws {
+    let (credited, counts): Result = try apply([
+      Step(tracker: 0, at: 0, up: 0, event: .started),
+      Step(tracker: 0, at: 1800, up: 100),
+      Step(tracker: 1, at: 1800.01, up: 50),
+      Step(tracker: 1, at: 1800.1, up: 0, event: .started),
+    ])
+    #expect(credited == [0, 100, 0, 0])
+    #expect(counts[1].unknown == 1 && counts[1].resets == 1)
+  }
+
   @Test("a late announce does not make the snapshot live longer")
   func lifetime() throws {
     let steps = [

@@ -240,6 +240,8 @@ for i = 0, count - 1 do
         if order < lo + CLOCK_ERROR and (order < lo or u < lu or d < ld) and not isWrong(lo) then
           verdict, gu, gd, tu, td, base, since, p = judge(
             key, sub(data, at + 24, at + 31), event, u, d, order, ts, gen, lu, ld, lt, bu, bd, lo - order)
+          -- Perhaps the client did start over so quickly, and is not credited what follows up to its next announce.
+          if verdict == 'stale' and order >= lo then verdict = 'unknown' end
         end
         if verdict then
           if gu then
