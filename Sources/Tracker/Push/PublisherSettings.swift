@@ -36,6 +36,9 @@ struct PublisherSettings: Sendable {
   /// question took: less is not worth a correction.
   static let clockPauseNanoseconds: UInt64 = 60_000_000_000
   static let clockToleranceMicroseconds: UInt64 = 10_000
+  /// An answer that took longer says too little: the question is repeated, and the quickest answer counts.
+  static let clockTripNanoseconds: UInt64 = 2_000_000
+  static let clockQuestions = 8
   /// A difference between this machine's clock and Redis' that is worth a line in the log.
   static let clockWarningMicroseconds: UInt64 = 10_000_000
   /// A publisher with nothing to do looks this often whether its connection still lives.

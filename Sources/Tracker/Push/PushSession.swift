@@ -96,6 +96,9 @@ struct PushSession {
   var clockOffsetMicroseconds: Int64 = 0
   let clock: OrderClock
   var isClockKnown = false
+  /// The quickest answer of those that were had in a row, and how many those are.
+  var clockAnswer: ClockAnswer?
+  var clockQuestions = 0
   var clockAsked: UInt64
   var clockLog = RareLog(pauseNanoseconds: PublisherSettings.clockPauseNanoseconds)
   var replyDeadline: UInt64 = 0

@@ -10,7 +10,7 @@ extension PushSession {
     case (.connecting, .done): return prepare()
     case (.loading, .scriptLoaded(let hash)): return beginCalls(scriptHash: hash)
     case (.timing, .time(let redis, let wall)):
-      note(redisMicroseconds: redis, wallMicroseconds: wall)
+      guard takeTime(redis, wall: wall) else { return askTime() }
       return isPreparing ? verifyPlace() : decide()
     case (.verifying, .reply(let reply, _)):
       guard let last = retained.last else { return goOnAfterGap() }
@@ -45,6 +45,8 @@ extension PushSession {
   private mutating func prepare() -> Action {
     isConnected = true
     isPreparing = true
+    clockAnswer = nil
+    clockQuestions = 0
     for batch in window { batch.isSent = false }
     phase = .loading
     return .loadScript(.push)
@@ -81,6 +83,31 @@ extension PushSession {
     !isAsking && Self.isOver(PublisherSettings.clockPauseNanoseconds, since: clockAsked, now: now)
   }
 
+  /// What Redis and this machine said, when, and how long Redis took.
+  struct ClockAnswer {
+    var redisMicroseconds: UInt64?
+    var wallMicroseconds: UInt64
+    var at: UInt64
+    var tripNanoseconds: UInt64
+  }
+
+  /// Whether the answer, or the quickest of several, is good enough.
+  private mutating func takeTime(_ redis: UInt64?, wall: UInt64) -> Bool {
+    let answer = ClockAnswer(
+      redisMicroseconds: redis, wallMicroseconds: wall, at: now, tripNanoseconds: now &- clockAsked)
+    if clockAnswer.map({ answer.tripNanoseconds < $0.tripNanoseconds }) ?? true { clockAnswer = answer }
+    clockQuestions += 1
+    let best = clockAnswer!
+    guard
+      redis == nil || best.tripNanoseconds <= PublisherSettings.clockTripNanoseconds
+        || clockQuestions >= PublisherSettings.clockQuestions
+    else { return false }
+    clockAnswer = nil
+    clockQuestions = 0
+    note(redis == nil ? answer : best)
+    return true
+  }
+
   mutating func askTime() -> Action {
     clockAsked = now
     phase = .timing
@@ -89,9 +116,10 @@ extension PushSession {
 
   /// Announces of different trackers are put in order by the one clock that they have in common, Redis'. Where it may not
   /// be asked this machine's has to do. A correction that is within the error of the measurement stays as it is.
-  private mutating func note(redisMicroseconds: UInt64?, wallMicroseconds: UInt64) {
-    let tripNanoseconds = now &- clockAsked
-    let middle = redisMicroseconds == nil ? now : now &- tripNanoseconds / 2
+  private mutating func note(_ answer: ClockAnswer) {
+    let (redisMicroseconds, wallMicroseconds) = (answer.redisMicroseconds, answer.wallMicroseconds)
+    let tripNanoseconds = answer.tripNanoseconds
+    let middle = redisMicroseconds == nil ? answer.at : answer.at &- tripNanoseconds / 2
     let read = clock.microseconds(atMonotonicNanoseconds: middle)
     let found = Int64(bitPattern: (redisMicroseconds ?? wallMicroseconds) &- read)
     let tolerance = PublisherSettings.clockToleranceMicroseconds + tripNanoseconds / 2000

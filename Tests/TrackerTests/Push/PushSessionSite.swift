@@ -100,6 +100,8 @@ struct PushSessionSite {
   var redisAheadMicroseconds: Int64 = 0
   var isTimeAllowed = true
   private let clock = OrderClock(wallNanoseconds: 1_700_000_000_000_000_000, atMonotonicNanoseconds: 1_000_000_000_000)
+  /// Nanoseconds that an action takes.
+  var slowness: (PushSession.Action) -> UInt64 = { _ in 0 }
   /// Calls get lost, and no word comes.
   var isSilent = false
   /// Why a spool cannot be written.
@@ -198,6 +200,7 @@ struct PushSessionSite {
       return .restored(entries: Int64(batch.count))
     case .ping: break
     case .askTime:
+      now += slowness(action)
       let wall = clock.microseconds(atMonotonicNanoseconds: now)
       return .time(redis: isTimeAllowed ? wall.corrected(byMicroseconds: redisAheadMicroseconds) : nil, wall: wall)
     case .awaitAnnounces(let milliseconds): return queue.depth > 0 ? .woken : pass(milliseconds)

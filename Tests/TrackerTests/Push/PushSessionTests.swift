@@ -262,6 +262,21 @@ import Testing
     #expect(correction(0))
   }
 
+  @Test("an answer that took long says too little about the clock: of several the quickest counts")
+  func slowClock() throws {
+    var site = try PushSessionSite()
+    var asked = 0
+    site.slowness = { action in
+      guard case .askTime = action else { return 0 }
+      asked += 1
+      // All of it on the way there.
+      return asked == 3 ? 1_000_000 : 400_000_000
+    }
+    site.announce(0..<2)
+    try site.settle()
+    #expect(asked == 3 && site.session.correctionMicroseconds.magnitude < 1000)
+  }
+
   // MARK: errors of the server
 
   @Test("a full stream is asked again, less and less often, and takes the rest when there is room")
