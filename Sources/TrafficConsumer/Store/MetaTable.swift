@@ -5,6 +5,8 @@ import SQLite
 enum MetaTable {
   /// The time of the last verified backup, Unix seconds.
   static let backupTime = "last_backup"
+  /// Milliseconds of entry ids from which on every fingerprint was kept; not there in a database that always did.
+  static let fingerprintsFrom = "fingerprints_from"
   /// What retention has taken: windows and days that begin below these are gone for good.
   static let windowsFloor = "windows_floor"
   static let daysFloor = "days_floor"

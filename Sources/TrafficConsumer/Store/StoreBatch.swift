@@ -103,7 +103,7 @@ extension StoreWriter {
       let isKnown = isConsecutive ? known.contains(item.id) : stream.applied.contains(item.id)
       // A group is given an entry as new once. A known id is another entry's (Redis lost its end, and its clock is behind),
       // or the group's position is.
-      if isKnown && source != .fresh && !stream.lost.contains(item.id) {
+      if isKnown && (source != .fresh || isBeyondContent(item)) && !stream.lost.contains(item.id) {
         stream.counters.redelivered += 1
       } else {
         try stage(item, fault, isDoubtful: isKnown, &stream)
@@ -124,6 +124,13 @@ extension StoreWriter {
     if let item = items.last(where: { !$0.isDeleted }), item.id > known.last ?? .zero, let fields = item.fields {
       stream.addAnchor(StreamState.Anchor(id: item.id, hash: hash.raw(of: fields)))
     }
+  }
+
+  /// Whether an entry could not be recognised by what it holds: it has no counters, and an earlier version applied it and
+  /// has forgotten its fingerprint. Then its id decides.
+  private func isBeyondContent(_ item: BatchItem) -> Bool {
+    guard case .event(let event) = item.content else { return false }
+    return event.counters == nil && item.id.milliseconds < fingerprintsFrom
   }
 
   /// One entry that was not dealt with before, as far as its id tells. `isDoubtful`: the id was dealt with, and there is

@@ -153,6 +153,9 @@ enum StoreSchema {
     CREATE TABLE fingerprints(
       session_id INTEGER NOT NULL REFERENCES sessions(id), newest INTEGER NOT NULL, oldest INTEGER NOT NULL,
       entries BLOB NOT NULL, PRIMARY KEY (session_id, newest, oldest)) STRICT, WITHOUT ROWID;
+    -- Of entries that an earlier version applied there are those of the last hour only.
+    INSERT INTO meta(name, value)
+      SELECT 'fingerprints_from', 1000 * CAST(strftime('%s', 'now') AS INTEGER) WHERE EXISTS (SELECT 1 FROM sessions);
     """,
   ]
 

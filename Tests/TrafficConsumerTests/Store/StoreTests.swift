@@ -320,7 +320,7 @@ import Wire
   private static let backToSchema3 = """
     DROP TABLE fingerprints; DROP TABLE lost_ranges; ALTER TABLE streams ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE streams DROP COLUMN accounted_to; ALTER TABLE streams DROP COLUMN accounted_handled;
-    PRAGMA user_version = 3
+    DELETE FROM meta WHERE name = 'fingerprints_from'; PRAGMA user_version = 3
     """
 
   @Test("what a database of schema 3 counted as lost is a row of the list; without a loss there is none")
@@ -339,6 +339,24 @@ import Wire
     #expect(bench.writer.streams[0].lost.unacknowledged == 6)
     #expect(try bench.writer.acknowledgeLoss(beginningAt: [.zero]) == 1)
     #expect(try bench.writer.streams[0].lost.unacknowledged == 0 && bench.faults() == [])
+    withExtendedLifetime(server) {}
+  }
+
+  @Test("what an earlier version applied, without counters, is known by its id: its fingerprints are gone")
+  func migrationOfFingerprints() async throws {
+    let (server, bench) = try await bench()
+    for index in 0..<12 {
+      let seconds = 1_700_000_000 + 1200 * Int64(index)
+      try bench.add(EventMaker().event(du: 1000, ts: seconds, dt: 1200), id: "\(seconds * 1000)-0")
+    }
+    try bench.apply(0..<12)
+    try SQLiteDatabase(path: bench.databasePath, access: .readWrite).execute(
+      "\(Self.backToSchema3); UPDATE sessions SET fingerprints = NULL")
+    try bench.restart()
+    // The group was set back: all of them are given out as new.
+    let counters = try bench.writer.apply([try bench.delivery(0..<12, .fresh)])
+    #expect(counters.redelivered == 12 && counters.applied == 0)
+    #expect(try bench.reader().integer("SELECT uploaded FROM users") == 12_000)
     withExtendedLifetime(server) {}
   }
 

@@ -43,11 +43,11 @@ final class StreamBench {
   func add(_ event: TrafficEvent, id: String = "*") throws -> EntryID { try add(event.encode(), id: id) }
 
   /// Consecutive entries of the stream as one delivery.
-  func delivery(_ range: Range<Int>) throws -> StreamDelivery {
+  func delivery(_ range: Range<Int>, _ source: StreamDelivery.Source = .consecutive) throws -> StreamDelivery {
     let reply = try connection.command([
       "XRANGE", Self.stream, ids[range.lowerBound].description, ids[range.upperBound - 1].description,
     ])
-    return StreamDelivery(streamIndex: 0, source: .consecutive, entries: reply.view)
+    return StreamDelivery(streamIndex: 0, source: source, entries: reply.view)
   }
 
   /// Entries one by one, as pending ones come.
