@@ -79,6 +79,11 @@ let package = Package(
         "Allocations/count_allocations.c", "Releases/release_host.py", "Releases/systemctl.sh",
       ],
       swiftSettings: strict),
+    // Seeded schedules on virtual time, with a model of Redis: `make simulate`.
+    .testTarget(
+      name: "SimulatorTests",
+      dependencies: ["Tracker", "TrafficConsumer", "Simulation", "Wire", "Linux", "Redis", "SQLite"],
+      path: "Tests/SimulatorTests", swiftSettings: strict),
     // Real clients; `make test-clients` runs it, elsewhere it is skipped and says so.
     .testTarget(
       name: "ClientTests", dependencies: ["Tracker", "TrafficConsumer", "Simulation"],
