@@ -1,0 +1,146 @@
+// Generator: a seed becomes a site and a list of steps. Each seed has its own favourites among the faults, so that rare ones
+// meet in some seeds ("swarm testing", Groce et al. 2012). Pure.
+
+/// Which faults a simulation may use.
+enum FaultKind: String, CaseIterable {
+  case kill, terminate, link, silence, fuse, outage, hang, restart, failover, flush, readOnly, outOfMemory, loading
+  case scripts, smallClocks, wrongClocks, redisClock, spoolFiles, diskFull, sharedSpool, fullStream, twoTrackers
+  case manyTrackers, smallQueues, forgetfulPublisher
+  case longIdle
+}
+
+struct Generator {
+  private var random: SeededBytes
+  private var hasLongWaits = false
+  private let allowed: Set<FaultKind>
+
+  init(seed: UInt64, allowed: Set<FaultKind>) {
+    random = SeededBytes(seed &* 0x2545_f491_4f6c_dd1d &+ 77)
+    self.allowed = allowed
+  }
+
+  /// The scenario of a seed.
+  static func scenario(seed: UInt64, allowed: Set<FaultKind>) -> Scenario {
+    var generator = Generator(seed: seed, allowed: allowed)
+    return generator.scenario(seed)
+  }
+
+  private mutating func scenario(_ seed: UInt64) -> Scenario {
+    // About a third of the faults, each with a weight of its own.
+    var weights: [(FaultKind, Int)] = []
+    for kind in FaultKind.allCases {
+      let weight = random.chance(oneIn: 3) ? 1 + random.below(4) : 0
+      if weight > 0, allowed.contains(kind) { weights.append((kind, weight)) }
+    }
+    let kinds = Set(weights.map(\.0))
+    hasLongWaits = kinds.contains(.longIdle)
+    var site = SitePlan()
+    site.trackers = kinds.contains(.manyTrackers) ? 3 : kinds.contains(.twoTrackers) ? 2 : 1
+    site.users = 1 + random.below(3)
+    site.torrents = 1 + random.below(3)
+    site.clients = 1 + random.below(6)
+    site.hasSpool = !random.chance(oneIn: 4)
+    site.sharesSpool = kinds.contains(.sharedSpool)
+    if kinds.contains(.forgetfulPublisher) { site.retainedBytes = 2000 + random.below(10_000) }
+    if kinds.contains(.smallQueues) {
+      site.coalesceAbove = 2 + random.below(12)
+      if random.chance(oneIn: 2) { site.queueCapacity = 6 + random.below(30) }
+    }
+    if kinds.contains(.fullStream) { site.maximumStreamLength = 6 + random.below(30) }
+    var steps: [Step] = []
+    let length = 10 + random.below(70)
+    while steps.count < length { steps += next(weights, site) }
+    return Scenario(seed: seed, site: site, steps: steps)
+  }
+
+  private mutating func step(_ kind: Step.Kind) -> Step { Step(kind: kind, salt: random.next()) }
+
+  private mutating func next(_ weights: [(FaultKind, Int)], _ site: SitePlan) -> [Step] {
+    switch random.below(20) {
+    case 0..<8: return [announcement(site)]
+    case 8..<12: return [step(.run(actions: 1 + random.below(8)))]
+    case 12..<15: return [step(.wait(milliseconds: wait()))]
+    case 15: return [step(.settle)]
+    default:
+      let total = weights.reduce(0) { $0 + $1.1 }
+      guard total > 0 else { return [announcement(site)] }
+      var at = random.below(total)
+      for (kind, weight) in weights {
+        at -= weight
+        if at < 0 { return fault(kind, site).map { step(.fault($0)) } }
+      }
+      return []
+    }
+  }
+
+  private mutating func announcement(_ site: SitePlan) -> Step {
+    let client = random.below(site.clients)
+    let how: Step.Announcing =
+      switch random.below(20) {
+      case 0..<12: .move
+      case 12: .idle
+      case 13: .again
+      case 14: .complete
+      case 15, 16: .stop
+      case 17, 18: .restart
+      default: .restartAnew
+      }
+    return step(.announce(client: client, how))
+  }
+
+  private mutating func wait() -> Int {
+    switch random.below(10) {
+    case 0..<3: 1 + random.below(50)
+    case 3..<6: 1000 + random.below(6000)
+    case 6..<8: 30_000 + random.below(120_000)
+    case 8: 1_800_000
+    default: random.chance(oneIn: 3) && hasLongWaits ? 50_000_000 : 4_000_000
+    }
+  }
+
+  private mutating func fault(_ kind: FaultKind, _ site: SitePlan) -> [Fault] {
+    let tracker = random.below(site.trackers)
+    switch kind {
+    case .kill: return random.chance(oneIn: 2) ? [.kill(tracker: tracker)] : [.start(tracker: tracker)]
+    case .terminate: return random.chance(oneIn: 2) ? [.terminate(tracker: tracker)] : [.start(tracker: tracker)]
+    case .link: return [.link(tracker: tracker, random.chance(oneIn: 2) ? .up : .refused)]
+    case .silence: return [.link(tracker: tracker, random.chance(oneIn: 2) ? .up : .silent)]
+    case .fuse:
+      return [
+        .fuse(
+          tracker: tracker, commands: random.below(4), WireFault.allCases[random.below(WireFault.allCases.count)])
+      ]
+    case .outage: return [random.chance(oneIn: 2) ? .redisDown : .redisUp]
+    case .hang: return [.redisHangs(random.chance(oneIn: 2))]
+    case .restart: return [.redisRestart]
+    case .failover: return [.failover(writes: 1 + random.below(random.chance(oneIn: 3) ? 60 : 6))]
+    case .flush: return [.flushAll]
+    case .readOnly: return [.readOnly(random.chance(oneIn: 2))]
+    case .outOfMemory: return [.outOfMemory(random.chance(oneIn: 2))]
+    case .loading:
+      let texts: [String?] = [
+        nil, nil, "LOADING Redis is loading the dataset in memory", "BUSY Redis is busy running a script.",
+        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+      ]
+      return [.refusal(texts[random.below(texts.count)])]
+    case .scripts: return [.forgetScripts]
+    case .smallClocks: return [.trackerClock(tracker: tracker, milliseconds: random.below(100) - 50)]
+    case .wrongClocks:
+      let offsets = [0, 0, 172_800_000, -172_800_000, 3_600_000, -60_000]
+      return [.trackerClock(tracker: tracker, milliseconds: offsets[random.below(offsets.count)])]
+    case .redisClock: return [.redisClock(milliseconds: [0, -86_400_000, 3_600_000][random.below(3)])]
+    case .spoolFiles:
+      switch random.below(4) {
+      case 0: return [.kill(tracker: tracker), .spoolLost(tracker: tracker), .start(tracker: tracker)]
+      case 1:
+        return [
+          .kill(tracker: tracker), .spoolTorn(tracker: tracker, bytes: 1 + random.below(400)), .start(tracker: tracker),
+        ]
+      case 2: return [.spoolSaved(tracker: tracker)]
+      default: return [.kill(tracker: tracker), .spoolOld(tracker: tracker), .start(tracker: tracker)]
+      }
+    case .diskFull: return [.diskFull(tracker: tracker, random.chance(oneIn: 2))]
+    case .sharedSpool, .fullStream, .twoTrackers, .manyTrackers, .smallQueues, .forgetfulPublisher, .longIdle: return []
+    }
+  }
+}

@@ -1,0 +1,94 @@
+// Scenario: what happens in a simulated site, as a list of steps that can be written down, shortened and run again. Values.
+
+/// How a site is set up.
+struct SitePlan: Equatable {
+  var trackers = 1
+  var users = 2
+  var torrents = 2
+  var clients = 3
+  var hasSpool = true
+  /// All trackers have the same `spool_path`.
+  var sharesSpool = false
+  var retainedBytes = 16 << 20
+  var ttlSeconds = 86_400
+  var maximumStreamLength = 0
+  var queueCapacity = 1 << 20
+  var coalesceAbove = 16_384
+}
+
+/// One step. `salt` decides everything small that happens in it, so that a step left out changes no other.
+struct Step: CustomStringConvertible {
+  var kind: Kind
+  var salt: UInt64
+
+  enum Kind {
+    case announce(client: Int, Announcing)
+    /// So many actions of whoever is next.
+    case run(actions: Int)
+    case wait(milliseconds: Int)
+    /// Until nothing waits for anything.
+    case settle
+    case fault(Fault)
+  }
+
+  /// What a client does when it announces.
+  enum Announcing: String {
+    /// It moves something and says so.
+    case move
+    /// It has moved nothing.
+    case idle
+    /// The same announce again: the reply got lost.
+    case again
+    case complete, stop
+    /// It begins anew with counters from zero, without a word; with the same peer id, or another.
+    case restart, restartAnew
+  }
+
+  var description: String {
+    switch kind {
+    case .announce(let client, let how): "client \(client) \(how.rawValue)"
+    case .run(let actions): "run \(actions)"
+    case .wait(let milliseconds): "wait \(milliseconds) ms"
+    case .settle: "settle"
+    case .fault(let fault): "\(fault)"
+    }
+  }
+}
+
+/// What goes wrong.
+enum Fault {
+  case kill(tracker: Int)
+  case terminate(tracker: Int)
+  case start(tracker: Int)
+  case link(tracker: Int, SimulatedLink.Mode)
+  case fuse(tracker: Int, commands: Int, WireFault)
+  case redisDown, redisUp
+  case redisHangs(Bool)
+  /// With its data: scripts and connections are gone.
+  case redisRestart
+  /// To the state before so many writes.
+  case failover(writes: Int)
+  case flushAll
+  case readOnly(Bool)
+  case outOfMemory(Bool)
+  case refusal(String?)
+  case forgetScripts
+  case trackerClock(tracker: Int, milliseconds: Int)
+  case redisClock(milliseconds: Int)
+  case spoolLost(tracker: Int)
+  case spoolTorn(tracker: Int, bytes: Int)
+  /// Puts the file away, and back later.
+  case spoolSaved(tracker: Int)
+  case spoolOld(tracker: Int)
+  case diskFull(tracker: Int, Bool)
+}
+
+/// What a fault may cost, by the documentation.
+enum LossClass: Int, Comparable {
+  /// Nothing.
+  case lossless
+  /// Something, which is reported.
+  case reported
+
+  static func < (left: LossClass, right: LossClass) -> Bool { left.rawValue < right.rawValue }
+}

@@ -1,0 +1,70 @@
+// SimulatorTests: `make simulate`: seeds, each a site with its own clients, trackers and faults, run on virtual time. A seed
+// that fails prints itself, what was wrong, and the fewest steps that still do it.
+
+import Glibc
+import Linux
+import Simulation
+import Testing
+
+@Suite(.serialized) struct SimulatorTests {
+  private static func setting(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
+
+  /// Faults that the program does not survive yet; each names what was found.
+  private static let failing: Set<FaultKind> = []
+
+  private static var allowed: Set<FaultKind> {
+    guard let names = setting("FAULTS") else { return Set(FaultKind.allCases).subtracting(failing) }
+    return Set(names.split(separator: ",").compactMap { FaultKind(rawValue: String($0)) })
+  }
+
+  @Test("no seed shows more than was moved, or less without a word")
+  func seeds() throws {
+    let quiet = Self.setting("VERBOSE") == nil ? QuietLog() : nil
+    defer { quiet?.end() }
+    let runner = try SimulationRunner()
+    let first = Self.setting("SEED").flatMap { UInt64($0) }
+    let count = first != nil ? 1 : Self.setting("SEEDS").flatMap { UInt64($0) } ?? 100
+    let start = first ?? Self.setting("FROM").flatMap { UInt64($0) } ?? 1
+    let limit = Self.setting("FAILURES").flatMap { Int($0) } ?? 1
+    let began = Clock.monotonicNanoseconds()
+    var (failures, actions, steps) = (0, 0, 0)
+    for seed in start..<(start + count) {
+      let scenario = Generator.scenario(seed: seed, allowed: Self.allowed)
+      let result = runner.run(scenario)
+      actions += result.actions
+      steps += scenario.steps.count
+      guard let failure = result.failure else { continue }
+      failures += 1
+      report(scenario, failure, runner)
+      if failures >= limit { break }
+    }
+    let seconds = Double(Clock.monotonicNanoseconds() - began) / 1e9
+    print("simulated \(count) seeds: \(steps) steps, \(actions) actions, \(failures) failed, \(seconds) s")
+    #expect(failures == 0)
+  }
+
+  private func report(_ scenario: Scenario, _ failure: World.Violation, _ runner: SimulationRunner) {
+    print("seed \(scenario.seed) after \(scenario.steps.count) steps: \(failure)")
+    guard Self.setting("SHORTEN") != "0" else { return }
+    let short = runner.shorten(scenario, kind: failure.kind)
+    let result = runner.run(short, keepsTrace: true)
+    print("  shortened to \(short.steps.count) steps: \(result.failure.map(\.description) ?? "(does not fail)")")
+    print("  \(short.site)")
+    for step in short.steps { print("    \(step)") }
+    if Self.setting("TRACE") != nil { for line in result.lines { print("      \(line)") } }
+  }
+}
+
+/// What the program logs in a simulation is of no interest, and much.
+private final class QuietLog {
+  private let kept = dup(STDERR_FILENO)
+  init() {
+    let nowhere = open("/dev/null", O_WRONLY)
+    dup2(nowhere, STDERR_FILENO)
+    close(nowhere)
+  }
+  func end() {
+    dup2(kept, STDERR_FILENO)
+    close(kept)
+  }
+}

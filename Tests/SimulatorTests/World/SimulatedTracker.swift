@@ -1,0 +1,231 @@
+// SimulatedTracker: one tracker: the real queue, publisher, session and spool, on the simulation's clock and network. One
+// thread.
+
+import Linux
+import Redis
+
+@testable import Tracker
+
+final class SimulatedTracker {
+  /// A process, from its start to its end.
+  final class Process {
+    let queue: EventQueue
+    let publisher: StreamPublisher
+    let signal: PublisherSignal
+    let metrics: PushMetrics
+    var event = PushSession.Event.done
+    var wakeAt: UInt64
+    var isAsleep = false
+    var isStopping = false
+
+    init(queue: EventQueue, publisher: StreamPublisher, signal: PublisherSignal, metrics: PushMetrics, wakeAt: UInt64) {
+      self.queue = queue
+      self.publisher = publisher
+      self.signal = signal
+      self.metrics = metrics
+      self.wakeAt = wakeAt
+    }
+    /// Nothing waits for Redis.
+    var isEmpty: Bool { queue.depth == 0 && publisher.session.window.isEmpty }
+  }
+
+  let index: Int
+  let link: SimulatedLink
+  let spoolPath: String?
+  unowned let world: World
+  /// What its wall clock is ahead of the true time, nanoseconds.
+  var wallOffset: Int64 = 0
+  private(set) var process: Process?
+  /// Of all processes there were.
+  private(set) var metrics: [PushMetrics] = []
+  /// When all it had was last with Redis.
+  private var lastClean: UInt64 = 0
+  private let settings: PublisherSettings
+  private let partition: PushPartition
+
+  init(_ index: Int, world: World, spoolPath: String?) {
+    self.index = index
+    self.world = world
+    self.spoolPath = spoolPath
+    link = SimulatedLink("tracker \(index)", world: world)
+    let site = world.site
+    settings = PublisherSettings(
+      endpoint: RedisEndpoint(topology: .single(.simulated(link))), timeouts: RedisTimeouts(),
+      ttlSeconds: site.ttlSeconds, maximumStreamLength: site.maximumStreamLength, creditFirstAnnounce: false,
+      maximumBytesPerSecond: 0, retryMilliseconds: 1000, retryCount: 3, partitionCount: 1,
+      retainedBytes: site.retainedBytes)
+    partition = PushPartition.all(streamKey: World.streamKey, lastKeyPrefix: "tracker:last", count: 1)[0]
+  }
+
+  var wallNanoseconds: UInt64 { UInt64(Int64(World.wall(world.now)) + wallOffset) }
+  /// It answers announces.
+  var isServing: Bool { process.map { !$0.isStopping } ?? false }
+  /// Nothing of it waits for Redis.
+  var isClean: Bool { process.map { $0.isEmpty && ($0.isAsleep || $0.isStopping) } ?? true }
+
+  // MARK: processes
+
+  /// What TrafficPush.start does.
+  func start() {
+    guard process == nil else { return }
+    let metrics = PushMetrics(MetricRegistry())
+    self.metrics.append(metrics)
+    let site = world.site
+    let queue = EventQueue(
+      limits: EventQueue.Limits(
+        capacityEvents: site.queueCapacity, coalesceAbove: site.coalesceAbove, coalesceBelow: site.coalesceAbove / 2))
+    do {
+      let signal = try PublisherSignal()
+      let spool = spoolPath.map { PushSpool(path: $0, partition: 0, partitionCount: 1, metrics: metrics) }
+      let restored = try spool?.load()
+      if let restored { queue.restore(restored.announces, first: restored.first) }
+      let (names, waits) = (world.runNames, world.waits)
+      let session = PushSession(
+        settings: settings, partition: partition, queue: queue, spool: spool?.state, restoredRun: restored?.run,
+        now: world.now, newRun: { names.next() }, random: { waits.pick($0) })
+      let publisher = StreamPublisher(
+        settings: settings, partition: partition, queue: queue, metrics: metrics, signal: signal, spool: spool,
+        session: session)
+      process = Process(queue: queue, publisher: publisher, signal: signal, metrics: metrics, wakeAt: world.now)
+      lastClean = world.now
+      world.trace { "tracker \(index) starts\(restored.map { ", \($0.announces.count) restored" } ?? "")" }
+    } catch {
+      world.trace { "tracker \(index) does not start: \(error)" }
+    }
+  }
+
+  /// SIGTERM.
+  func terminate() {
+    guard let process, !process.isStopping else { return }
+    process.isStopping = true
+    process.signal.stop()
+    process.wakeAt = world.now
+    if process.isAsleep { process.event = .woken }
+  }
+
+  /// SIGKILL.
+  func kill() {
+    guard process != nil else { return }
+    world.truth.excuse(tracker: index, since: unsavedSince)
+    process = nil
+  }
+
+  /// Its file is touched: what it had not published may be missing.
+  func excuseUnsaved() { world.truth.excuse(tracker: index, since: lastClean) }
+
+  /// From when on what it was told may be in its memory only.
+  private var unsavedSince: UInt64 {
+    let hasTrouble = process?.publisher.session.trouble?.contains("spool") ?? false
+    guard spoolPath != nil, !hasTrouble else { return lastClean }
+    return max(lastClean, world.now - World.spoolGraceNanoseconds)
+  }
+
+  // MARK: announces
+
+  /// As a worker does it. False when the queue refused it.
+  func enqueue(_ record: AnnounceRecord) -> Bool {
+    guard let process else { return false }
+    if process.isEmpty { lastClean = world.now }
+    let outcome = withUnsafePointer(to: record) {
+      process.queue.append(UnsafeBufferPointer(start: $0, count: 1), order: wallNanoseconds / 1000)
+    }
+    if outcome.coalesced > 0 { process.metrics.coalesced.add(UInt64(outcome.coalesced)) }
+    if outcome.refused > 0 { process.metrics.refusedQueueFull.add(UInt64(outcome.refused)) }
+    if outcome.mustWake, process.isAsleep {
+      process.isAsleep = false
+      process.event = .woken
+      process.wakeAt = world.now + UInt64(PublisherSettings.gatherMilliseconds) * 1_000_000
+    }
+    return outcome.refused == 0
+  }
+
+  // MARK: steps
+
+  func step() {
+    guard let process else { return }
+    process.isAsleep = false
+    if process.isEmpty { lastClean = world.now }
+    guard let action = process.publisher.decide(after: process.event, now: world.now) else {
+      world.trace { "tracker \(index) ends with \(process.queue.depth) queued" }
+      if spoolPath == nil { world.truth.excuse(tracker: index, since: lastClean) }
+      self.process = nil
+      return
+    }
+    world.cost = 0
+    process.event = perform(action, process)
+    let event = process.event
+    if !process.isAsleep || world.isVerbose {
+      world.trace { "tracker \(index): \(action.shortName) -> \(event.shortName)" }
+    }
+    process.wakeAt = world.now + max(world.cost, world.jitter(20_000...1_000_000))
+  }
+
+  private func perform(_ action: PushSession.Action, _ process: Process) -> PushSession.Event {
+    switch action {
+    case .awaitReply(let milliseconds):
+      do throws(RedisError) {
+        if let event = try process.publisher.replyIfArrived() { return event }
+      } catch {
+        return .failed(error)
+      }
+      world.charge(milliseconds: max(1, milliseconds))
+      return .timePassed
+    case .awaitAnnounces(let milliseconds):
+      guard process.queue.depth == 0, !process.isStopping else { return .woken }
+      process.isAsleep = true
+      world.charge(milliseconds: milliseconds)
+      return .timePassed
+    case .pause(let milliseconds):
+      world.charge(milliseconds: process.isStopping ? 1 : milliseconds)
+      return .timePassed
+    default: return process.publisher.perform(action)
+    }
+  }
+}
+
+/// Runs with names that are the simulation's.
+final class RunNames: @unchecked Sendable {
+  private var count: UInt64 = 0
+  private let salt: UInt64
+  init(salt: UInt64) { self.salt = salt }
+  func next() -> PushRun {
+    count += 1
+    return PushRun(id: count, generationBase: (salt &+ count) &* 0x9e37_79b9_7f4a_7c15 & (1 << 48 - 1))
+  }
+}
+
+extension PushSession.Action {
+  var shortName: String {
+    switch self {
+    case .connect: "connect"
+    case .disconnect: "disconnect"
+    case .loadScript(let name): "load \(name)"
+    case .send(let batch, _): "send \(batch.first)..<\(batch.end)"
+    case .awaitReply: "await reply"
+    case .discardReplies: "discard replies"
+    case .askPlace(_, let next, let accepts): accepts ? "adopt \(next)" : "ask \(next)"
+    case .restore(let batch, _, _): "restore \(batch.first)..<\(batch.end)"
+    case .ping: "ping"
+    case .awaitAnnounces: "sleep"
+    case .pause(let milliseconds): "pause \(milliseconds)"
+    case .writeSpool: "write spool"
+    case .removeSpool: "remove spool"
+    case .finish: "finish"
+    }
+  }
+}
+
+extension PushSession.Event {
+  var shortName: String {
+    switch self {
+    case .done: "done"
+    case .scriptLoaded: "loaded"
+    case .reply(let reply, _): "\(reply.status) next \(reply.next) applied \(reply.applied)"
+    case .restored(let entries): "restored \(entries)"
+    case .woken: "woken"
+    case .timePassed: "time"
+    case .spooled(let state): "spooled active \(state.isActive) through \(state.through) \(state.trouble ?? "")"
+    case .failed(let error): "failed \(error)"
+    }
+  }
+}

@@ -1,0 +1,493 @@
+// World: the simulated site: its clock, Redis, trackers and clients, and what happens when. Everything random comes from the
+// steps' salts. One thread.
+
+import Glibc
+import Linux
+import Redis
+import Simulation
+import Wire
+
+@testable import Tracker
+
+final class World {
+  static let streamKey = "tracker:traffic"
+  static let startNanoseconds: UInt64 = 1_000_000_000_000_000
+  private static let startWallNanoseconds: UInt64 = 1_800_000_000_000_000_000
+  /// The read timeout of connections.
+  static let readMilliseconds = 5000
+  /// What a killed tracker may not have written yet: two seconds until Redis counts as away, one between two writes, and
+  /// what the steps in between take.
+  static let spoolGraceNanoseconds: UInt64 = 3_600_000_000
+  static let intervalSeconds: Int64 = 1800
+
+  /// Unix nanoseconds, truly.
+  static func wall(_ now: UInt64) -> UInt64 { startWallNanoseconds + (now - startNanoseconds) }
+
+  let site: SitePlan
+  let folder: String
+  let runNames: RunNames
+  let waits = Waits()
+  let redis: RedisModel
+  private(set) var now = startNanoseconds
+  /// What the action at hand takes, nanoseconds.
+  var cost: UInt64 = 0
+  private var random = SeededBytes(0)
+  var truth = Truth()
+  var reference = ReferenceConsumer()
+  private(set) var trackers: [SimulatedTracker] = []
+  private(set) var clients: [SimulatedClient] = []
+  private(set) var worst = LossClass.lossless
+  private(set) var actions = 0
+
+  var isRedisDown = false
+  var isRedisHung = false
+  private var redisOffset: Int64 = 0
+  /// Before each write, the newest last.
+  private var pasts: [(at: UInt64, data: RedisData)] = []
+  private var serial = 0
+  /// A client that moves nothing, for announces that are nobody's.
+  private lazy var witness = SimulatedClient(
+    index: site.clients, name: SessionName(user: 9999, torrent: 9999, peer: 99_999), reach: .first, uploaded: 0, left: 0
+  )
+  /// When a tracker last lost its memory: what Redis forgets from before then, it cannot give back.
+  /// Redis has lost something it had.
+  private var hasForgotten = false
+  private var lastAmnesia = World.startNanoseconds
+  private(set) var failure: Violation?
+
+  var isVerbose = false
+  private var keepsTrace: Bool
+  private(set) var lines: [String] = []
+
+  init(site: SitePlan, folder: String, salt: UInt64, programs: ScriptPrograms, keepsTrace: Bool) {
+    self.site = site
+    self.folder = folder
+    self.keepsTrace = keepsTrace
+    runNames = RunNames(salt: salt)
+    redis = RedisModel(programs: programs)
+    redis.onAdd = { [unowned self] _, _, _ in
+      serial += 1
+      return serial
+    }
+    redis.onScriptError = { [unowned self] text in fail("x", "a script failed: \(text)") }
+    for index in 0..<site.trackers {
+      let path = site.sharesSpool ? "\(folder)/spool" : "\(folder)/spool\(index)"
+      trackers.append(SimulatedTracker(index, world: self, spoolPath: site.hasSpool ? path : nil))
+    }
+    makeClients(salt)
+    for tracker in trackers { tracker.start() }
+  }
+
+  private func makeClients(_ salt: UInt64) {
+    var random = SeededBytes(salt ^ 0x5eed)
+    for index in 0..<site.clients {
+      let name = SessionName(user: index % site.users, torrent: random.below(site.torrents), peer: index)
+      let reaches: [SimulatedClient.Reach] = [.first, .any, .all, .dualStack, .any, .first]
+      clients.append(
+        SimulatedClient(
+          index: index, name: name, reach: reaches[random.below(reaches.count)],
+          uploaded: random.chance(oneIn: 3) ? random.bytes(1 << 40) : 0,
+          left: random.chance(oneIn: 2) ? 0 : random.bytes(10_000_000)))
+    }
+  }
+
+  // MARK: telling
+
+  func fail(_ kind: String, _ text: String) {
+    if failure == nil { failure = Violation(kind: kind, text: text) }
+  }
+
+  func trace(_ line: () -> String) {
+    guard keepsTrace else { return }
+    lines.append("\(Double((now - Self.startNanoseconds) / 1_000_000) / 1000) s  \(line())")
+  }
+
+  func charge(milliseconds: Int) { cost += UInt64(max(0, milliseconds)) * 1_000_000 }
+  func jitter(_ range: ClosedRange<UInt64>) -> UInt64 { random.within(range) }
+
+  // MARK: Redis
+
+  private static let writes: Set<String> = [
+    "EVALSHA", "EVAL", "XADD", "XREADGROUP", "XACK", "XTRIM", "XAUTOCLAIM", "XGROUP", "SET",
+  ]
+  private static let pastsKept = 600
+
+  func executeOnRedis(_ command: [[UInt8]], _ session: inout RedisModel.Session) -> RESP {
+    redis.now = UInt64(Int64(Self.wall(now) / 1_000_000) + redisOffset)
+    if Self.writes.contains(String(decoding: command[0], as: UTF8.self)) {
+      pasts.append((now, redis.data))
+      if pasts.count > Self.pastsKept { pasts.removeFirst() }
+    }
+    return redis.execute(command, &session)
+  }
+
+  private func restartRedis() {
+    redis.forgetScripts()
+    for tracker in trackers { tracker.link.breakWires() }
+  }
+
+  // MARK: time
+
+  /// One action of whoever is next, if it is due by `end`. False when nobody is.
+  private func act(by end: UInt64) -> Bool {
+    var next: SimulatedTracker?
+    for tracker in trackers where tracker.process != nil {
+      if next == nil || tracker.process!.wakeAt < next!.process!.wakeAt { next = tracker }
+    }
+    guard let next, next.process!.wakeAt <= end else { return false }
+    now = max(now, next.process!.wakeAt)
+    actions += 1
+    next.step()
+    return true
+  }
+
+  /// Lets time pass. Nobody is interested in hours of waiting: a long wait is cut short for all at once.
+  private func pass(nanoseconds: UInt64) {
+    let end = now + nanoseconds
+    var left = 40 * max(1, trackers.count)
+    while left > 0, act(by: end) { left -= 1 }
+    if left == 0, end > now + 4_000_000_000 {
+      now = end - 4_000_000_000
+      for tracker in trackers { tracker.process?.wakeAt = now }
+      left = 200
+      while left > 0, act(by: end) { left -= 1 }
+    }
+    now = max(now, end)
+  }
+
+  /// Whether everything came to rest.
+  @discardableResult
+  func settle() -> Bool {
+    let end = now + 1800 * 1_000_000_000
+    for _ in 0..<20_000 {
+      if failure != nil { return true }
+      if trackers.allSatisfy(\.isClean) {
+        collect()
+        return true
+      }
+      guard act(by: end) else { break }
+    }
+    collect()
+    return false
+  }
+
+  /// The reference consumer reads.
+  private func collect() {
+    guard !isRedisDown, let stream = redis.data.stream(Self.streamKey) else { return }
+    reference.read(stream, session)
+    // It trims what it has read.
+    if site.maximumStreamLength > 0, stream.entries.count > site.maximumStreamLength / 2 {
+      _ = redis.data.withStream(Array(Self.streamKey.utf8)) { $0.trim(below: $0.lastID.next) }
+    }
+  }
+
+  // MARK: steps
+
+  func run(_ step: Step) {
+    random = SeededBytes(step.salt)
+    waits.random = SeededBytes(step.salt ^ 0xbac0ff)
+    trace { "--- \(step)" }
+    switch step.kind {
+    case .announce(let client, let how): announce(client, how)
+    case .run(let actions): for _ in 0..<actions { _ = act(by: now + 1_000_000_000) }
+    case .wait(let milliseconds): pass(nanoseconds: UInt64(milliseconds) * 1_000_000)
+    case .settle:
+      settle()
+      check(isEnd: false)
+    case .fault(let fault): apply(fault)
+    }
+    // Nobody does two things at one moment.
+    now += 1_000_000 + jitter(0...1_000_000)
+    if random.chance(oneIn: 3) { collect() }
+  }
+
+  /// All faults end, everything comes to rest, and the books are compared.
+  func finish() {
+    random = SeededBytes(1)
+    trace { "--- recovery" }
+    isRedisDown = false
+    isRedisHung = false
+    redis.isReadOnly = false
+    redis.isOutOfMemory = false
+    redis.refusal = nil
+    for tracker in trackers {
+      tracker.link.mode = .up
+      tracker.link.fuse = nil
+      setDisk(full: false, of: tracker)
+    }
+    for tracker in trackers where tracker.process == nil { tracker.start() }
+    // What Redis has forgotten is noticed by a tracker with its next announce.
+    for tracker in trackers where tracker.isServing {
+      deliver(witness, witness.isStarted ? .none : .started, to: [tracker])
+      witness.isStarted = true
+      now += 1_000_000
+    }
+    for round in 0..<6 {
+      for tracker in trackers where tracker.process == nil { tracker.start() }
+      let isSettled = settle()
+      if isSettled { break }
+      if round == 5 { fail("live", "it does not come to rest") }
+    }
+    check(isEnd: true)
+  }
+
+  // MARK: announces
+
+  private func announce(_ index: Int, _ how: Step.Announcing) {
+    let index = index % clients.count
+    var client = clients[index]
+    let serving = trackers.filter(\.isServing)
+    guard !serving.isEmpty else { return }
+    if how == .again {
+      if let last = client.last { deliver(client, last.event, to: serving) }
+      return
+    }
+    if how == .restartAnew { client.name.peer += site.clients }
+    let before = client.isStarted
+    let event = client.advance(how, &random)
+    // A client that was there before a restart with another peer id is another session: its first life is from zero too.
+    if how == .restartAnew { client.life = 0 }
+    if how == .stop, !before { clients[index] = client }
+    deliver(client, event, to: serving)
+  }
+
+  private func deliver(_ client: SimulatedClient, _ event: TrueEvent, to serving: [SimulatedTracker]) {
+    var targets: [SimulatedTracker]
+    switch client.reach {
+    case .first: targets = [serving.first { $0.index == client.index % trackers.count } ?? serving[0]]
+    case .any: targets = [serving[random.below(serving.count)]]
+    case .all: targets = serving
+    case .dualStack: targets = [serving[0], serving[0]]
+    }
+    var client = client
+    for (turn, tracker) in targets.enumerated() {
+      if turn > 0 { now += jitter(1_000_000...40_000_000) }
+      var announce = TrueAnnounce(
+        session: client.name, life: client.life, uploaded: client.uploaded, downloaded: client.downloaded,
+        left: client.left, event: event, at: Self.wall(now), interval: Self.intervalSeconds, tracker: tracker.index)
+      let record = self.record(client, event, by: tracker, isV6: client.reach == .dualStack && turn == 1)
+      announce.isExcused = !tracker.enqueue(record)
+      truth.add(announce)
+      client.last = announce
+      trace {
+        "\(announce.session) to tracker \(tracker.index): \(event.rawValue) up \(announce.uploaded) down \(announce.downloaded)"
+      }
+    }
+    if client.index < clients.count { clients[client.index] = client }
+  }
+
+  private func record(_ client: SimulatedClient, _ event: TrueEvent, by tracker: SimulatedTracker, isV6: Bool)
+    -> AnnounceRecord
+  {
+    let events: [TrueEvent: AnnounceEvent] = [
+      .none: .none, .started: .started, .completed: .completed, .stopped: .stopped,
+    ]
+    return AnnounceRecord(
+      passkey: Passkey(Self.passkey(client.name.user))!, infoHash: Self.infoHash(client.name.torrent),
+      peerID: Self.peerID(client.name.peer),
+      address: IPAddress(isV6 ? "2001:db8::\(client.index + 1)" : "192.0.2.\(client.index + 1)")!,
+      port: UInt16(50_000 + client.index), event: events[event]!, uploaded: client.uploaded,
+      downloaded: client.downloaded, left: client.left, timestamp: Int64(tracker.wallNanoseconds / 1_000_000_000),
+      intervalSeconds: UInt32(Self.intervalSeconds), minIntervalSeconds: 900)
+  }
+
+  private static func passkey(_ user: Int) -> String { "user\(user)" }
+  private static func infoHash(_ torrent: Int) -> InfoHash { InfoHash(words: (UInt64(torrent), 0, 7)) }
+  private static func peerID(_ peer: Int) -> PeerID { PeerID(words: (UInt64(peer), 1, 2)) }
+
+  /// Who an entry is of.
+  private func session(_ entry: ModelStream.Entry) -> SessionName? {
+    guard entry.fields.count > 5, let user = Int(String(decoding: entry.fields[1].dropFirst(4), as: UTF8.self)),
+      let torrent = InfoHash(hex: String(decoding: entry.fields[3], as: UTF8.self)),
+      let peer = PeerID(hex: String(decoding: entry.fields[5], as: UTF8.self))
+    else { return nil }
+    return SessionName(user: user, torrent: Int(torrent.words.0), peer: Int(peer.words.0))
+  }
+
+  // MARK: faults
+
+  private func note(_ loss: LossClass) { worst = max(worst, loss) }
+
+  private func apply(_ fault: Fault) {
+    func tracker(_ index: Int) -> SimulatedTracker { trackers[index % trackers.count] }
+    switch fault {
+    case .kill(let index):
+      tracker(index).kill()
+      lastAmnesia = now
+    case .terminate(let index):
+      if !site.hasSpool { note(.reported) }
+      tracker(index).terminate()
+      lastAmnesia = now
+    case .start(let index): tracker(index).start()
+    case .link(let index, let mode): tracker(index).link.mode = mode
+    case .fuse(let index, let commands, let fault): tracker(index).link.fuse = (commands, fault)
+    case .redisDown:
+      isRedisDown = true
+      for tracker in trackers { tracker.link.breakWires() }
+    case .redisUp:
+      if isRedisDown { redis.forgetScripts() }
+      isRedisDown = false
+    case .redisHangs(let hangs): isRedisHung = hangs
+    case .redisRestart: restartRedis()
+    case .failover(let writes): goBack(writes)
+    case .flushAll:
+      hasForgotten = true
+      if lastAmnesia > Self.startNanoseconds || site.retainedBytes < 1 << 20 { note(.reported) }
+      redis.data.removeAll()
+    case .readOnly(let value): redis.isReadOnly = value
+    case .outOfMemory(let value): redis.isOutOfMemory = value
+    case .refusal(let text): redis.refusal = text
+    case .forgetScripts: redis.forgetScripts()
+    case .trackerClock(let index, let milliseconds):
+      if abs(milliseconds) > 1000 { note(.reported) }
+      tracker(index).wallOffset = Int64(milliseconds) * 1_000_000
+    case .redisClock(let milliseconds): redisOffset = Int64(milliseconds)
+    case .spoolLost, .spoolTorn, .spoolSaved, .spoolOld, .diskFull: applyToDisk(fault)
+    }
+  }
+
+  private func goBack(_ writes: Int) {
+    guard !pasts.isEmpty else { return }
+    let place = max(0, pasts.count - writes)
+    guard place < pasts.count else { return }
+    // What a process of before had sent is held by nobody.
+    if pasts[place].at < lastAmnesia || site.retainedBytes < 1 << 20 { note(.reported) }
+    hasForgotten = true
+    redis.data = pasts[place].data
+    pasts.removeSubrange(place...)
+    restartRedis()
+  }
+
+  private func applyToDisk(_ fault: Fault) {
+    func dead(_ index: Int) -> SimulatedTracker? {
+      let tracker = trackers[index % trackers.count]
+      return tracker.process == nil && tracker.spoolPath != nil ? tracker : nil
+    }
+    switch fault {
+    case .spoolLost(let index):
+      guard let tracker = dead(index), let path = tracker.spoolPath else { return }
+      tracker.excuseUnsaved()
+      unlink(path)
+    case .spoolTorn(let index, let bytes):
+      guard let tracker = dead(index), let path = tracker.spoolPath else { return }
+      tracker.excuseUnsaved()
+      var status = stat()
+      if stat(path, &status) == 0 { truncate(path, max(0, status.st_size - bytes)) }
+    case .spoolSaved(let index):
+      let tracker = trackers[index % trackers.count]
+      guard let path = tracker.spoolPath else { return }
+      copyFile(path, to: path + ".saved")
+    case .spoolOld(let index):
+      guard let tracker = dead(index), let path = tracker.spoolPath, access(path + ".saved", F_OK) == 0 else { return }
+      tracker.excuseUnsaved()
+      copyFile(path + ".saved", to: path)
+    case .diskFull(let index, let isFull): setDisk(full: isFull, of: trackers[index % trackers.count])
+    default: break
+    }
+  }
+
+  private func setDisk(full: Bool, of tracker: SimulatedTracker) {
+    guard let path = tracker.spoolPath else { return }
+    // What opens the new file writes to a device that is always full.
+    unlink(path + ".new")
+    if full { symlink("/dev/full", path + ".new") }
+  }
+
+  private func copyFile(_ source: String, to target: String) {
+    guard let input = fopen(source, "r") else { return }
+    defer { fclose(input) }
+    guard let output = fopen(target, "w") else { return }
+    defer { fclose(output) }
+    var buffer = [UInt8](repeating: 0, count: 65_536)
+    while case let count = fread(&buffer, 1, buffer.count, input), count > 0 { fwrite(buffer, 1, count, output) }
+  }
+
+  // MARK: the books
+
+  /// Something that must not be.
+  struct Violation: Error, CustomStringConvertible {
+    /// a: more than was moved; b: missing without a word, or a word without anything missing; c: not exact; live: no rest;
+    /// x: a program failed.
+    var kind: String
+    var text: String
+    var description: String { "(\(kind)) \(text)" }
+  }
+
+  /// What the trackers say is missing.
+  private var reports: [(name: String, count: UInt64)] {
+    func sum(_ name: String, _ path: KeyPath<PushMetrics, Counter>) -> (String, UInt64) {
+      (name, trackers.reduce(0) { $0 + $1.metrics.reduce(0) { $0 + $1[keyPath: path].current } })
+    }
+    return [
+      sum("refused queue full", \.refusedQueueFull), sum("refused shutdown", \.refusedShutdown),
+      sum("lost to failover", \.lostToFailover), sum("unannounced", \.unannouncedSessions),
+      sum("refused implausible", \.refusedImplausible), sum("refused too large", \.refusedTooLarge),
+    ].filter { $0.1 > 0 }
+  }
+
+  private func check(isEnd: Bool) {
+    guard failure == nil else { return }
+    let bounds = truth.bounds()
+    for (user, bound) in bounds.users.sorted(by: { $0.key < $1.key }) {
+      compare("user \(user)", reference.users[user] ?? Shown(), bound, isEnd)
+    }
+    for (torrent, bound) in bounds.torrents.sorted(by: { $0.key < $1.key }) {
+      compare("torrent \(torrent)", reference.torrents[torrent] ?? Shown(), bound, isEnd)
+    }
+  }
+
+  private func compare(
+    _ whose: String, _ shown: Shown, _ bound: (least: Shown, exact: Shown, most: Shown), _ isEnd: Bool
+  ) {
+    func value(_ name: String, _ path: KeyPath<Shown, Int64>) {
+      let (shown, least, exact, most) = (
+        shown[keyPath: path], bound.least[keyPath: path], bound.exact[keyPath: path], bound.most[keyPath: path]
+      )
+      if shown > most { return fail("a", "\(whose) \(name): shown \(shown), moved \(most)") }
+      guard isEnd else { return }
+      let reports = reports
+      if worst == .reported {
+        if shown < least, reports.isEmpty {
+          fail("b", "\(whose) \(name): shown \(shown), at least \(least) of \(exact): missing without a word")
+        }
+        return
+      }
+      if truth.hasExcuses {
+        if shown < least { fail("c", "\(whose) \(name): shown \(shown), at least \(least) of \(exact)") }
+      } else if shown != exact {
+        fail("c", "\(whose) \(name): shown \(shown), exactly \(exact)")
+      }
+    }
+    value("up", \.uploaded)
+    value("down", \.downloaded)
+    value("snatches", \.snatches)
+    let gaps = trackers.reduce(0) { $0 + $1.metrics.reduce(0) { $0 + $1.gaps.current } }
+    if isEnd, !hasForgotten, gaps > 0 {
+      fail("b", "redis is said to have forgotten something, \(gaps) times: it has not")
+    }
+    if isEnd, worst == .lossless, !truth.hasExcuses {
+      for report in reports where report.name != "unannounced" {
+        fail("b", "\(report.name): \(report.count) reported, and nothing is missing")
+      }
+    }
+  }
+}
+
+/// The random choices of a step.
+struct SeededBytes {
+  private var random: SeededRandom
+  init(_ seed: UInt64) { random = SeededRandom(seed: seed) }
+  mutating func next() -> UInt64 { random.next() }
+  mutating func below(_ count: Int) -> Int { Int(random.next() % UInt64(count)) }
+  mutating func within(_ range: ClosedRange<UInt64>) -> UInt64 {
+    range.lowerBound + random.next() % (range.upperBound - range.lowerBound + 1)
+  }
+  mutating func chance(oneIn count: Int) -> Bool { below(count) == 0 }
+  mutating func bytes(_ limit: UInt64) -> UInt64 { random.next() % limit + 1 }
+}
+
+/// The waits of backoffs.
+final class Waits: @unchecked Sendable {
+  var random = SeededBytes(0)
+  func pick(_ range: ClosedRange<Int>) -> Int { range.lowerBound + random.below(range.count) }
+}
