@@ -6,7 +6,7 @@ enum FaultKind: String, CaseIterable {
   case kill, terminate, link, silence, fuse, outage, hang, restart, failover, flush, readOnly, outOfMemory, loading
   case scripts, smallClocks, wrongClocks, redisClock, spoolFiles, diskFull, sharedSpool, fullStream, twoTrackers
   case manyTrackers, smallQueues, forgetfulPublisher
-  case longIdle
+  case longIdle, wanderingRestarts
 }
 
 struct Generator {
@@ -41,6 +41,7 @@ struct Generator {
     site.clients = 1 + random.below(6)
     site.hasSpool = !random.chance(oneIn: 4)
     site.sharesSpool = kinds.contains(.sharedSpool)
+    site.restartsWander = kinds.contains(.wanderingRestarts)
     if kinds.contains(.forgetfulPublisher) { site.retainedBytes = 2000 + random.below(10_000) }
     if kinds.contains(.smallQueues) {
       site.coalesceAbove = 2 + random.below(12)
@@ -140,7 +141,7 @@ struct Generator {
       default: return [.kill(tracker: tracker), .spoolOld(tracker: tracker), .start(tracker: tracker)]
       }
     case .diskFull: return [.diskFull(tracker: tracker, random.chance(oneIn: 2))]
-    case .sharedSpool, .fullStream, .twoTrackers, .manyTrackers, .smallQueues, .forgetfulPublisher, .longIdle: return []
+    case .sharedSpool, .fullStream, .twoTrackers, .manyTrackers, .smallQueues, .forgetfulPublisher, .longIdle, .wanderingRestarts: return []
     }
   }
 }

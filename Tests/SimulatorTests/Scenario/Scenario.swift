@@ -9,6 +9,8 @@ struct SitePlan: Equatable {
   var hasSpool = true
   /// All trackers have the same `spool_path`.
   var sharesSpool = false
+  /// Clients whose announces go to several trackers keep their peer id when they begin anew.
+  var restartsWander = false
   var retainedBytes = 16 << 20
   var ttlSeconds = 86_400
   var maximumStreamLength = 0

@@ -15,9 +15,9 @@ final class World {
   private static let startWallNanoseconds: UInt64 = 1_800_000_000_000_000_000
   /// The read timeout of connections.
   static let readMilliseconds = 5000
-  /// What a killed tracker may not have written yet: two seconds until Redis counts as away, one between two writes, and
-  /// what the steps in between take.
-  static let spoolGraceNanoseconds: UInt64 = 3_600_000_000
+  /// What a killed tracker may not have written yet: a read timeout, two seconds until Redis counts as away, one between
+  /// two writes, and what the steps in between take.
+  static let spoolGraceNanoseconds: UInt64 = 9_000_000_000
   static let intervalSeconds: Int64 = 1800
 
   /// Unix nanoseconds, truly.
@@ -215,18 +215,18 @@ final class World {
       tracker.link.fuse = nil
       setDisk(full: false, of: tracker)
     }
-    for tracker in trackers where tracker.process == nil { tracker.start() }
+    settle()
+    for tracker in trackers { tracker.start() }
     // What Redis has forgotten is noticed by a tracker with its next announce.
     for tracker in trackers where tracker.isServing {
       deliver(witness, witness.isStarted ? .none : .started, to: [tracker])
       witness.isStarted = true
       now += 1_000_000
     }
-    for round in 0..<6 {
-      for tracker in trackers where tracker.process == nil { tracker.start() }
-      let isSettled = settle()
-      if isSettled { break }
-      if round == 5 { fail("live", "it does not come to rest") }
+    var rounds = 0
+    while !settle(), failure == nil {
+      rounds += 1
+      if rounds == 6 { fail("live", "it does not come to rest") }
     }
     check(isEnd: true)
   }
@@ -242,6 +242,9 @@ final class World {
       if let last = client.last { deliver(client, last.event, to: serving) }
       return
     }
+    var how = how
+    let isAtHome = trackers.count == 1 || client.reach == .first || client.reach == .dualStack
+    if how == .restart, !isAtHome, !site.restartsWander { how = .restartAnew }
     if how == .restartAnew { client.name.peer += site.clients }
     let before = client.isStarted
     let event = client.advance(how, &random)
