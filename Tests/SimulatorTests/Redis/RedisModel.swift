@@ -24,12 +24,14 @@ final class RedisModel {
     var hasWritten = false
   }
   private var running: Running?
+  /// Of the connection at hand.
+  private var allowed: Set<String>?
 
   /// What belongs to a connection.
   struct Session {
     var queued: [[[UInt8]]]?
-    /// Commands it may not use.
-    var forbidden: Set<String> = []
+    /// Commands it may use, itself and in scripts; nil: all.
+    var allowed: Set<String>?
   }
 
   /// Models that share `programs` compile a script once.
@@ -42,9 +44,7 @@ final class RedisModel {
   func execute(_ arguments: [[UInt8]], _ session: inout Session) -> RESP {
     let name = String(decoding: arguments[0], as: UTF8.self).uppercased()
     if let refusal { return .error(refusal) }
-    if session.forbidden.contains(name) {
-      return .error("NOPERM this user has no permissions to run the '\(name.lowercased())' command")
-    }
+    allowed = session.allowed
     switch name {
     case "MULTI":
       session.queued = []
@@ -79,6 +79,9 @@ final class RedisModel {
 
   private func command(_ arguments: [[UInt8]]) -> RESP {
     let name = String(decoding: arguments[0], as: UTF8.self).uppercased()
+    if let allowed, !allowed.contains(name) {
+      return .error("NOPERM this user has no permissions to run the '\(name.lowercased())' command")
+    }
     if Self.writes.contains(name) {
       if isReadOnly { return .error("READONLY You can't write against a read only replica.") }
       let isFull = running.map { $0.isOutOfMemory && !$0.hasWritten } ?? isOutOfMemory

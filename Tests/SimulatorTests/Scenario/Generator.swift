@@ -7,6 +7,10 @@ enum FaultKind: String, CaseIterable {
   case scripts, smallClocks, wrongClocks, redisClock, spoolFiles, diskFull, sharedSpool, fullStream, twoTrackers
   case manyTrackers, smallQueues, forgetfulPublisher
   case longIdle, wanderingRestarts
+  /// The real consumer, and with a standby.
+  case consumer, standby
+  case consumerDies, consumerLink, consumerFuse, consumerFreezes, groupDeleted, groupSetBack, entriesDeleted, trimmed
+  case streamDeleted, backups, heal, documentedACL
 }
 
 struct Generator {
@@ -29,7 +33,8 @@ struct Generator {
     // About a third of the faults, each with a weight of its own.
     var weights: [(FaultKind, Int)] = []
     for kind in FaultKind.allCases {
-      let weight = random.chance(oneIn: 3) ? 1 + random.below(4) : 0
+      // A short list is meant.
+      let weight = random.chance(oneIn: 3) || allowed.count < 10 ? 1 + random.below(4) : 0
       if weight > 0, allowed.contains(kind) { weights.append((kind, weight)) }
     }
     let kinds = Set(weights.map(\.0))
@@ -41,6 +46,8 @@ struct Generator {
     site.clients = 1 + random.below(6)
     site.hasSpool = !random.chance(oneIn: 4)
     site.sharesSpool = kinds.contains(.sharedSpool)
+    site.consumers = kinds.contains(.standby) ? 2 : kinds.contains(.consumer) ? 1 : 0
+    if kinds.contains(.documentedACL) { site.permissions = DocumentedPermissions.all }
     site.restartsWander = kinds.contains(.wanderingRestarts)
     if kinds.contains(.forgetfulPublisher) { site.retainedBytes = 2000 + random.below(10_000) }
     if kinds.contains(.smallQueues) {
@@ -141,7 +148,39 @@ struct Generator {
       default: return [.kill(tracker: tracker), .spoolOld(tracker: tracker), .start(tracker: tracker)]
       }
     case .diskFull: return [.diskFull(tracker: tracker, random.chance(oneIn: 2))]
-    case .sharedSpool, .fullStream, .twoTrackers, .manyTrackers, .smallQueues, .forgetfulPublisher, .longIdle, .wanderingRestarts: return []
+    case .sharedSpool, .fullStream, .twoTrackers, .manyTrackers, .smallQueues, .forgetfulPublisher, .longIdle,
+      .wanderingRestarts, .consumer, .standby, .documentedACL:
+      return []
+    default: return consumerFault(kind, site)
+    }
+  }
+
+  private mutating func consumerFault(_ kind: FaultKind, _ site: SitePlan) -> [Fault] {
+    guard site.consumers > 0 else { return [] }
+    let consumer = random.below(site.consumers)
+    let isOn = random.chance(oneIn: 2)
+    switch kind {
+    case .consumerDies:
+      switch random.below(4) {
+      case 0: return [.consumerKill(consumer)]
+      case 1: return [.consumerTerminate(consumer)]
+      default: return [.consumerStart(consumer)]
+      }
+    case .consumerLink: return [.consumerLink(consumer, isOn ? .up : random.chance(oneIn: 2) ? .refused : .silent)]
+    case .consumerFuse:
+      return [
+        .consumerFuse(
+          consumer, commands: random.below(8), WireFault.allCases[random.below(WireFault.allCases.count)])
+      ]
+    case .consumerFreezes: return [.consumerFreeze(consumer, isOn)]
+    case .groupDeleted: return [.groupDeleted]
+    case .groupSetBack: return [.groupSetBack(entries: 1 + random.below(20))]
+    case .entriesDeleted: return [.entryDeleted(random.below(6))]
+    case .trimmed: return [.streamTrimmed(random.below(4))]
+    case .streamDeleted: return [.streamDeleted]
+    case .backups: return isOn ? [.backup] : [.backupRestored, .consumerStart(consumer)]
+    case .heal: return [.heal]
+    default: return []
     }
   }
 }

@@ -6,6 +6,11 @@ struct SitePlan: Equatable {
   var users = 2
   var torrents = 2
   var clients = 3
+  /// None: the reference consumer.
+  var consumers = 0
+  var adoptsGroup = false
+  /// What the ACL of the documentation lets its users do; nil: everything.
+  var permissions: [String: Set<String>]?
   var hasSpool = true
   /// All trackers have the same `spool_path`.
   var sharesSpool = false
@@ -83,6 +88,24 @@ enum Fault {
   case spoolSaved(tracker: Int)
   case spoolOld(tracker: Int)
   case diskFull(tracker: Int, Bool)
+  case consumerKill(Int)
+  case consumerTerminate(Int)
+  case consumerStart(Int)
+  case consumerFreeze(Int, Bool)
+  case consumerLink(Int, SimulatedLink.Mode)
+  case consumerFuse(Int, commands: Int, WireFault)
+  case groupDeleted
+  /// To the entry before so many of the newest.
+  case groupSetBack(entries: Int)
+  /// XDEL of an entry, counted from the newest.
+  case entryDeleted(Int)
+  /// XTRIM of all but so many, read or not.
+  case streamTrimmed(Int)
+  case streamDeleted
+  case backup
+  /// The database is replaced by the last backup.
+  case backupRestored
+  case heal
 }
 
 /// What a fault may cost, by the documentation.

@@ -25,8 +25,8 @@ final class SimulatedLink: RedisDialer, @unchecked Sendable {
   var mode = Mode.up
   /// The fault of the command after so many others.
   var fuse: (commands: Int, fault: WireFault)?
-  /// Commands that the ACL does not let through.
-  var forbidden: Set<String> = []
+  /// Commands that the ACL lets through; nil: all.
+  var allowed: Set<String>?
   private var wires: [SimulatedWire] = []
 
   init(_ name: String, world: World) {
@@ -42,10 +42,12 @@ final class SimulatedLink: RedisDialer, @unchecked Sendable {
     }
     wires.removeAll { $0.state == .broken }
     let wire = SimulatedWire(self)
-    wire.session.forbidden = forbidden
+    wire.session.allowed = allowed
     wires.append(wire)
     return wire
   }
+
+  var hasOpenWire: Bool { wires.contains { $0.state == .open } }
 
   /// Connections end, as at a restart of Redis.
   func breakWires() {

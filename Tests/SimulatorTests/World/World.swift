@@ -8,9 +8,11 @@ import Simulation
 import Wire
 
 @testable import Tracker
+@testable import TrafficConsumer
 
 final class World {
   static let streamKey = "tracker:traffic"
+  static let group = "group-pt"
   static let startNanoseconds: UInt64 = 1_000_000_000_000_000
   private static let startWallNanoseconds: UInt64 = 1_800_000_000_000_000_000
   /// The read timeout of connections.
@@ -35,6 +37,7 @@ final class World {
   var truth = Truth()
   var reference = ReferenceConsumer()
   private(set) var trackers: [SimulatedTracker] = []
+  private(set) var consumers: [SimulatedConsumer] = []
   private(set) var clients: [SimulatedClient] = []
   private(set) var worst = LossClass.lossless
   private(set) var actions = 0
@@ -45,6 +48,11 @@ final class World {
   /// Before each write, the newest last.
   private var pasts: [(at: UInt64, data: RedisData)] = []
   private var serial = 0
+  /// The entry that last had an id.
+  private var serials: [StreamID: Int] = [:]
+  private var committedSerials: Set<Int> = []
+  /// Milliseconds that the consumers' wall clocks are off.
+  var consumerClock: UInt64 = 0
   /// A client that moves nothing, for announces that are nobody's.
   private lazy var witness = SimulatedClient(
     index: site.clients, name: SessionName(user: 9999, torrent: 9999, peer: 99_999), reach: .first, uploaded: 0, left: 0
@@ -54,6 +62,7 @@ final class World {
   private var hasForgotten = false
   private var lastAmnesia = World.startNanoseconds
   private(set) var failure: Violation?
+  private var books: ConsumerBooks?
 
   var isVerbose = false
   private var keepsTrace: Bool
@@ -65,8 +74,9 @@ final class World {
     self.keepsTrace = keepsTrace
     runNames = RunNames(salt: salt)
     redis = RedisModel(programs: programs)
-    redis.onAdd = { [unowned self] _, _, _ in
+    redis.onAdd = { [unowned self] _, id, _ in
       serial += 1
+      serials[id] = serial
       return serial
     }
     redis.onScriptError = { [unowned self] text in fail("x", "a script failed: \(text)") }
@@ -74,8 +84,12 @@ final class World {
       let path = site.sharesSpool ? "\(folder)/spool" : "\(folder)/spool\(index)"
       trackers.append(SimulatedTracker(index, world: self, spoolPath: site.hasSpool ? path : nil))
     }
+    for index in 0..<site.consumers { consumers.append(SimulatedConsumer(index, world: self)) }
+    for tracker in trackers { tracker.link.allowed = site.permissions?["tracker"] }
+    for consumer in consumers { consumer.link.allowed = site.permissions?["consumer"] }
     makeClients(salt)
     for tracker in trackers { tracker.start() }
+    for consumer in consumers { consumer.start() }
   }
 
   private func makeClients(_ salt: UInt64) {
@@ -123,33 +137,45 @@ final class World {
 
   private func restartRedis() {
     redis.forgetScripts()
+    breakWires()
+  }
+
+  private func breakWires() {
     for tracker in trackers { tracker.link.breakWires() }
+    for consumer in consumers { consumer.link.breakWires() }
   }
 
   // MARK: time
 
   /// One action of whoever is next, if it is due by `end`. False when nobody is.
   private func act(by end: UInt64) -> Bool {
-    var next: SimulatedTracker?
-    for tracker in trackers where tracker.process != nil {
-      if next == nil || tracker.process!.wakeAt < next!.process!.wakeAt { next = tracker }
+    var at = end
+    var next: (() -> Void)?
+    for tracker in trackers {
+      guard let wake = tracker.process?.wakeAt, wake <= at else { continue }
+      (at, next) = (wake, tracker.step)
     }
-    guard let next, next.process!.wakeAt <= end else { return false }
-    now = max(now, next.process!.wakeAt)
+    for consumer in consumers {
+      guard let wake = consumer.wakeAt, wake <= at else { continue }
+      (at, next) = (wake, consumer.step)
+    }
+    guard let next else { return false }
+    now = max(now, at)
     actions += 1
-    next.step()
+    next()
     return true
   }
 
   /// Lets time pass. Nobody is interested in hours of waiting: a long wait is cut short for all at once.
   private func pass(nanoseconds: UInt64) {
     let end = now + nanoseconds
-    var left = 40 * max(1, trackers.count)
+    var left = 40 * (trackers.count + 2 * consumers.count)
     while left > 0, act(by: end) { left -= 1 }
     if left == 0, end > now + 4_000_000_000 {
       now = end - 4_000_000_000
       for tracker in trackers { tracker.process?.wakeAt = now }
-      left = 200
+      for consumer in consumers { consumer.skip(to: now) }
+      left = 300
       while left > 0, act(by: end) { left -= 1 }
     }
     now = max(now, end)
@@ -161,7 +187,7 @@ final class World {
     let end = now + 1800 * 1_000_000_000
     for _ in 0..<20_000 {
       if failure != nil { return true }
-      if trackers.allSatisfy(\.isClean) {
+      if isAtRest {
         collect()
         return true
       }
@@ -171,9 +197,37 @@ final class World {
     return false
   }
 
+  private var isAtRest: Bool {
+    guard trackers.allSatisfy(\.isClean) else { return false }
+    guard !consumers.isEmpty else { return true }
+    guard consumers.contains(where: \.isAtRest), let stream = redis.data.stream(Self.streamKey),
+      let group = stream.groups[Array(Self.group.utf8)]
+    else { return false }
+    return group.last >= stream.lastID && group.pending.isEmpty
+  }
+
+  /// What entries hold is in the database.
+  func committed(_ deliveries: [StreamDelivery]) {
+    for delivery in deliveries {
+      for id in delivery.settled {
+        let id = StreamID(milliseconds: id.milliseconds, sequence: id.sequence)
+        if let serial = serials[id] { committedSerials.insert(serial) }
+      }
+    }
+  }
+
+  /// Whether a consumer may take the lock: nobody has it, or who has it does not move.
+  func mayLead(_ consumer: SimulatedConsumer) -> Bool {
+    consumers.allSatisfy { other in
+      guard other !== consumer, let process = other.process, process.writer != nil else { return true }
+      return process.isFrozen && now - process.lastBeat >= SimulatedConsumer.staleNanoseconds
+    }
+  }
+
   /// The reference consumer reads.
   private func collect() {
     guard !isRedisDown, let stream = redis.data.stream(Self.streamKey) else { return }
+    guard consumers.isEmpty else { return }
     reference.read(stream, session)
     // It trims what it has read.
     if site.maximumStreamLength > 0, stream.entries.count > site.maximumStreamLength / 2 {
@@ -215,6 +269,12 @@ final class World {
       tracker.link.fuse = nil
       setDisk(full: false, of: tracker)
     }
+    for consumer in consumers {
+      consumer.link.mode = .up
+      consumer.link.fuse = nil
+      consumer.freeze(false)
+      consumer.start()
+    }
     settle()
     for tracker in trackers { tracker.start() }
     // What Redis has forgotten is noticed by a tracker with its next announce.
@@ -227,6 +287,12 @@ final class World {
     while !settle(), failure == nil {
       rounds += 1
       if rounds == 6 { fail("live", "it does not come to rest") }
+    }
+    if !consumers.isEmpty {
+      // `heal`, which the documentation recommends after all that may have gone wrong.
+      consumers.first(where: \.isLeading)?.heal()
+      pass(nanoseconds: 130_000_000_000)
+      settle()
     }
     check(isEnd: true)
   }
@@ -326,7 +392,7 @@ final class World {
     case .fuse(let index, let commands, let fault): tracker(index).link.fuse = (commands, fault)
     case .redisDown:
       isRedisDown = true
-      for tracker in trackers { tracker.link.breakWires() }
+      breakWires()
     case .redisUp:
       if isRedisDown { redis.forgetScripts() }
       isRedisDown = false
@@ -346,6 +412,7 @@ final class World {
       tracker(index).wallOffset = Int64(milliseconds) * 1_000_000
     case .redisClock(let milliseconds): redisOffset = Int64(milliseconds)
     case .spoolLost, .spoolTorn, .spoolSaved, .spoolOld, .diskFull: applyToDisk(fault)
+    default: applyToConsumers(fault)
     }
   }
 
@@ -405,6 +472,65 @@ final class World {
     while case let count = fread(&buffer, 1, buffer.count, input), count > 0 { fwrite(buffer, 1, count, output) }
   }
 
+  private func applyToConsumers(_ fault: Fault) {
+    guard !consumers.isEmpty else { return }
+    func consumer(_ index: Int) -> SimulatedConsumer { consumers[index % consumers.count] }
+    let (key, group) = (Array(Self.streamKey.utf8), Array(Self.group.utf8))
+    switch fault {
+    case .consumerKill(let index): consumer(index).kill()
+    case .consumerTerminate(let index): consumer(index).terminate()
+    case .consumerStart(let index): consumer(index).start()
+    case .consumerFreeze(let index, let isFrozen): consumer(index).freeze(isFrozen)
+    case .consumerLink(let index, let mode): consumer(index).link.mode = mode
+    case .consumerFuse(let index, let commands, let fault): consumer(index).link.fuse = (commands, fault)
+    case .groupDeleted: _ = data { $0.withStream(key) { $0.groups[group] = nil } }
+    case .groupSetBack(let entries):
+      _ = data {
+        $0.withStream(key) { stream in
+          guard stream.groups[group] != nil else { return }
+          let place = stream.entries.count - entries
+          let id = place > 0 ? stream.entries[place - 1].id : .zero
+          if id < stream.groups[group]!.last {
+            stream.groups[group]!.last = id
+            stream.groups[group]!.read = nil
+          }
+        }
+      }
+    case .entryDeleted(let fromEnd):
+      note(.reported)
+      _ = data {
+        $0.withStream(key) { stream in
+          guard stream.entries.count > fromEnd else { return }
+          _ = stream.delete([stream.entries[stream.entries.count - 1 - fromEnd].id])
+        }
+      }
+    case .streamTrimmed(let kept):
+      note(.reported)
+      _ = data {
+        $0.withStream(key) { stream in
+          guard stream.entries.count > kept else { return }
+          _ = stream.trim(below: kept == 0 ? stream.lastID.next : stream.entries[stream.entries.count - kept].id)
+        }
+      }
+    case .streamDeleted:
+      note(.reported)
+      data { _ = $0.remove(key) }
+    case .backup: consumers.first(where: \.isLeading)?.backup()
+    case .backupRestored:
+      for consumer in consumers { consumer.kill() }
+      let path = "\(folder)/traffic.db"
+      guard access(path + ".backup", F_OK) == 0 else { return }
+      unlink(path + "-wal")
+      unlink(path + "-shm")
+      copyFile(path + ".backup", to: path)
+    case .heal: consumers.first(where: \.isLeading)?.heal()
+    default: break
+    }
+  }
+
+  @discardableResult
+  private func data<Result>(_ body: (inout RedisData) -> Result) -> Result { body(&redis.data) }
+
   // MARK: the books
 
   /// Something that must not be.
@@ -425,17 +551,58 @@ final class World {
       sum("refused queue full", \.refusedQueueFull), sum("refused shutdown", \.refusedShutdown),
       sum("lost to failover", \.lostToFailover), sum("unannounced", \.unannouncedSessions),
       sum("refused implausible", \.refusedImplausible), sum("refused too large", \.refusedTooLarge),
+      ("lost by the consumer", UInt64(books?.lost ?? 0)),
     ].filter { $0.1 > 0 }
   }
 
   private func check(isEnd: Bool) {
     guard failure == nil else { return }
+    books = nil
+    if !consumers.isEmpty {
+      guard let books = readBooks() else { return }
+      self.books = books
+    }
     let bounds = truth.bounds()
     for (user, bound) in bounds.users.sorted(by: { $0.key < $1.key }) {
-      compare("user \(user)", reference.users[user] ?? Shown(), bound, isEnd)
+      let shown = books.map { $0.users[Self.passkey(user)] } ?? reference.users[user]
+      compare("user \(user)", shown ?? Shown(), bound, isEnd)
     }
     for (torrent, bound) in bounds.torrents.sorted(by: { $0.key < $1.key }) {
-      compare("torrent \(torrent)", reference.torrents[torrent] ?? Shown(), bound, isEnd)
+      let shown = books.map { $0.torrents[Self.infoHash(torrent).bytes] } ?? reference.torrents[torrent]
+      compare("torrent \(torrent)", shown ?? Shown(), bound, isEnd)
+    }
+    if isEnd { checkConsumer() }
+  }
+
+  /// What the database shows at the moment.
+  private func readBooks() -> ConsumerBooks? {
+    do {
+      if let writer = consumers.first(where: \.isLeading)?.process?.writer { return try ConsumerBooks(writer.database) }
+      let path = "\(folder)/traffic.db"
+      guard access(path, F_OK) == 0 else { return nil }
+      return try ConsumerBooks(StoreConnection.openForReading(path: path))
+    } catch {
+      fail("x", "the database cannot be read: \(error)")
+      return nil
+    }
+  }
+
+  /// What the consumer says of itself.
+  private func checkConsumer() {
+    guard failure == nil, let books, let consumer = consumers.first(where: \.isLeading) else { return }
+    if books.lost > 0, worst == .lossless { fail("b", "lost \(books.lost): nothing is missing") }
+    if books.waitingDeadLetters > 0 { fail("b", "\(books.waitingDeadLetters) dead letters, and every entry was good") }
+    guard !hasForgotten else { return }
+    let gone = (1...max(1, serial)).filter { !committedSerials.contains($0) }
+    let here = Set(redis.data.stream(Self.streamKey)?.entries.map(\.serial) ?? [])
+    let lost = serial == 0 ? 0 : gone.count { !here.contains($0) }
+    if books.lost != lost { fail("b", "lost \(books.lost), truly \(lost) entries") }
+    do {
+      for result in try StoreCheck.run(consumer.process!.writer!.database) where !result.isOK {
+        fail("b", "check: \(result.name): \(result.detail)")
+      }
+    } catch {
+      fail("x", "check: \(error)")
     }
   }
 
@@ -464,6 +631,7 @@ final class World {
     value("up", \.uploaded)
     value("down", \.downloaded)
     value("snatches", \.snatches)
+    if !consumers.isEmpty { value("announces", \.announces) }
     let gaps = trackers.reduce(0) { $0 + $1.metrics.reduce(0) { $0 + $1.gaps.current } }
     if isEnd, !hasForgotten, gaps > 0 {
       fail("b", "redis is said to have forgotten something, \(gaps) times: it has not")
