@@ -1,7 +1,7 @@
 # What you can do with this checkout; `make` alone lists it. The commands behind it are plain SwiftPM (see README.md).
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-clients lint demo torture fuzz bench bench-long bench-programs release install install-files test-package clean dependencies
+.PHONY: help build test simulate test-clients lint demo torture fuzz bench bench-long bench-programs release install install-files test-package clean dependencies
 
 # Debian's hiredis.pc carries -D_FILE_OFFSET_BITS=64, a flag SwiftPM refuses with a warning (and a 64-bit system does not
 # need). This copy of whatever hiredis.pc is installed leaves -D flags out; everything else in it stays.
@@ -20,6 +20,10 @@ build: dependencies ## release binaries: bin/tracker and bin/traffic-consumer
 test: build ## all tests (debug build; one counts what the release build allocates), with a redis-server of their own
 	swift build --build-tests
 	swift test --skip-build --disable-xctest
+
+# Few seeds run in the debug build that the tests have anyway; many are worth a build of their own.
+simulate: dependencies ## a simulated site under a thousand seeds of faults; SEEDS=100000, or SEED=7 for one of them
+	@.ci/simulate $(or $(SEEDS),1000)
 
 test-clients: dependencies ## real clients from Debian, and nginx, with the tracker, in a network namespace of their own
 	@.ci/install-dependencies clients

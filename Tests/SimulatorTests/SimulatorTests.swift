@@ -9,8 +9,33 @@ import Testing
 @Suite(.serialized) struct SimulatorTests {
   private static func setting(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
 
-  /// Faults that the program does not survive yet; each names what was found.
-  private static let failing: Set<FaultKind> = []
+  /// Faults that the program does not survive yet, by what was found with them. One that is mended comes out.
+  private static let failing: Set<FaultKind> = [
+    // A spool with nothing but its head makes the next process use numbers twice.
+    .kill, .spoolFiles,
+    // What is in the window is not in the spool that SIGTERM writes.
+    .terminate,
+    // A run that was idle for half a day is taken for one that Redis has forgotten.
+    .longIdle,
+    // Announces of one client by two trackers, out of order: minted after a restart, lost at first sight.
+    .twoTrackers, .manyTrackers, .wanderingRestarts, .sharedSpool,
+    // A snapshot from a wrong clock makes announces late for as long.
+    .wrongClocks,
+    // What is given back is forgotten again before the place is set; calls without tails are not given back.
+    .flush, .failover,
+    // Coalescing takes the moment of a reset away.
+    .smallQueues,
+    // A trim that the documented permissions refuse.
+    .documentedACL,
+    // Loss is counted by what Redis says of the group's lag.
+    .lossCounts, .standby, .groupSetBack, .groupDeleted,
+    // A restored backup does not know that it was one, and is trimmed away.
+    .backups,
+    // Entries that are added again count as announces once more; late ones do not count.
+    .announceCounts,
+    // Redis' ids go back with its clock.
+    .redisClock,
+  ]
 
   private static var allowed: Set<FaultKind> {
     guard let names = setting("FAULTS") else { return Set(FaultKind.allCases).subtracting(failing) }
@@ -30,6 +55,10 @@ import Testing
     var (failures, actions, steps) = (0, 0, 0)
     for seed in start..<(start + count) {
       let scenario = Generator.scenario(seed: seed, allowed: Self.allowed)
+      if Self.setting("PROGRESS") != nil {
+        print("seed \(seed)")
+        fflush(nil)
+      }
       let result = runner.run(scenario)
       actions += result.actions
       steps += scenario.steps.count
@@ -45,7 +74,13 @@ import Testing
 
   private func report(_ scenario: Scenario, _ failure: World.Violation, _ runner: SimulationRunner) {
     print("seed \(scenario.seed) after \(scenario.steps.count) steps: \(failure)")
-    guard Self.setting("SHORTEN") != "0" else { return }
+    fflush(nil)
+    guard Self.setting("SHORTEN") != "0" else {
+      if Self.setting("TRACE") != nil {
+        for line in runner.run(scenario, keepsTrace: true).lines.suffix(200) { print("      \(line)") }
+      }
+      return
+    }
     let short = runner.shorten(scenario, kind: failure.kind)
     let result = runner.run(short, keepsTrace: true)
     print("  shortened to \(short.steps.count) steps: \(result.failure.map(\.description) ?? "(does not fail)")")

@@ -68,6 +68,14 @@ struct Truth {
       if announces[index].tracker == tracker { announces[index].isExcused = true }
     }
   }
+  /// An entry was deleted unread: what it says may be missing, and of several announces it stands for, all.
+  mutating func excuse(_ entry: EntryOrigin) {
+    guard let name = entry.name, let indices = bySession[name] else { return }
+    let before = indices.filter { announces[$0].at / 1_000_000_000 <= entry.second }
+    // Which of the announces of its second it is, it does not say.
+    for index in before where announces[index].at / 1_000_000_000 == entry.second { announces[index].isExcused = true }
+    for index in before.suffix(entry.announces) { announces[index].isExcused = true }
+  }
   mutating func excuseLast() { announces[announces.count - 1].isExcused = true }
 
   var hasExcuses: Bool { announces.contains { $0.isExcused } }

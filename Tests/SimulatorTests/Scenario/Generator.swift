@@ -9,13 +9,23 @@ enum FaultKind: String, CaseIterable {
   case longIdle, wanderingRestarts
   /// The real consumer, and with a standby.
   case consumer, standby
+  /// The number of announces is checked as bytes are.
+  case announceCounts
+  /// What the consumer reports as lost is compared with what is.
+  case lossCounts
   case consumerDies, consumerLink, consumerFuse, consumerFreezes, groupDeleted, groupSetBack, entriesDeleted, trimmed
   case streamDeleted, backups, heal, documentedACL
+  /// Entries of fourteen fields; and some that are dead letters until they are repaired.
+  case foreign, deadLetters
+  case longRuns
+  /// Redis goes back by hundreds of writes.
+  case olderDump
 }
 
 struct Generator {
   private var random: SeededBytes
   private var hasLongWaits = false
+  private var hasOlderDumps = false
   private let allowed: Set<FaultKind>
 
   init(seed: UInt64, allowed: Set<FaultKind>) {
@@ -47,6 +57,9 @@ struct Generator {
     site.hasSpool = !random.chance(oneIn: 4)
     site.sharesSpool = kinds.contains(.sharedSpool)
     site.consumers = kinds.contains(.standby) ? 2 : kinds.contains(.consumer) ? 1 : 0
+    hasOlderDumps = kinds.contains(.olderDump)
+    site.countsLosses = kinds.contains(.lossCounts)
+    site.countsAnnounces = kinds.contains(.announceCounts)
     if kinds.contains(.documentedACL) { site.permissions = DocumentedPermissions.all }
     site.restartsWander = kinds.contains(.wanderingRestarts)
     if kinds.contains(.forgetfulPublisher) { site.retainedBytes = 2000 + random.below(10_000) }
@@ -56,7 +69,7 @@ struct Generator {
     }
     if kinds.contains(.fullStream) { site.maximumStreamLength = 6 + random.below(30) }
     var steps: [Step] = []
-    let length = 10 + random.below(70)
+    let length = kinds.contains(.longRuns) ? 100 + random.below(200) : 10 + random.below(70)
     while steps.count < length { steps += next(weights, site) }
     return Scenario(seed: seed, site: site, steps: steps)
   }
@@ -75,7 +88,13 @@ struct Generator {
       var at = random.below(total)
       for (kind, weight) in weights {
         at -= weight
-        if at < 0 { return fault(kind, site).map { step(.fault($0)) } }
+        guard at < 0 else { continue }
+        if kind == .foreign || kind == .deadLetters {
+          if kind == .deadLetters, random.chance(oneIn: 4) { return [step(.fault(.replay))] }
+          let isBad = kind == .deadLetters && random.chance(oneIn: 2)
+          return site.consumers == 0 ? [] : [step(.foreign(client: random.below(6), isBad: isBad))]
+        }
+        return fault(kind, site).map { step(.fault($0)) }
       }
       return []
     }
@@ -121,6 +140,8 @@ struct Generator {
     case .outage: return [random.chance(oneIn: 2) ? .redisDown : .redisUp]
     case .hang: return [.redisHangs(random.chance(oneIn: 2))]
     case .restart: return [.redisRestart]
+    case .failover where hasOlderDumps && random.chance(oneIn: 3):
+      return [.failover(writes: 100 + random.below(500))]
     case .failover: return [.failover(writes: 1 + random.below(random.chance(oneIn: 3) ? 60 : 6))]
     case .flush: return [.flushAll]
     case .readOnly: return [.readOnly(random.chance(oneIn: 2))]
@@ -136,7 +157,7 @@ struct Generator {
     case .wrongClocks:
       let offsets = [0, 0, 172_800_000, -172_800_000, 3_600_000, -60_000]
       return [.trackerClock(tracker: tracker, milliseconds: offsets[random.below(offsets.count)])]
-    case .redisClock: return [.redisClock(milliseconds: [0, -86_400_000, 3_600_000][random.below(3)])]
+    case .redisClock: return [.redisClock(milliseconds: [0, -3_600_000, -5000, 600_000][random.below(4)])]
     case .spoolFiles:
       switch random.below(4) {
       case 0: return [.kill(tracker: tracker), .spoolLost(tracker: tracker), .start(tracker: tracker)]
@@ -149,7 +170,7 @@ struct Generator {
       }
     case .diskFull: return [.diskFull(tracker: tracker, random.chance(oneIn: 2))]
     case .sharedSpool, .fullStream, .twoTrackers, .manyTrackers, .smallQueues, .forgetfulPublisher, .longIdle,
-      .wanderingRestarts, .consumer, .standby, .documentedACL:
+      .wanderingRestarts, .consumer, .standby, .documentedACL, .announceCounts, .lossCounts, .longRuns, .olderDump:
       return []
     default: return consumerFault(kind, site)
     }

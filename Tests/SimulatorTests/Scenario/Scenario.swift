@@ -9,6 +9,10 @@ struct SitePlan: Equatable {
   /// None: the reference consumer.
   var consumers = 0
   var adoptsGroup = false
+  /// The number of announces is checked as bytes are.
+  var countsAnnounces = false
+  /// What the consumer reports as lost is compared with what is.
+  var countsLosses = false
   /// What the ACL of the documentation lets its users do; nil: everything.
   var permissions: [String: Set<String>]?
   var hasSpool = true
@@ -35,6 +39,8 @@ struct Step: CustomStringConvertible {
     case wait(milliseconds: Int)
     /// Until nothing waits for anything.
     case settle
+    /// Another producer's entry.
+    case foreign(client: Int, isBad: Bool)
     case fault(Fault)
   }
 
@@ -57,6 +63,7 @@ struct Step: CustomStringConvertible {
     case .run(let actions): "run \(actions)"
     case .wait(let milliseconds): "wait \(milliseconds) ms"
     case .settle: "settle"
+    case .foreign(let client, let isBad): "another producer \(client)\(isBad ? ", bad" : "")"
     case .fault(let fault): "\(fault)"
     }
   }
@@ -106,6 +113,8 @@ enum Fault {
   /// The database is replaced by the last backup.
   case backupRestored
   case heal
+  /// Dead letters, repaired.
+  case replay
 }
 
 /// What a fault may cost, by the documentation.

@@ -1,6 +1,7 @@
 // Simulation: runs scenarios, and shortens one that fails. One thread.
 
 import Glibc
+import Linux
 import Simulation
 
 struct Scenario {
@@ -59,12 +60,13 @@ final class SimulationRunner {
     var best = scenario
     func stillFails(_ candidate: Scenario) -> Bool { run(candidate).failure?.kind == kind }
     var size = max(1, best.steps.count / 2)
-    var budget = 1500
+    // Long enough for all but those that run until a limit.
+    let deadline = Clock.monotonicNanoseconds() + 30_000_000_000
+    var budget: Int { Clock.monotonicNanoseconds() < deadline ? 1 : 0 }
     while size >= 1 {
       var at = 0
       var isShorter = false
       while at < best.steps.count, budget > 0 {
-        budget -= 1
         var candidate = best
         candidate.steps.removeSubrange(at..<min(at + size, best.steps.count))
         if stillFails(candidate) {

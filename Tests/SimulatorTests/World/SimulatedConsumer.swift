@@ -69,6 +69,8 @@ final class SimulatedConsumer {
       endpoint: RedisEndpoint(topology: .single(.simulated(link))), timeouts: RedisTimeouts(),
       streams: store.streamNames, group: World.group, consumer: "consumer-\(index)")
     settings.adoptsGroup = world.site.adoptsGroup
+    // A stream of a few entries would be full for a minute each time.
+    if world.site.maximumStreamLength > 0 { settings.trimAgeMilliseconds = 500 }
   }
 
   var isLeading: Bool { process?.writer != nil }
