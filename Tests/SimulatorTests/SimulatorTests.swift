@@ -28,7 +28,7 @@ import Testing
     // A trim that the documented permissions refuse.
     .documentedACL,
     // Loss is counted by what Redis says of the group's lag.
-    .lossCounts, .standby, .groupSetBack, .groupDeleted,
+    .lossCounts, .standby, .groupSetBack, .groupDeleted, .entriesDeleted, .trimmed, .streamDeleted,
     // A restored backup does not know that it was one, and is trimmed away.
     .backups,
     // Entries that are added again count as announces once more; late ones do not count.
