@@ -199,6 +199,8 @@ struct Generator {
     case .entriesDeleted: return [.entryDeleted(random.below(6))]
     case .trimmed: return [.streamTrimmed(random.below(4))]
     case .streamDeleted: return [.streamDeleted]
+    // What is not in the last backup is not trimmed: a short stream would be full.
+    case .backups where site.maximumStreamLength > 0: return []
     case .backups: return isOn ? [.backup] : [.backupRestored, .consumerStart(consumer)]
     case .heal: return [.heal]
     default: return []

@@ -20,7 +20,7 @@ struct ConsumerBooks {
     while try users.step() { self.users[users.text(0)] = Self.shown(users) }
     let torrents = try database.prepare("SELECT infohash, \(columns) FROM torrents")
     while try torrents.step() { self.torrents[Array(torrents.bytes(0))] = Self.shown(torrents) }
-    lost = try database.integer("SELECT total(lost) + total(vanished) FROM streams") ?? 0
+    lost = try database.integer("SELECT total(entries) FROM lost_ranges WHERE acknowledged = 0") ?? 0
     waitingDeadLetters = try database.integer("SELECT count(*) FROM dead_letters WHERE state = 'dead'") ?? 0
   }
 

@@ -232,7 +232,10 @@ final class SimulatedConsumer {
     reader.event = perform(action, reader, process, index)
     let event = reader.event
     if world.isTold(action) {
-      world.trace { "consumer \(self.index): \(action.shortName) -> \(event?.shortName ?? "end")" }
+      world.trace {
+        "consumer \(self.index): \(action.shortName) -> \(event?.shortName ?? "end")"
+          + (world.isVerbose ? ", \(reader.outstanding) outstanding" : "")
+      }
     }
     reader.wakeAt = world.now + max(world.cost, world.jitter(20_000...1_000_000))
     if case .pause(let milliseconds) = action, !process.isStopping {

@@ -19,7 +19,7 @@ enum WireFault: String, CaseIterable {
 
 /// A process' way to Redis.
 final class SimulatedLink: RedisDialer, @unchecked Sendable {
-  enum Mode { case up, refused, silent }
+  enum Mode: String { case up, refused, silent }
   unowned let world: World
   let name: String
   var mode = Mode.up

@@ -88,7 +88,7 @@ final class SimulatedTracker {
         session: session)
       process = Process(queue: queue, publisher: publisher, signal: signal, metrics: metrics, wakeAt: world.now)
       lastClean = world.now
-      world.trace { "tracker \(index) starts\(restored.map { ", \($0.announces.count) restored" } ?? "")" }
+      world.trace { "tracker \(index) starts, \(restored?.announces.count ?? 0) restored" }
     } catch {
       world.trace { "tracker \(index) does not start: \(error)" }
     }

@@ -75,7 +75,8 @@ final class World {
   private(set) var failure: Violation?
   private var books: ConsumerBooks?
 
-  var isVerbose = false
+  /// Routine is told too.
+  let isVerbose = getenv("VERBOSE") != nil
   private var keepsTrace: Bool
   private(set) var lines: [String] = []
 
@@ -262,7 +263,10 @@ final class World {
     switch step.kind {
     case .announce(let client, let how): announce(client, how)
     case .run(let actions): for _ in 0..<actions { _ = act(by: now + 1_000_000_000) }
-    case .wait(let milliseconds): pass(nanoseconds: UInt64(milliseconds) * 1_000_000)
+    case .wait(let milliseconds):
+      // Redis keeps a session for `last_ttl`.
+      if milliseconds > site.ttlSeconds * 500 { note(.reported) }
+      pass(nanoseconds: UInt64(milliseconds) * 1_000_000)
     case .settle:
       settle()
       check(isEnd: false)
@@ -327,9 +331,7 @@ final class World {
     let serving = trackers.filter(\.isServing)
     guard !serving.isEmpty else { return }
     // A client does not begin anew within the time by which clocks are allowed to differ.
-    if trackers.count > 1 || trackers.contains(where: { $0.wallOffset != 0 }), let last = client.last,
-      Self.wall(now) < last.at + Self.clockTolerance
-    {
+    if how != .again, let last = client.last, Self.wall(now) < last.at + Self.clockTolerance {
       pass(nanoseconds: last.at + Self.clockTolerance - Self.wall(now))
       return announce(index, how)
     }
@@ -482,7 +484,8 @@ final class World {
     case .failover(let writes): goBack(writes)
     case .flushAll:
       hasForgotten = true
-      if lastAmnesia > Self.startNanoseconds || site.retainedBytes < 1 << 20 { note(.reported) }
+      // One tracker may begin a session anew before another one gives it back.
+      if lastAmnesia > Self.startNanoseconds || site.retainedBytes < 1 << 20 || trackers.count > 1 { note(.reported) }
       redis.data.removeAll()
     case .readOnly(let value): redis.isReadOnly = value
     case .outOfMemory(let value): redis.isOutOfMemory = value
@@ -494,6 +497,7 @@ final class World {
     case .redisClock(let milliseconds):
       // What was to be kept for a day is not, if the day is over.
       hasForgotten = true
+      note(.reported)
       redisOffset = Int64(milliseconds)
     case .spoolLost, .spoolTorn, .spoolSaved, .spoolOld, .diskFull: applyToDisk(fault)
     default: applyToConsumers(fault)
@@ -505,7 +509,7 @@ final class World {
     let place = max(0, pasts.count - writes)
     guard place < pasts.count else { return }
     // What a process of before had sent is held by nobody.
-    if pasts[place].at < lastAmnesia || site.retainedBytes < 1 << 20 { note(.reported) }
+    if pasts[place].at < lastAmnesia || site.retainedBytes < 1 << 20 || trackers.count > 1 { note(.reported) }
     hasForgotten = true
     redis.data = pasts[place].data
     pasts.removeSubrange(place...)
