@@ -94,6 +94,13 @@ struct Generator {
           let isBad = kind == .deadLetters && random.chance(oneIn: 2)
           return site.consumers == 0 ? [] : [step(.foreign(client: random.below(6), isBad: isBad))]
         }
+        // What is deleted is read already, unless it is new.
+        if kind == .entriesDeleted, site.consumers > 0, random.chance(oneIn: 2) {
+          return [
+            step(.foreign(client: random.below(6), isBad: false)), step(.foreign(client: random.below(6), isBad: false)),
+            step(.fault(.entryDeleted(1))), step(.wait(milliseconds: 2500)),
+          ]
+        }
         return fault(kind, site).map { step(.fault($0)) }
       }
       return []
