@@ -5,7 +5,11 @@ import Simulation
 
 enum Regressions {
   /// Those that fail still, and why.
-  static let open: [String: String] = [:]
+  static let open: [String: String] = [
+    "announces-again": "resent baselines and idle entries count as announces again, no bytes",
+    "stream-deleted": "what is deleted with the stream before the first look is taken for gone before, and not counted",
+    "trimmed-unread": "what is trimmed before the first look is taken for gone before, and not counted",
+  ]
 
   private static let folder = Repository.path("Tests/SimulatorTests/Regressions")
 

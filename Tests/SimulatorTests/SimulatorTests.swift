@@ -69,8 +69,8 @@ import Testing
   @Test("what was found once stays mended", arguments: Regressions.names)
   func regressions(name: String) throws {
     let quiet = QuietLog()
-    defer { quiet.end() }
     let result = try SimulationRunner().run(Scenario(text: Regressions.text(name)))
+    quiet.end()
     if let reason = Regressions.open[name] {
       // It says so when it is mended, so that it is taken from the list.
       #expect(result.failure != nil, "\(name) does not fail any more (\(reason))")

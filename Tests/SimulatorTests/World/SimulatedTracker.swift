@@ -26,7 +26,7 @@ final class SimulatedTracker {
       self.wakeAt = wakeAt
     }
     /// Nothing waits for Redis.
-    var isEmpty: Bool { queue.depth == 0 && publisher.session.window.isEmpty }
+    var isEmpty: Bool { queue.depth == 0 && publisher.session.window.isEmpty && publisher.session.restoredCount == 0 }
   }
 
   let index: Int
@@ -41,6 +41,7 @@ final class SimulatedTracker {
   /// When all it had was last with Redis.
   private var lastClean: UInt64 = 0
   private let settings: PublisherSettings
+  private var clock = OrderClock.process
   private let partition: PushPartition
 
   init(_ index: Int, world: World, spoolPath: String?) {
@@ -77,18 +78,19 @@ final class SimulatedTracker {
     do {
       let signal = try PublisherSignal()
       let spool = spoolPath.map { PushSpool(path: $0, partition: 0, partitionCount: 1, metrics: metrics) }
-      let restored = try spool?.load()
-      if let restored { queue.restore(restored.announces, first: restored.first) }
+      try spool?.takeLock()
+      let restored = try spool?.load() ?? []
+      clock = OrderClock(wallNanoseconds: wallNanoseconds, atMonotonicNanoseconds: world.now)
       let (names, waits) = (world.runNames, world.waits)
       let session = PushSession(
-        settings: settings, partition: partition, queue: queue, spool: spool?.state, restoredRun: restored?.run,
-        now: world.now, newRun: { names.next() }, random: { waits.pick($0) })
+        settings: settings, partition: partition, queue: queue, spool: spool?.state, restored: restored,
+        now: world.now, clock: clock, newRun: { names.next() }, random: { waits.pick($0) })
       let publisher = StreamPublisher(
         settings: settings, partition: partition, queue: queue, metrics: metrics, signal: signal, spool: spool,
-        session: session)
+        session: session, wallMicroseconds: { [unowned self] in wallNanoseconds / 1000 })
       process = Process(queue: queue, publisher: publisher, signal: signal, metrics: metrics, wakeAt: world.now)
       lastClean = world.now
-      world.trace { "tracker \(index) starts, \(restored?.announces.count ?? 0) restored" }
+      world.trace { "tracker \(index) starts, \(restored.reduce(0) { $0 + $1.announces.count }) restored" }
     } catch {
       world.trace { "tracker \(index) does not start: \(error)" }
     }
@@ -127,7 +129,7 @@ final class SimulatedTracker {
     guard let process else { return false }
     if process.isEmpty { lastClean = world.now }
     let outcome = withUnsafePointer(to: record) {
-      process.queue.append(UnsafeBufferPointer(start: $0, count: 1), order: wallNanoseconds / 1000)
+      process.queue.append(UnsafeBufferPointer(start: $0, count: 1), order: clock.microseconds(atMonotonicNanoseconds: world.now))
     }
     if outcome.coalesced > 0 { process.metrics.coalesced.add(UInt64(outcome.coalesced)) }
     if outcome.refused > 0 { process.metrics.refusedQueueFull.add(UInt64(outcome.refused)) }
@@ -203,9 +205,10 @@ extension PushSession.Action {
     case .send(let batch, _): "send \(batch.first)..<\(batch.end)"
     case .awaitReply: "await reply"
     case .discardReplies: "discard replies"
-    case .askPlace(_, let next, let accepts): accepts ? "adopt \(next)" : "ask \(next)"
-    case .restore(let batch, _, _): "restore \(batch.first)..<\(batch.end)"
+    case .askPlace(_, let next, let gap): gap != nil ? "adopt \(next)" : "ask \(next)"
+    case .restore(let batch, _, _, _): "restore \(batch.first)..<\(batch.end)"
     case .ping: "ping"
+    case .askTime: "ask time"
     case .awaitAnnounces: "sleep"
     case .pause(let milliseconds): "pause \(milliseconds)"
     case .writeSpool: "write spool"
@@ -222,6 +225,7 @@ extension PushSession.Event {
     case .scriptLoaded: "loaded"
     case .reply(let reply, _): "\(reply.status) next \(reply.next) applied \(reply.applied)"
     case .restored(let entries): "restored \(entries)"
+    case .time: "time of redis"
     case .woken: "woken"
     case .timePassed: "time"
     case .spooled(let state): "spooled active \(state.isActive) through \(state.through) \(state.trouble ?? "")"

@@ -643,6 +643,7 @@ final class World {
     return [
       sum("refused queue full", \.refusedQueueFull), sum("refused shutdown", \.refusedShutdown),
       sum("lost to failover", \.lostToFailover), sum("unannounced", \.unannouncedSessions),
+      sum("late unknown", \.lateUnknown),
       sum("refused implausible", \.refusedImplausible), sum("refused too large", \.refusedTooLarge),
       ("lost by the consumer", UInt64(books?.lost ?? 0)),
     ].filter { $0.1 > 0 }
