@@ -97,7 +97,8 @@ struct Generator {
         // What is deleted is read already, unless it is new.
         if kind == .entriesDeleted, site.consumers > 0, random.chance(oneIn: 2) {
           return [
-            step(.foreign(client: random.below(6), isBad: false)), step(.foreign(client: random.below(6), isBad: false)),
+            step(.foreign(client: random.below(6), isBad: false)),
+            step(.foreign(client: random.below(6), isBad: false)),
             step(.fault(.entryDeleted(1))), step(.wait(milliseconds: 2500)),
           ]
         }

@@ -129,7 +129,8 @@ final class SimulatedTracker {
     guard let process else { return false }
     if process.isEmpty { lastClean = world.now }
     let outcome = withUnsafePointer(to: record) {
-      process.queue.append(UnsafeBufferPointer(start: $0, count: 1), order: clock.microseconds(atMonotonicNanoseconds: world.now))
+      process.queue.append(
+        UnsafeBufferPointer(start: $0, count: 1), order: clock.microseconds(atMonotonicNanoseconds: world.now))
     }
     if outcome.coalesced > 0 { process.metrics.coalesced.add(UInt64(outcome.coalesced)) }
     if outcome.refused > 0 { process.metrics.refusedQueueFull.add(UInt64(outcome.refused)) }
