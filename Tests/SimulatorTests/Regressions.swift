@@ -7,6 +7,17 @@ enum Regressions {
   /// Those that fail still, and why.
   static let open: [String: String] = [
     "announces-again": "resent baselines and idle entries count as announces again, no bytes",
+    "redis-clock-two-trackers":
+      "redis' clock steps while one of two trackers is away from it: their orders do not compare, bytes are minted",
+    "redis-clock-minted":
+      "redis' clock steps between two looks at it: the tracker's next announce seems older than its generation, and what "
+      + "the client had before anybody looked is credited",
+    "script-flushed-while-giving-back":
+      "NOSCRIPT of restore.lua has push.lua loaded, for ever: nothing is published any more",
+    "new-stream-trimmed-above-backup":
+      "after another stream took the name there is no backup floor: what the last backup does not hold is trimmed",
+    "late-unknown-false": "a restart across two trackers, one of them cut off, counts as unknown; nothing is missing",
+    "gone-before-first-count": "what is deleted before the first look is taken for gone before, and not counted",
     "stream-deleted": "what is deleted with the stream before the first look is taken for gone before, and not counted",
     "trimmed-unread": "what is trimmed before the first look is taken for gone before, and not counted",
   ]

@@ -69,8 +69,12 @@ struct Truth {
     }
   }
   /// An entry was deleted unread: what it says may be missing, and of several announces it stands for, all.
-  mutating func excuse(_ entry: EntryOrigin) {
+  mutating func excuse(_ entry: EntryOrigin, isTimeKnown: Bool) {
     guard let name = entry.name, let indices = bySession[name] else { return }
+    guard isTimeKnown else {
+      for index in indices { announces[index].isExcused = true }
+      return
+    }
     let before = indices.filter { announces[$0].at / 1_000_000_000 <= entry.second }
     // Which of the announces of its second it is, it does not say.
     for index in before where announces[index].at / 1_000_000_000 == entry.second { announces[index].isExcused = true }

@@ -1,6 +1,8 @@
 // Generator: a seed becomes a site and a list of steps. Each seed has its own favourites among the faults, so that rare ones
 // meet in some seeds ("swarm testing", Groce et al. 2012). Pure.
 
+@testable import Tracker
+
 /// Which faults a simulation may use.
 enum FaultKind: String, CaseIterable {
   case kill, terminate, link, silence, fuse, outage, hang, restart, failover, flush, readOnly, outOfMemory, loading
@@ -67,7 +69,13 @@ struct Generator {
       site.coalesceAbove = 2 + random.below(12)
       if random.chance(oneIn: 2) { site.queueCapacity = 6 + random.below(30) }
     }
-    if kinds.contains(.fullStream) { site.maximumStreamLength = 6 + random.below(30) }
+    if kinds.contains(.fullStream) {
+      site.maximumStreamLength = 6 + random.below(30)
+      // A whole call is given back at once, or not at all: no stream is shorter than one.
+      if !kinds.isDisjoint(with: [.failover, .flush, .redisClock, .longIdle, .longRuns]) {
+        site.maximumStreamLength += PushBatch.maximumRecords
+      }
+    }
     var steps: [Step] = []
     let length = kinds.contains(.longRuns) ? 100 + random.below(200) : 10 + random.below(70)
     while steps.count < length { steps += next(weights, site) }

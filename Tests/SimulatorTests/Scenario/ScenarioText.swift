@@ -1,5 +1,6 @@
 // ScenarioText: a scenario as lines of words, for the failing ones that are kept (Tests/SimulatorTests/Regressions). Pure.
 //
+//     seed 7                                   what names and counters are made of
 //     site trackers=2 clients=3 spool=0        what differs from SitePlan()
 //     client 2 move #1f00                      a step; behind # its salt, hexadecimal
 
@@ -9,7 +10,10 @@ extension Scenario {
     self.init(seed: 0, site: SitePlan(), steps: [])
     for line in text.split(separator: "\n") where !line.hasPrefix("#") {
       var words = ScenarioWords(line)
-      if words.peek == "site" {
+      if words.peek == "seed" {
+        _ = try words.word()
+        seed = UInt64(try words.number())
+      } else if words.peek == "site" {
         try site.read(&words)
       } else {
         steps.append(try Step(&words))
@@ -17,7 +21,7 @@ extension Scenario {
     }
   }
 
-  var text: String { (["site " + site.words] + steps.map(\.line)).joined(separator: "\n") + "\n" }
+  var text: String { (["seed \(seed)", "site " + site.words] + steps.map(\.line)).joined(separator: "\n") + "\n" }
 }
 
 struct ScenarioTextError: Error, CustomStringConvertible {
