@@ -16,11 +16,16 @@ import Testing
     .redisClock,
     // A script that is flushed while Redis is given back what it forgot is loaded as the other one, for ever.
     .scripts,
-    // A restart across trackers of which one is late counts as `late unknown` although nothing is missing.
-    .twoTrackers, .manyTrackers, .wanderingRestarts, .sharedSpool,
     // A stream made anew is trimmed although the last backup has nothing of it.
     .backups,
-    // Entries that come and go before a new database's first count are not missed.
+    // Three trackers that Redis refuses for a while, a client that begins anew by way of all: some bytes are not credited,
+    // though known (seed 584).
+    .wanderingRestarts,
+    // Bytes are minted: two trackers, a reply lost, FLUSHALL (Regressions/flush-two-trackers-reply-lost); and one tracker with
+    // two failovers and a FLUSHALL (seed 939 with all other kinds; not shortened yet).
+    .flush,
+    // Entries that come and go before a new database's first count are not missed; a restart of which one announce is
+    // late counts as `late unknown` although nothing is missing.
     .lossCounts,
     // Entries that are added again count as announces once more.
     .announceCounts,

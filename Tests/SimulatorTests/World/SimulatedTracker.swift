@@ -39,7 +39,7 @@ final class SimulatedTracker {
   /// Of all processes there were.
   private(set) var metrics: [PushMetrics] = []
   /// When all it had was last with Redis.
-  private var lastClean: UInt64 = 0
+  private var lastClean = World.startNanoseconds
   private let settings: PublisherSettings
   private var clock = OrderClock.process
   private let partition: PushPartition
@@ -89,7 +89,7 @@ final class SimulatedTracker {
         settings: settings, partition: partition, queue: queue, metrics: metrics, signal: signal, spool: spool,
         session: session, wallMicroseconds: { [unowned self] in wallNanoseconds / 1000 })
       process = Process(queue: queue, publisher: publisher, signal: signal, metrics: metrics, wakeAt: world.now)
-      lastClean = world.now
+      if restored.isEmpty { lastClean = world.now }
       world.trace { "tracker \(index) starts, \(restored.reduce(0) { $0 + $1.announces.count }) restored" }
     } catch {
       world.trace { "tracker \(index) does not start: \(error)" }
