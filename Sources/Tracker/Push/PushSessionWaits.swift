@@ -98,7 +98,7 @@ extension PushSession {
   }
 
   /// Announces that are not known to be applied.
-  var rest: Int { window.reduce(queue.depth + restoredCount) { $0 + $1.count } }
+  var rest: Int { window.reduce(queue.depth + restored.count) { $0 + $1.count } }
 
   /// What the shutdown could not publish goes to the spool.
   mutating func giveUpRest() -> Action {

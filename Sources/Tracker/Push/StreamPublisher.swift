@@ -82,7 +82,7 @@ final class StreamPublisher {
       return .timePassed
     case .writeSpool:
       spool!.write(
-        restored: session.restoredRest, unsent: session.window, run: session.ownRun, queue: queue,
+        restored: session.restored.rest, unsent: session.window, run: session.ownRun, queue: queue,
         correctionMicroseconds: session.correctionMicroseconds)
       return .spooled(spool!.state)
     case .removeSpool:
@@ -175,7 +175,7 @@ final class StreamPublisher {
 
   private func tell(_ tally: PushSession.Tally) {
     metrics.add(tally)
-    signal.restoredLeft.store(session.restoredCount, ordering: .relaxed)
+    signal.restoredLeft.store(session.restored.count, ordering: .relaxed)
     signal.clockOffsetMilliseconds.store(Int(session.clockOffsetMicroseconds / 1000), ordering: .relaxed)
     if tally.isTroubleNew { signal.setTrouble(session.trouble) }
     for note in tally.notes { log(note) }

@@ -26,7 +26,7 @@ final class SimulatedTracker {
       self.wakeAt = wakeAt
     }
     /// Nothing waits for Redis.
-    var isEmpty: Bool { queue.depth == 0 && publisher.session.window.isEmpty && publisher.session.restoredCount == 0 }
+    var isEmpty: Bool { queue.depth == 0 && publisher.session.window.isEmpty && publisher.session.restored.count == 0 }
   }
 
   let index: Int

@@ -529,7 +529,7 @@ import Testing
     site.session.requestStop()
     try site.run { $0.isFinished }
     #expect(site.notes.last == .spooledRest(announces: 605))
-    #expect(site.session.window.reduce(site.session.restoredCount) { $0 + $1.count } == 595)
+    #expect(site.session.window.reduce(site.session.restored.count) { $0 + $1.count } == 595)
   }
 
   @Test("a Redis that knows numbers which were never sent has the run begun anew, and nothing is taken for a duplicate")
