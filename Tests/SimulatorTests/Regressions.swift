@@ -12,12 +12,8 @@ enum Regressions {
     "redis-clock-minted":
       "redis' clock steps between two looks at it: the tracker's next announce seems older than its generation, and what "
       + "the client had before anybody looked is credited",
-    "script-flushed-while-giving-back":
-      "NOSCRIPT of restore.lua has push.lua loaded, for ever: nothing is published any more",
     "new-stream-trimmed-above-backup":
       "after another stream took the name there is no backup floor: what the last backup does not hold is trimmed",
-    "flush-two-trackers-reply-lost":
-      "two trackers, a reply lost, then FLUSHALL: a session is given another generation and credited again",
     "late-unknown-false": "a restart across two trackers, one of them cut off, counts as unknown; nothing is missing",
     "gone-before-first-count": "what is deleted before the first look is taken for gone before, and not counted",
     "stream-deleted": "what is deleted with the stream before the first look is taken for gone before, and not counted",

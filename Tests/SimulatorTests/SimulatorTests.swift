@@ -14,8 +14,6 @@ import Testing
     // Redis' clock steps: the correction that a tracker uses is older, its announces seem late, and the beginning of a
     // generation is lowered to a restart: bytes are minted (Regressions/redis-clock-minted).
     .redisClock,
-    // A script that is flushed while Redis is given back what it forgot is loaded as the other one, for ever.
-    .scripts,
     // A stream made anew is trimmed although the last backup has nothing of it.
     .backups,
     // Three trackers that Redis refuses for a while, a client that begins anew by way of all: some bytes are not credited,

@@ -22,6 +22,8 @@ struct PublisherSettings: Sendable {
   static let fullWaitMilliseconds = 50...1000
   /// Script calls on their way at once: the next is encoded and sent while Redis works on the last.
   static let window = 2
+  /// Records on their way at once to a Redis that is given back what it lost: two whole calls, or hundreds of small ones.
+  static let restoredRecordsOnWay = 2 * PushBatch.maximumRecords
   /// After waking up, wait this long for company: one call for many announces instead of one each.
   static let gatherMilliseconds: Int32 = 5
   /// Applied calls that are held for sending again after a failover, in bytes of requests: about 65,000 announces. That is

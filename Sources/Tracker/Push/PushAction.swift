@@ -22,8 +22,10 @@ extension PushSession {
     /// Make a call without records, which tells what Redis expects next; with `gapFrom`, where it is, it is to expect `next`:
     /// `reply`.
     case askPlace(PushCall, next: UInt64, gapFrom: PushCall.Gap?)
-    /// Give the records of an applied call back: `restored`.
-    case restore(PushBatch, PushCall, scriptHash: String, given: UInt64)
+    /// Send a call that gives the records of an applied one back, but for the first `done`: `done`. Its reply comes later.
+    case restore(PushBatch, PushCall, scriptHash: String, given: UInt64, done: Int)
+    /// Wait for the reply to the first of those calls: `restored`.
+    case awaitRestored
     /// Ask Redis what time it is: `time`.
     case askTime
     /// Ask Redis for a sign of life: `done`.
@@ -46,8 +48,9 @@ extension PushSession {
     case scriptLoaded(hash: String)
     /// `tails` is what the script told of the records it applied; it is valid until the next action.
     case reply(PushScript.Reply, tails: UnsafeRawBufferPointer?)
-    /// The number of entries that were added; -1: the stream has no room for them, -2: Redis has forgotten again.
-    case restored(entries: Int64)
+    /// How many of the call's records are given back, fewer than all when the stream has no room for more, and the number of
+    /// entries that were added for them; nil: Redis has forgotten again.
+    case restored(records: Int?, entries: UInt64)
     /// By Redis' clock, nil when it may not be asked, and by this machine's; Unix microseconds.
     case time(redis: UInt64?, wall: UInt64)
     case woken

@@ -122,14 +122,23 @@ final class PushBatch {
   var isRestorable: Bool { !tails.isEmpty }
   var isWhollyRestorable: Bool { !tails.isEmpty && tailsFirst == first && tailsEnd == end }
 
-  /// The call of restore.lua that gives the applied records back to a Redis that has lost them.
-  func encodeRestoration(_ call: PushCall, scriptHash: String, given: UInt64, into buffer: inout RedisCommandBuffer) {
-    var records = PushRecords()
+  /// The call of restore.lua that gives the applied records back to a Redis that has lost them: `given` were given back
+  /// so far, the last `done` of them were the first of these.
+  func encodeRestoration(_ call: PushCall, scriptHash: String, given: UInt64, done: Int, into encoding: PushEncoding) {
+    encoding.records.removeAll()
     for (offset, announce) in announces.enumerated() {
-      records.append(
-        announce, number: first + UInt64(offset), run: call.run, correctionMicroseconds: correctionMicroseconds)
+      encoding.records.append(
+        announce, number: first + UInt64(offset), run: run, correctionMicroseconds: correctionMicroseconds)
     }
-    buffer.begin(argumentCount: 3 + 2 + announces.count + 7)
+    encode(call, scriptHash: scriptHash, given: given, done: done, encoding.records.bytes, into: &encoding.buffer)
+  }
+
+  private func encode(
+    _ call: PushCall, scriptHash: String, given: UInt64, done: Int, _ records: UnsafeRawBufferPointer,
+    into buffer: inout RedisCommandBuffer
+  ) {
+    buffer.removeAll()
+    buffer.begin(argumentCount: 3 + 2 + announces.count + 8)
     buffer.append("EVALSHA" as StaticString)
     buffer.append(scriptHash)
     buffer.append(decimal: UInt64(2 + announces.count))
@@ -139,10 +148,11 @@ final class PushBatch {
     buffer.append(decimal: UInt64(call.ttlSeconds))
     buffer.append(decimal: UInt64(call.maximumStreamLength))
     buffer.append(decimal: UInt64(call.partition.snapshotPrefix.utf8.count))
-    buffer.append(records.bytes)
+    buffer.append(records)
     buffer.append(tails)
     buffer.append(decimal: tailsFirst - first)
     buffer.append(decimal: given)
+    buffer.append(decimal: UInt64(done))
   }
 
   /// Sends the call; the reply is read by the publisher.

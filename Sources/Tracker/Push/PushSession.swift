@@ -35,6 +35,7 @@ struct PushSession {
   enum AfterDiscard {
     case gap(Gap)
     case full
+    case giveBack
     case abandonRun
     case reload(RedisError)
     case failure
@@ -46,7 +47,7 @@ struct PushSession {
     case asked(next: UInt64)
   }
 
-  enum AfterSpool { case decide, awaitReply, pause }
+  enum AfterSpool { case decide, awaitReply, pause, giveBack }
 
   let settings: PublisherSettings
   let partition: PushPartition
@@ -77,6 +78,8 @@ struct PushSession {
   var gapAhead: UInt64?
   /// A giving back that waits for room in the stream, or for a Redis that takes writes, over the same connection.
   var suspended: Restoration?
+  /// Calls that give back whose replies are owed.
+  var restoresOnWay = 0
   /// The last counts of this run, to tell what a reply adds.
   var counted = PushScript.Reply(status: .done, next: 0)
 
@@ -186,10 +189,7 @@ struct PushSession {
   mutating func proceed() -> Action {
     renewIdleRun()
     guard isConnected else { return connect() }
-    if let restoration = suspended {
-      suspended = nil
-      return giveBack(restoration)
-    }
+    if let action = resumeGivingBack() { return action }
     if isClockDue, window.isEmpty { return askTime() }
     call?.nowMicroseconds = clock.microseconds(atMonotonicNanoseconds: now)
       .corrected(byMicroseconds: correctionMicroseconds)

@@ -20,10 +20,17 @@ extension PushSession {
     var next: UInt64
     var calls: [PushBatch]
     var scriptHash = ""
-    /// The place in `calls` of the one at hand, and the records before it: restore.lua compares them.
+    /// The place in `calls` of the one whose reply is next, and how many of its first records are given back.
     var index = 0
+    var done = 0
+    /// How many records are: restore.lua compares it.
     var given: UInt64 = 0
     var entries: UInt64 = 0
+
+    /// The records of the next so many calls that are not given back yet.
+    func records(ofNext calls: Int) -> Int {
+      self.calls[index..<index + calls].reduce(-done) { $0 + $1.count }
+    }
   }
 
   /// Redis expects an older record than it should.
@@ -43,7 +50,7 @@ extension PushSession {
   mutating func close(_ gap: Gap) -> Action {
     note(gap)
     let forgotten = retained.forgotten(at: gap.found, of: gap.run)
-    if gap.run == run { sendAgain(forgotten.filter { $0.run == run && !$0.isWhollyRestorable }, gap) }
+    if gap.run == run { sendAgain(forgotten.filter { $0.run == run && !$0.isWhollyRestorable }) }
     let next = gap.run == run ? window.first?.first ?? gap.expected : gap.expected
     let restoration = Restoration(gap: gap, next: next, calls: forgotten.filter(\.isRestorable))
     guard !restoration.calls.isEmpty else { return adopt(restoration) }
@@ -61,14 +68,17 @@ extension PushSession {
     tally.notes.append(.lost(expected: gap.expected, found: gap.found, heldFrom: held))
   }
 
-  /// Puts calls of the run back into the window, before what is there. What is between them was given back: it is stepped
-  /// over.
-  private mutating func sendAgain(_ calls: [PushBatch], _ gap: Gap) {
+  /// Puts calls of the run back into the window, before what is there.
+  private mutating func sendAgain(_ calls: [PushBatch]) {
     retained.remove(calls)
     for batch in calls { batch.isSent = false }
     window.insert(contentsOf: calls, at: 0)
-    guard let last = calls.last else { return }
-    if last === window.last, last.end != gap.expected { gapAhead = last.end }
+  }
+
+  /// What is between the calls of the window, and between them and what is filled next, was given back: it is stepped over.
+  /// Not before: a connection that is lost takes the giving back along, and the next call has to be a gap again.
+  private mutating func stepOverGivenBack(upTo expected: UInt64) {
+    if let last = window.last, last.end < expected { gapAhead = last.end }
     for (before, batch) in zip(window, window.dropFirst()) where before.end != batch.first {
       batch.encode(call!, gapFrom: before.end)
     }
@@ -80,7 +90,9 @@ extension PushSession {
     case (.loadingRestoration(var restoration), .scriptLoaded(let hash)):
       restoration.scriptHash = hash
       return giveBack(restoration)
-    case (.restoring(let restoration), .restored(let entries)): return goOn(restoration, entries: entries)
+    case (.restoring(let restoration), .done): return giveBack(restoration)
+    case (.restoring(let restoration), .restored(let records, let entries)):
+      return goOn(restoration, records: records, entries: entries)
     case (.adopting(let restoration), .reply(let reply, _)):
       // It has forgotten again meanwhile.
       if reply.status == .gap {
@@ -89,40 +101,63 @@ extension PushSession {
       if restoration.gap.run == run {
         counted = reply
         counted.next = restoration.next
+        stepOverGivenBack(upTo: restoration.gap.expected)
       }
       return goOnAfterGap()
     default: preconditionFailure("\(event) while \(phase)")
     }
   }
 
-  private mutating func goOn(_ before: Restoration, entries: Int64) -> Action {
+  private mutating func goOn(_ before: Restoration, records: Int?, entries: UInt64) -> Action {
+    restoresOnWay -= 1
     var restoration = before
-    switch entries {
-    case 0...:
-      restoration.entries += UInt64(entries)
-      restoration.given += UInt64(restoration.calls[restoration.index].count)
-      restoration.index += 1
-    case -1:
+    restoration.entries += entries
+    guard let records else {
+      (restoration.index, restoration.done, restoration.given) = (0, 0, 0)
       suspended = restoration
-      return holdBack()
-    default:
-      restoration.index = 0
-      restoration.given = 0
+      return discardReplies(.giveBack)
     }
+    restoration.given += UInt64(max(0, records - restoration.done))
+    guard records >= restoration.calls[restoration.index].count else {
+      restoration.done = records
+      suspended = restoration
+      return discardReplies(.full)
+    }
+    restoration.done = 0
+    restoration.index += 1
     return giveBack(restoration)
   }
 
-  /// Gives Redis back what is held: its entries, and the snapshots that are missing or older.
+  /// Gives Redis back what is held: its entries, and the snapshots that are missing or older. Several calls are on their
+  /// way at once: a quiet partition holds thousands of one announce. One that Redis refuses makes it refuse those behind.
   mutating func giveBack(_ restoration: Restoration) -> Action {
     guard restoration.index < restoration.calls.count else {
       tally.resent += restoration.entries
       tally.notes.append(.gaveBack(records: restoration.entries))
       return adopt(restoration)
     }
+    if isSpoolDue {
+      suspended = restoration
+      return writeSpool(.giveBack)
+    }
     phase = .restoring(restoration)
+    let onWay = restoration.records(ofNext: restoresOnWay)
+    let next = restoration.index + restoresOnWay
+    guard next < restoration.calls.count,
+      restoresOnWay == 0 || onWay + restoration.calls[next].count <= PublisherSettings.restoredRecordsOnWay
+    else { return .awaitRestored }
+    let isFirst = restoresOnWay == 0
+    restoresOnWay += 1
     return .restore(
-      restoration.calls[restoration.index], call(of: restoration), scriptHash: restoration.scriptHash,
-      given: restoration.given)
+      restoration.calls[next], call(of: restoration), scriptHash: restoration.scriptHash,
+      given: restoration.given + UInt64(max(0, onWay)), done: isFirst ? restoration.done : 0)
+  }
+
+  /// The giving back that waits goes on, if one does.
+  mutating func resumeGivingBack() -> Action? {
+    guard let restoration = suspended else { return nil }
+    suspended = nil
+    return giveBack(restoration)
   }
 
   /// Has Redis expect what comes next, if it has forgotten nothing since it was asked.

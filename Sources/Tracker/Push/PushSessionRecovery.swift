@@ -16,7 +16,7 @@ extension PushSession {
       guard let last = retained.last else { return goOnAfterGap() }
       if last.run == run, isFromFuture(reply.next) { return abandonRun(found: reply.next) }
       guard reply.status == .gap else { return goOnAfterGap() }
-      return beginGap(Gap(run: last.run, found: reply.next, expected: last.end))
+      return beginGap(Gap(run: last.run, found: reply.next, expected: retained.end(of: last.run) ?? last.end))
     case (.discarding(let afterwards), .done): return goOn(afterwards)
     case (.disconnecting(.failure), .done): return backOff()
     case (.disconnecting(.asked(let next)), .done): return spoolAfterSuccess(next: next)
@@ -73,7 +73,8 @@ extension PushSession {
     guard let last = retained.last, var call else { return nil }
     call.run = last.run
     phase = .verifying
-    return .askPlace(call, next: last.end, gapFrom: nil)
+    // A call that was sent again is held last and is not the newest.
+    return .askPlace(call, next: retained.end(of: last.run) ?? last.end, gapFrom: nil)
   }
 
   // MARK: clocks
@@ -147,6 +148,7 @@ extension PushSession {
     isConnected = false
     isAsking = false
     suspended = nil
+    restoresOnWay = 0
     phase = .disconnecting(afterwards)
     return .disconnect
   }
@@ -155,21 +157,28 @@ extension PushSession {
 
   /// Has the replies to the rest of the window read; those calls said GAP, or failed like the first.
   mutating func discardReplies(_ afterwards: AfterDiscard) -> Action {
-    guard isConnected, window.contains(where: \.isSent) else { return goOn(afterwards) }
+    guard isConnected, restoresOnWay > 0 || window.contains(where: \.isSent) else { return goOn(afterwards) }
     phase = .discarding(afterwards)
     return .discardReplies
   }
 
   private mutating func goOn(_ afterwards: AfterDiscard) -> Action {
     for batch in window { batch.isSent = false }
+    restoresOnWay = 0
     switch afterwards {
     case .gap(let gap): return close(gap)
     case .full: return holdBack()
+    case .giveBack: return resumeGivingBack() ?? decide()
     case .abandonRun:
       beginRun(at: window.first?.first ?? queue.next)
       return isPreparing ? beginPublishing() : decide()
     case .failure: return backOff()
     case .reload(let error):
+      if let restoration = suspended {
+        suspended = nil
+        phase = .loadingRestoration(restoration)
+        return .loadScript(.restore)
+      }
       phase = .reloading(error)
       return .loadScript(.push)
     }
@@ -184,7 +193,10 @@ extension PushSession {
     case .discarding(.failure): return disconnect(.failure)
     default: break
     }
-    if case .restoring(let restoration) = phase, !isPreparing { suspended = restoration }
+    if case .restoring(let restoration) = phase {
+      restoresOnWay = max(0, restoresOnWay - 1)
+      if !isPreparing { suspended = restoration }
+    }
     tally.errors.append(error)
     if window.contains(where: \.isSent) { tally.retries += 1 }
     // Half prepared it is of no use: a server that is loading or busy takes the connection and refuses the script.

@@ -64,6 +64,7 @@ extension PushSession {
     case .decide: decide()
     case .awaitReply: awaitReply()
     case .pause: keepPausing()
+    case .giveBack: resumeGivingBack() ?? decide()
     }
   }
 

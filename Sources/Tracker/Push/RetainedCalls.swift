@@ -4,6 +4,8 @@
 /// Oldest first, up to a number of bytes.
 struct RetainedCalls {
   private var batches: [PushBatch] = []
+  /// Of each run the number after the newest record that was ever held.
+  private var ends: [(run: PushRun, end: UInt64)] = []
   private var bytes = 0
   private let limitBytes: Int
 
@@ -15,12 +17,17 @@ struct RetainedCalls {
   var last: PushBatch? { batches.last }
   /// The number of the oldest record of a run that is held, and the number after the newest one.
   func first(of run: PushRun) -> UInt64? { batches.first { $0.run == run }?.first }
-  func end(of run: PushRun) -> UInt64? { batches.lazy.filter { $0.run == run }.map(\.end).max() }
+  func end(of run: PushRun) -> UInt64? { ends.first { $0.run == run }?.end }
 
   /// Holds a call; those that no longer fit go to `pool`. Returns the encoding that it no longer needs.
   mutating func hold(_ batch: PushBatch, pool: inout [PushBatch]) -> PushEncoding? {
     let encoding = batch.trim()
     batches.append(batch)
+    if let place = ends.firstIndex(where: { $0.run == batch.run }) {
+      ends[place].end = max(ends[place].end, batch.end)
+    } else {
+      ends.append((batch.run, batch.end))
+    }
     bytes += batch.memoryBytes
     while bytes > limitBytes {
       let oldest = batches.removeFirst()
@@ -46,6 +53,7 @@ struct RetainedCalls {
   /// Holds nothing any more.
   mutating func removeAll() {
     batches.removeAll()
+    ends.removeAll()
     bytes = 0
   }
 }

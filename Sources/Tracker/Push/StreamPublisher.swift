@@ -17,6 +17,7 @@ final class StreamPublisher {
   private let wallMicroseconds: () -> UInt64
   private var connection: RedisConnection?
   private var reply = RedisReply()
+  private lazy var restorations = PushEncoding()
 
   init(
     settings: PublisherSettings, partition: PushPartition, queue: EventQueue, metrics: PushMetrics,
@@ -71,8 +72,10 @@ final class StreamPublisher {
     case .discardReplies:
       while (connection?.pendingReplies ?? 0) > 0 { try connection!.nextReply(reusing: &reply) }
     case .askPlace(let call, let next, let gapFrom): return try ask(call, next: next, gapFrom: gapFrom)
-    case .restore(let batch, let call, let hash, let given):
-      return try restore(batch, call, scriptHash: hash, given: given)
+    case .restore(let batch, let call, let hash, let given, let done):
+      batch.encodeRestoration(call, scriptHash: hash, given: given, done: done, into: restorations)
+      try connection!.send(restorations.buffer)
+    case .awaitRestored: return try awaitRestored()
     case .askTime: return .time(redis: try askTime(), wall: wallMicroseconds())
     case .ping: _ = try connection!.command(["PING"])
     case .awaitAnnounces(let milliseconds):
@@ -159,16 +162,13 @@ final class StreamPublisher {
     return seconds &* 1_000_000 &+ microseconds
   }
 
-  private func restore(_ batch: PushBatch, _ call: PushCall, scriptHash: String, given: UInt64) throws(RedisError)
-    -> PushSession.Event
-  {
-    var buffer = RedisCommandBuffer(capacity: batch.memoryBytes)
-    batch.encodeRestoration(call, scriptHash: scriptHash, given: given, into: &buffer)
-    try connection!.send(buffer)
+  private func awaitRestored() throws(RedisError) -> PushSession.Event {
     try connection!.nextReply(reusing: &reply)
     if let error = reply.error { throw .server(error) }
-    guard let entries = reply.integer else { throw .protocolViolation("the restoring script's reply") }
-    return .restored(entries: entries)
+    guard reply.view.count == 2, let records = reply.view[0].integer, let entries = reply.view[1].integer,
+      records >= -1, entries >= 0
+    else { throw .protocolViolation("the restoring script's reply has another shape") }
+    return .restored(records: records < 0 ? nil : Int(records), entries: UInt64(entries))
   }
 
   // MARK: telling

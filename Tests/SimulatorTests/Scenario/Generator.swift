@@ -71,10 +71,6 @@ struct Generator {
     }
     if kinds.contains(.fullStream) {
       site.maximumStreamLength = 6 + random.below(30)
-      // A whole call is given back at once, or not at all: no stream is shorter than one.
-      if !kinds.isDisjoint(with: [.failover, .flush, .redisClock, .longIdle, .longRuns]) {
-        site.maximumStreamLength += PushBatch.maximumRecords
-      }
     }
     var steps: [Step] = []
     let length = kinds.contains(.longRuns) ? 100 + random.below(200) : 10 + random.below(70)

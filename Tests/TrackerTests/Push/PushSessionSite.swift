@@ -76,6 +76,21 @@ struct ModelRedis {
     reply.applied = expected - start
     return .success(reply)
   }
+
+  /// What restore.lua does.
+  mutating func restore(_ batch: PushBatch, run: UInt64, given: UInt64, done: Int) -> PushSession.Event {
+    if let error { return .failed(.server(error)) }
+    guard scripts.contains("restore") else { return .failed(.server(RedisServerError(line: "NOSCRIPT No script."))) }
+    if given > 0, self.given[run] != given { return .restored(records: nil, entries: 0) }
+    let room = limit > 0 ? limit - stream.count : batch.count
+    let upto = min(batch.count, done + max(0, room))
+    self.given[run] = given + UInt64(upto - done)
+    for number in batch.first + UInt64(done)..<batch.first + UInt64(upto) {
+      stream.append(Entry(run: batch.run.id, number: number))
+      places.append(next[run] ?? 0)
+    }
+    return .restored(records: upto, entries: UInt64(upto - done))
+  }
 }
 
 /// Runs a session step by step.
@@ -91,6 +106,8 @@ struct PushSessionSite {
   private(set) var isFinished = false
   private var event = PushSession.Event.done
   private var replies: [Result<PushScript.Reply, RedisServerError>] = []
+  /// The same of calls that give back.
+  private var restored: [PushSession.Event] = []
   private(set) var spooled: [UInt64: AnnounceRecord]?
   private(set) var connections: [RedisServerError?] = []
   /// Asked before each action: an error is what the action ends with, and the connection is lost. `isDone` says whether
@@ -163,7 +180,9 @@ struct PushSessionSite {
     now += 1000
     if let (error, isDone) = fault(action) {
       if isDone { event = carryOut(action) }
-      if error.endsConnection { replies.removeAll() }
+      if error.endsConnection { forgetReplies() }
+      // The error is the reply.
+      if case .awaitRestored = action, !isDone, !restored.isEmpty { restored.removeFirst() }
       event = .failed(error)
     } else {
       event = carryOut(action)
@@ -173,9 +192,9 @@ struct PushSessionSite {
   private mutating func carryOut(_ action: PushSession.Action) -> PushSession.Event {
     switch action {
     case .connect(_, let redirection):
-      replies.removeAll()
+      forgetReplies()
       connections.append(redirection)
-    case .disconnect, .discardReplies: replies.removeAll()
+    case .disconnect, .discardReplies: forgetReplies()
     case .loadScript(let name):
       if let error = redis.error, error.code != .outOfMemory { return .failed(.server(error)) }
       return .scriptLoaded(hash: redis.load(name))
@@ -189,15 +208,9 @@ struct PushSessionSite {
       return Self.event(replies.removeFirst())
     case .askPlace(let call, let next, let gapFrom):
       return Self.event(redis.apply(next, count: 0, run: call.run.id, gapFrom: gapFrom))
-    case .restore(let batch, let call, _, let given):
-      if redis.limit > 0, redis.stream.count + batch.count > redis.limit { return .restored(entries: -1) }
-      if given > 0, redis.given[call.run.id] != given { return .restored(entries: -2) }
-      redis.given[call.run.id] = given + UInt64(batch.count)
-      for number in batch.first..<batch.end {
-        redis.stream.append(.init(run: batch.run.id, number: number))
-        redis.places.append(redis.next[call.run.id] ?? 0)
-      }
-      return .restored(entries: Int64(batch.count))
+    case .restore(let batch, let call, _, let given, let done):
+      restored.append(redis.restore(batch, run: call.run.id, given: given, done: done))
+    case .awaitRestored: return restored.removeFirst()
     case .ping: break
     case .askTime:
       now += slowness(action)
@@ -212,6 +225,11 @@ struct PushSessionSite {
     case .finish: isFinished = true
     }
     return .done
+  }
+
+  private mutating func forgetReplies() {
+    replies.removeAll()
+    restored.removeAll()
   }
 
   private mutating func pass(_ milliseconds: Int) -> PushSession.Event {
@@ -257,7 +275,8 @@ extension PushSession.Action {
     case .awaitReply: "awaitReply"
     case .discardReplies: "discardReplies"
     case .askPlace(_, let next, let gapFrom): "\(gapFrom != nil ? "adopt" : "verify") \(next)"
-    case .restore(let batch, _, _, _): "restore \(batch.first)..<\(batch.end)"
+    case .restore(let batch, _, _, _, _): "restore \(batch.first)..<\(batch.end)"
+    case .awaitRestored: "awaitRestored"
     case .askTime: "askTime"
     case .ping: "ping"
     case .awaitAnnounces: "awaitAnnounces"

@@ -5,24 +5,28 @@
 --     KEYS[1] stream   KEYS[2] state of the run   KEYS[3...] snapshots, one per record
 --     ARGV[1] snapshot TTL, seconds   ARGV[2] longest stream, 0: no limit   ARGV[3] bytes of a snapshot key's prefix
 --     ARGV[4] the records   ARGV[5] the tails of the last of them that push.lua answered
---     ARGV[6] how many records come before those   ARGV[7] how many were given back before this call, 0: it begins anew
+--     ARGV[6] how many records come before those   ARGV[7] how many were given back so far, 0: it begins anew
+--     ARGV[8] how many of those are the first of these records
 --
--- Answers the number of entries it added, -1 when the stream has no room for the records, or -2 when other than ARGV[7]
--- records were given back: Redis has forgotten again.
+-- Answers how many of its records are given back now, fewer than all when the stream has no room for more, or -1 when
+-- other than ARGV[7] were given back before: Redis has forgotten again, or did not do the call before. Then the number
+-- of entries it added.
 
 local stream, data, tails, at, tailAt = KEYS[1], ARGV[4], ARGV[5], 1, 1
 local prefix, limit, skip, count = tonumber(ARGV[3]) + 1, tonumber(ARGV[2]), tonumber(ARGV[6]), #KEYS - 2
+local done = tonumber(ARGV[8])
 if ARGV[7] ~= '0' then
   local given = pcall('HGET', KEYS[2], 'given')
   if type(given) == 'table' then return given end
-  if given ~= ARGV[7] then return -2 end
+  if given ~= ARGV[7] then return {-1, 0} end
 end
+local room = count
 if limit > 0 then
   local length = pcall('XLEN', stream)
   if type(length) == 'table' then return length end
-  if length + count > limit then return -1 end
+  room = limit - length
 end
-local added = 0
+local added, upto = 0, count
 for i = 0, count - 1 do
   -- same in both: a record; the last value is where the next begins
   local u, d, order, ts, pk, address, port, ip, af, us, ds, left, event, t, interval, wait, n, after =
@@ -33,7 +37,8 @@ for i = 0, count - 1 do
     local key, base = KEYS[i + 3], sub(tails, tailAt, tailAt + 21)
     local bu, bd, gen, du, dd, dt, tailAfter = unpack('<I7I7c8sss', tails, tailAt)
     tailAt = tailAfter
-    if sub(gen, 1, 1) ~= '\0' then
+    if i >= done and sub(gen, 1, 1) ~= '\0' then
+      if added >= room then upto = i break end
       local isLate = sub(du, 1, 1) == 'L'
       local cu, cd = digits(isLate and bu or u - bu), digits(isLate and bd or d - bd)
       if isLate then du = sub(du, 2) end
@@ -54,7 +59,8 @@ for i = 0, count - 1 do
         if #last < 46 then last = ('\0'):rep(46) end
         local lu, ld, lo, lt, pu, pd, before = unpack('<I7I7I6I4I7I7c8', last)
         older = lo <= order
-        if older and before ~= gen then
+        -- Only the announce that began the generation knows when that was.
+        if older and before ~= gen and gen == sub(data, at + 24, at + 31) then
           p = beginning(gen, order, pcall('HGET', key, 'p'), before, lt, lu, ld, pu, pd)
         end
       end
@@ -73,6 +79,6 @@ for i = 0, count - 1 do
   end
   at = after
 end
-local kept = pcall('HSET', KEYS[2], 'given', digits(tonumber(ARGV[7]) + count))
+local kept = pcall('HSET', KEYS[2], 'given', digits(tonumber(ARGV[7]) + upto - done))
 if type(kept) == 'table' then return kept end
-return added
+return {upto, added}
