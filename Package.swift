@@ -90,3 +90,12 @@ let package = Package(
       path: "Tests/ClientTests", exclude: ["run"], swiftSettings: strict),
   ]
 )
+
+// `make simulate` and Tests/SimulatorTests/mutants build an optimised simulator, and nothing that it does not use.
+if Context.environment["SIMULATOR_ALONE"] != nil {
+  let others: Set = [
+    "Demo", "Torture", "LoadGenerator", "PushBenchmark", "SharedTests", "TrackerTests", "TrafficConsumerTests",
+    "IntegrationTests", "ClientTests",
+  ]
+  package.targets.removeAll { others.contains($0.name) }
+}

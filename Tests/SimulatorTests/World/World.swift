@@ -200,11 +200,11 @@ final class World {
     now = max(now, end)
   }
 
-  /// Whether everything came to rest.
+  /// Whether everything came to rest. In the middle of a run it may be that nothing can.
   @discardableResult
-  func settle() -> Bool {
+  func settle(actions: Int = 3000) -> Bool {
     let end = now + 1800 * 1_000_000_000
-    for turn in 0..<20_000 {
+    for turn in 0..<actions {
       if turn % 64 == 63 { collect() }
       if failure != nil { return true }
       if isAtRest {
@@ -316,7 +316,7 @@ final class World {
       now += 1_000_000
     }
     var rounds = 0
-    while !settle(), failure == nil {
+    while !settle(actions: 20_000), failure == nil {
       rounds += 1
       if rounds == 6 { fail("live", "it does not come to rest") }
     }
