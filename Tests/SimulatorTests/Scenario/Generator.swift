@@ -22,6 +22,9 @@ enum FaultKind: String, CaseIterable {
   case longRuns
   /// Redis goes back by hundreds of writes.
   case olderDump
+
+  /// What is no fault, but how long a site runs, what it has, what is looked at.
+  static let settings: Set<FaultKind> = [.consumer, .announceCounts, .lossCounts, .heal, .longRuns]
 }
 
 struct Generator {
