@@ -17,6 +17,7 @@ struct ConsumerMetrics: Sendable {
   private let deadLetters: [DeadLetterState: Gauge]
   private let oldestDeadLetter: Gauge
   private let lastBackup: Gauge
+  private let lostEntries: Gauge
   private let freeBytes: Gauge
 
   init(registry: MetricRegistry, engine: EngineState) {
@@ -51,6 +52,8 @@ struct ConsumerMetrics: Sendable {
       "traffic_consumer_dlq_oldest_timestamp_seconds", help: "When the oldest dead letter that waits failed; 0: none.")
     lastBackup = registry.gauge(
       "traffic_consumer_last_backup_timestamp_seconds", help: "When the last verified backup was made; 0: never.")
+    lostEntries = registry.gauge(
+      "traffic_consumer_lost_entries", help: "Entries missing from the stream that nobody acknowledged.")
     freeBytes = registry.gauge(
       "traffic_consumer_database_free_bytes", help: "Bytes left on the disk of the database.")
     Self.follow(engine, registry)
@@ -66,9 +69,6 @@ struct ConsumerMetrics: Sendable {
     }
     registry.gauge("traffic_consumer_lag_seconds", help: "Age of the oldest undelivered entry.") {
       StreamProgress.lagSeconds(engine.streams)
-    }
-    registry.gauge("traffic_consumer_lost_entries", help: "Entries missing from the stream that nobody acknowledged.") {
-      Double(engine.committed.reduce(0) { $0 + $1.lost.unacknowledged })
     }
     registry.gauge(
       "traffic_consumer_stream_epochs", help: "Times a stream came back older, or was another one."
@@ -101,6 +101,7 @@ struct ConsumerMetrics: Sendable {
   func set(_ gauges: StoreGauges) {
     oldestDeadLetter.set(gauges.oldestDeadLetter)
     lastBackup.set(gauges.lastBackup)
+    lostEntries.set(gauges.lostEntries)
     freeBytes.set(gauges.freeBytes)
   }
 

@@ -8,6 +8,8 @@ struct StoreGauges: Equatable, Sendable {
   var oldestDeadLetter: Int64
   /// Unix seconds of the last verified backup; 0 when there was none.
   var lastBackup: Int64
+  /// Entries missing that nobody acknowledged, of whatever stream: also of one that is not read any more.
+  var lostEntries: Int64
   /// Bytes the daemon may still write on the database's disk; 0 when the system does not say.
   var freeBytes: Int64
 
@@ -19,6 +21,7 @@ struct StoreGauges: Equatable, Sendable {
     let hasDisk = statvfs(path, &disk) == 0
     return StoreGauges(
       oldestDeadLetter: oldest ?? 0, lastBackup: try MetaTable.integer(MetaTable.backupTime, in: database) ?? 0,
+      lostEntries: try store { () throws(SQLiteError) in try LostRangeTable.entries(in: database).open },
       freeBytes: hasDisk ? Int64(clamping: UInt64(disk.f_bavail) &* UInt64(disk.f_frsize)) : 0)
   }
 }
