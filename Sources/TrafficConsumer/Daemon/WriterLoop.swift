@@ -141,7 +141,10 @@ struct WriterLoop: Sendable {
         deadLettersChanged = metrics.dead.current != dead
         queue.finish(deliveries)
       case .jobs(let jobs):
-        for job in jobs { job(writer) }
+        for job in jobs {
+          lock.keepBeating(seconds: Self.deadSeconds)
+          job(writer)
+        }
         deadLettersChanged = true
         engine.publish(writer.streams)
       case .nothing: break
