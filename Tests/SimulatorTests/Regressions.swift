@@ -15,9 +15,6 @@ enum Regressions {
     "new-stream-trimmed-above-backup":
       "after another stream took the name there is no backup floor: what the last backup does not hold is trimmed",
     "late-unknown-false": "a restart across two trackers, one of them cut off, counts as unknown; nothing is missing",
-    "gone-before-first-count": "what is deleted before the first look is taken for gone before, and not counted",
-    "stream-deleted": "what is deleted with the stream before the first look is taken for gone before, and not counted",
-    "trimmed-unread": "what is trimmed before the first look is taken for gone before, and not counted",
   ]
 
   private static let folder = Repository.path("Tests/SimulatorTests/Regressions")

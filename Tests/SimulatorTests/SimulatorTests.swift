@@ -22,8 +22,7 @@ import Testing
     // Bytes are minted: two trackers, a reply lost, FLUSHALL (Regressions/flush-two-trackers-reply-lost); and one tracker with
     // two failovers and a FLUSHALL (seed 939 with all other kinds; not shortened yet).
     .flush,
-    // Entries that come and go before a new database's first count are not missed; a restart of which one announce is
-    // late counts as `late unknown` although nothing is missing.
+    // A restart of which one announce is late counts as `late unknown` although nothing is missing.
     .lossCounts,
     // Entries that are added again count as announces once more.
     .announceCounts,

@@ -75,6 +75,17 @@ enum DatabaseVerbs {
   }
 }
 
+extension VerbError {
+  init(_ failure: StreamHealer.Failure, _ input: VerbInput) {
+    switch failure {
+    case .store(let error): self.init(error, path: input.config.databasePath)
+    case .redis(let error): self.init(.unavailable, "Redis: \(error)")
+    case .foreignGroup(let stream, let owner):
+      self.init(.configuration, "the group of stream \(stream) belongs to another database (\(owner.prefix(8)))")
+    }
+  }
+}
+
 extension StoreAccess {
   /// By the daemon, beside its writer, or under the lock. Returns the bytes of the copy.
   static func backup(to path: String, _ input: VerbInput) throws(VerbError) -> String {
@@ -94,12 +105,10 @@ extension StoreAccess {
     if let answer = try asked(["heal", id], input) { return answer }
     let streams = try input.streamSettings()
     return try withWriter(input) { writer throws(VerbError) in
-      do {
+      do throws(StreamHealer.Failure) {
         return try StreamHealer.heal(from: EntryID(id) ?? .zero, writer, streams).healWords
-      } catch let error as StoreError {
-        throw VerbError(error, path: input.config.databasePath)
       } catch {
-        throw VerbError(.unavailable, "Redis: \(error)")
+        throw VerbError(error, input)
       }
     }
   }

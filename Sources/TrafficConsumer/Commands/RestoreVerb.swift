@@ -54,12 +54,13 @@ enum RestoreVerb {
     do throws(StoreError) { writer = try StoreWriter(settings: input.config.storeSettings) } catch {
       throw VerbError(error, path: input.config.databasePath)
     }
-    do {
+    do throws(StreamHealer.Failure) {
       return (try StreamHealer.heal(from: .zero, writer, streams), nil)
-    } catch let error as StoreError {
-      throw VerbError(error, path: input.config.databasePath)
     } catch {
-      return (nil, "Redis: \(error); the daemon reads what is missing when it starts")
+      if case .redis(let error) = error {
+        return (nil, "Redis: \(error); the daemon reads what is missing when it starts")
+      }
+      throw VerbError(error, input)
     }
   }
 

@@ -3,94 +3,138 @@
 //
 // Redis says how many entries it ever added, never which. So a row says "so many of these ids"; others of them were dealt
 // with, and are in AppliedRanges like everything that was not missed. Should the entries come back, each of these ids is looked
-// at by its content (L2 and L3), credited if it was not, and no longer missing.
+// at by its content (L2 and L3), credited if it was not, and no longer missing. A file of Redis' that has them is an older one,
+// so that rows are filled in a later epoch than the one they were found in.
 
 /// Some entries of the ids from `first` to `last`.
 struct LostRange: Equatable, Sendable {
+  /// The epoch of the stream in which they were lost.
+  var epoch: Int64
   var first: EntryID
   var last: EntryID
   var entries: Int64
-  /// Entries that ever had one of these ids: when all of them are in the stream, none is missing.
+  /// Entries that ever had one of these ids: of so many in the stream, as many fewer can be missing.
   var total: Int64
   /// Unix seconds.
   var foundAt: Int64
   /// An operator has seen it: it stays in the list, and is not reported any more.
   var isAcknowledged = false
+
+  func contains(_ id: EntryID) -> Bool { first <= id && id <= last }
+
+  /// Whatever has come back of it meanwhile.
+  func isSame(as other: Self) -> Bool {
+    (epoch, first, last, total, foundAt) == (other.epoch, other.first, other.last, other.total, other.foundAt)
+  }
 }
 
 struct LostRanges: Equatable, Sendable {
   /// Of the present epoch, in order of `first`.
-  private(set) var rows: [LostRange] = []
-  /// Rows that a new epoch leaves to the one before; written and forgotten with it.
-  private(set) var left: [LostRange] = []
-  /// Entries of earlier epochs that no operator has acknowledged.
-  var earlier: Int64 = 0
+  private(set) var rows: [LostRange] = [] { didSet { end = rows.map(\.last).max() ?? .zero } }
+  /// The highest id of them: what is dealt with is above it, as a rule.
+  private var end = EntryID.zero
+  /// Of earlier epochs: no part of what the stream's count has to come to.
+  private(set) var earlier: [LostRange] = []
+
+  /// Pending entries that vanish have a row each, for any id between two of them may be another consumer's; up to so many.
+  private static let maximumRows = 1000
 
   init() {}
 
-  init(stored rows: [LostRange], earlier: Int64) {
-    self.rows = rows
-    self.earlier = earlier
+  /// `all`: in order of `first`.
+  init(stored all: [LostRange], epoch: Int64) {
+    rows = all.filter { $0.epoch == epoch }
+    end = rows.map(\.last).max() ?? .zero
+    earlier = all.filter { $0.epoch != epoch }
   }
 
+  /// Every row of every epoch.
+  var all: [LostRange] { earlier + rows }
   /// Entries of this epoch, acknowledged or not.
   var entries: Int64 { rows.reduce(0) { $0 + $1.entries } }
   /// What is reported.
-  var unacknowledged: Int64 { rows.reduce(earlier) { $0 + ($1.isAcknowledged ? 0 : $1.entries) } }
+  var unacknowledged: Int64 { all.reduce(0) { $0 + ($1.isAcknowledged ? 0 : $1.entries) } }
 
-  func contains(_ id: EntryID) -> Bool { rows.contains { $0.first <= id && id <= $0.last } }
+  func contains(_ id: EntryID) -> Bool { id <= end && rows.contains { $0.contains(id) } }
 
   mutating func add(_ row: LostRange) {
     let place = rows.firstIndex { $0.first > row.first } ?? rows.count
     rows.insert(row, at: place)
   }
 
+  /// Entries that are nowhere. What was missing at an earlier epoch's place, and is missing in the older state that has come
+  /// back as well, is the same.
+  mutating func add(_ row: LostRange, restoredThrough: EntryID) {
+    var rest = row
+    for index in earlier.indices where rest.entries > 0 {
+      let known = earlier[index]
+      guard known.first <= min(row.last, restoredThrough), row.first <= known.last else { continue }
+      var part = row
+      part.entries = min(rest.entries, known.entries)
+      (part.foundAt, part.isAcknowledged) = (known.foundAt, known.isAcknowledged)
+      rest.entries -= part.entries
+      earlier[index].entries -= part.entries
+      add(part)
+    }
+    earlier.removeAll { $0.entries == 0 }
+    if rest.entries > 0 { add(rest) }
+  }
+
   /// An entry that was pending and is gone. False when it was counted before: with its neighbours, or when it was told
   /// and could not be acknowledged.
-  mutating func addVanished(_ id: EntryID, in gap: AppliedRanges.Gap, at time: Int64) -> Bool {
+  mutating func addVanished(_ id: EntryID, in gap: AppliedRanges.Gap, epoch: Int64, at time: Int64) -> Bool {
     guard !contains(id) else { return false }
     let before = rows.lastIndex { $0.last < id && $0.first > gap.after && !$0.isAcknowledged }
-    if let before, !rows[(before + 1)...].contains(where: { $0.first < id }) {
+    if let before, rows.count >= Self.maximumRows, !rows[(before + 1)...].contains(where: { $0.first < id }) {
       rows[before].last = id
       rows[before].entries += 1
       rows[before].total += 1
     } else {
-      add(LostRange(first: id, last: id, entries: 1, total: 1, foundAt: time))
+      add(LostRange(epoch: epoch, first: id, last: id, entries: 1, total: 1, foundAt: time))
     }
     return true
   }
 
-  /// An entry that is there after all is no longer missing. The narrowest row that may have meant it gives way.
-  mutating func fill(_ id: EntryID) {
-    guard !rows.isEmpty else { return }
-    let candidates = rows.indices.filter { rows[$0].first <= id && id <= rows[$0].last }
-    guard let row = candidates.min(by: { rows[$0].entries < rows[$1].entries }) else { return }
+  /// An entry that is there after all is no longer missing. The narrowest row that may have meant it gives way; one of an
+  /// earlier epoch only where the older state ends that has come back.
+  mutating func fill(_ id: EntryID, restoredThrough: EntryID) {
+    if id <= end, Self.fill(id, in: &rows) { return }
+    guard id <= restoredThrough, !earlier.isEmpty else { return }
+    _ = Self.fill(id, in: &earlier)
+  }
+
+  private static func fill(_ id: EntryID, in rows: inout [LostRange]) -> Bool {
+    let candidates = rows.indices.filter { rows[$0].contains(id) }
+    guard let row = candidates.min(by: { rows[$0].entries < rows[$1].entries }) else { return false }
     rows[row].entries -= 1
     if rows[row].entries == 0 { rows.remove(at: row) }
+    return true
   }
 
-  /// All entries of these ids are in the stream. Returns how many were still missing.
-  mutating func found(first: EntryID, last: EntryID) -> Int64 {
-    let found = rows.filter { $0.first == first && $0.last == last }
-    rows.removeAll { $0.first == first && $0.last == last }
-    return found.reduce(0) { $0 + $1.entries }
+  /// So many entries of a row's ids are in the stream, and dealt with. Returns how many of this epoch's are found by that.
+  mutating func found(_ row: LostRange, present: Int64) -> Int64 {
+    _ = Self.found(row, present, in: &earlier)
+    return Self.found(row, present, in: &rows)
   }
 
-  /// Ids above `end` will be given to other entries: what was lost there stays lost, under the epoch that ends. A row on
-  /// both sides goes on below.
-  mutating func beginEpoch(keepingThrough end: EntryID?) {
+  private static func found(_ row: LostRange, _ present: Int64, in rows: inout [LostRange]) -> Int64 {
+    guard let index = rows.firstIndex(where: { $0.isSame(as: row) }) else { return 0 }
+    let found = rows[index].entries - min(rows[index].entries, max(0, row.total - present))
+    rows[index].entries -= found
+    if rows[index].entries == 0 { rows.remove(at: index) }
+    return found
+  }
+
+  /// Ids above `end` will be given to other entries: what was lost there stays lost, under the epoch that ends.
+  mutating func beginEpoch(_ epoch: Int64, keepingThrough end: EntryID?) {
     let kept = rows.filter { row in end.map { row.first <= $0 } ?? false }
-    left = rows.filter { row in !kept.contains(row) }
-    earlier += left.reduce(0) { $0 + ($1.isAcknowledged ? 0 : $1.entries) }
+    earlier += rows.filter { row in !kept.contains(row) }
     rows = kept.map { row in
       var row = row
-      row.last = min(row.last, end ?? row.last)
+      row.epoch = epoch
       return row
     }
   }
-
-  /// Once `left` is written.
-  mutating func forgetLeft() { left = [] }
 
   /// Whether all of a gap is a place of loss.
   func covers(_ gap: AppliedRanges.Gap) -> Bool {

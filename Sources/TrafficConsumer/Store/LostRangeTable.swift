@@ -14,40 +14,28 @@ enum LostRangeTable {
   {
     let select = try database.prepare(
       """
-      SELECT first, last, entries, total, found_at, acknowledged FROM lost_ranges WHERE stream_id = ?1 AND epoch = ?2
+      SELECT epoch, first, last, entries, total, found_at, acknowledged FROM lost_ranges WHERE stream_id = ?1
       ORDER BY first, id
       """)
     try select.bind(stream, at: 1)
-    try select.bind(epoch, at: 2)
     var rows: [LostRange] = []
     while try select.step() { rows.append(row(select, from: 0)) }
-    let earlier = try database.prepare(
-      """
-      SELECT coalesce(sum(entries), 0) FROM lost_ranges WHERE stream_id = ?1 AND epoch <> ?2 AND acknowledged = 0
-      """)
-    try earlier.bind(stream, at: 1)
-    try earlier.bind(epoch, at: 2)
-    _ = try earlier.step()
-    return LostRanges(stored: rows, earlier: earlier.integer(0))
+    return LostRanges(stored: rows, epoch: epoch)
   }
 
   /// Writes a stream's rows anew. Rare, and few.
-  static func write(_ state: StreamState, before: StreamState, in database: borrowing SQLiteDatabase)
-    throws(SQLiteError)
-  {
-    let delete = try database.prepare("DELETE FROM lost_ranges WHERE stream_id = ?1 AND epoch = ?2")
+  static func write(_ state: StreamState, in database: borrowing SQLiteDatabase) throws(SQLiteError) {
+    let delete = try database.prepare("DELETE FROM lost_ranges WHERE stream_id = ?1")
     try delete.bind(state.id, at: 1)
-    try delete.bind(before.epoch, at: 2)
     try delete.run()
     let insert = try database.prepare(
       """
       INSERT INTO lost_ranges(stream_id, epoch, first, last, entries, total, found_at, acknowledged)
       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
       """)
-    let kept = state.lost.rows.map { (state.epoch, $0) }
-    for (epoch, row) in state.lost.left.map({ (before.epoch, $0) }) + kept {
+    for row in state.lost.all {
       try insert.bind(state.id, at: 1)
-      try insert.bind(epoch, at: 2)
+      try insert.bind(row.epoch, at: 2)
       try insert.bind(row.first.bytes, at: 3)
       try insert.bind(row.last.bytes, at: 4)
       try insert.bind(row.entries, at: 5)
@@ -79,7 +67,7 @@ enum LostRangeTable {
   static func list(in database: borrowing SQLiteDatabase) throws(SQLiteError) -> [Row] {
     let select = try database.prepare(
       """
-      SELECT name, first, last, entries, total, found_at, acknowledged FROM lost_ranges JOIN streams s ON s.id = stream_id
+      SELECT name, lost_ranges.epoch, first, last, entries, total, found_at, acknowledged FROM lost_ranges JOIN streams s ON s.id = stream_id
       ORDER BY found_at, lost_ranges.id
       """)
     var rows: [Row] = []
@@ -100,8 +88,9 @@ enum LostRangeTable {
 
   private static func row(_ select: borrowing SQLiteStatement, from column: Int32) -> LostRange {
     LostRange(
-      first: EntryID(stored: select.bytes(column)) ?? .zero, last: EntryID(stored: select.bytes(column + 1)) ?? .zero,
-      entries: select.integer(column + 2), total: select.integer(column + 3), foundAt: select.integer(column + 4),
-      isAcknowledged: select.integer(column + 5) != 0)
+      epoch: select.integer(column), first: EntryID(stored: select.bytes(column + 1)) ?? .zero,
+      last: EntryID(stored: select.bytes(column + 2)) ?? .zero, entries: select.integer(column + 3),
+      total: select.integer(column + 4), foundAt: select.integer(column + 5),
+      isAcknowledged: select.integer(column + 6) != 0)
   }
 }

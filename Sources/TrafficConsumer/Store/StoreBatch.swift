@@ -122,7 +122,8 @@ extension StoreWriter {
     if let open = run { stream.applied.insert(open.range) }
     // Whatever way it came: without a witness for the newest entry the stream would be taken for another one.
     if let item = items.last(where: { !$0.isDeleted }), item.id > known.last ?? .zero, let fields = item.fields {
-      stream.addAnchor(StreamState.Anchor(id: item.id, hash: hash.raw(of: fields)))
+      stream.addAnchor(
+        StreamState.Anchor(id: item.id, hash: hash.raw(of: fields), handled: stream.counters.handled))
     }
   }
 
@@ -158,7 +159,7 @@ extension StoreWriter {
       stream.counters.redelivered += 1
       return
     }
-    stream.noteDealtWith(item.id)
+    stream.noteDealtWith(item.id, isNew: !isRepeated)
     switch result {
     case .success: if isRepeated { stream.counters.duplicates += 1 } else { stream.counters.applied += 1 }
     case .failure(let reason):

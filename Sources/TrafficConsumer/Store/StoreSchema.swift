@@ -157,6 +157,13 @@ enum StoreSchema {
     INSERT INTO meta(name, value)
       SELECT 'fingerprints_from', 1000 * CAST(strftime('%s', 'now') AS INTEGER) WHERE EXISTS (SELECT 1 FROM sessions);
     """,
+    """
+    -- Entries of the epoch dealt with up to this one, itself among them (NULL: not known).
+    ALTER TABLE anchors ADD COLUMN handled INTEGER;
+    -- Up to here an older state of the stream had come back when the epoch began: what fills earlier epochs' losses.
+    ALTER TABLE streams ADD COLUMN restored_through BLOB;
+    -- Entries of the epoch 0 in `applied_ranges`: dealt with in earlier epochs.
+    """,
   ]
 
   /// Brings a database up to date in one transaction; refuses one that a newer program wrote.

@@ -5,41 +5,66 @@ import Linux
 import SQLite
 
 enum StreamChange: Equatable, Sendable {
-  /// Another stream under the same name: its ids say nothing about ours.
-  case newEpoch
-  /// The stream's end behind this id is gone.
-  case rollBack(to: EntryID)
+  /// Another stream under the same name: its ids say nothing about ours. `goneBefore`: what Redis has counted and no longer
+  /// has, and is not missing. `restoredThrough`: up to there it may be an older state of ours.
+  case newEpoch(goneBefore: Int64?, restoredThrough: EntryID)
+  /// The stream's end behind an id is gone. Its end was at `restoredThrough` when that was seen.
+  case rollBack(to: EntryID, restoredThrough: EntryID)
   /// Entries that were pending and are gone from the stream.
   case vanished([EntryID])
   /// Redis has no entry in these, and cannot tell whether it ever had (servers before Redis 7).
   case closeGaps([AppliedRanges.Gap])
   /// Every entry up to this id is dealt with or known to be lost: Redis' count says so.
   case accounted(through: EntryID)
-  /// Entries up to an id that Redis has counted, and that are nowhere.
-  case lost(Int64, through: EntryID)
-  /// All entries between two ids between which some were lost are in the stream, and dealt with.
-  case found(first: EntryID, last: EntryID)
+  /// Entries are nowhere.
+  case lost(MissingEntries)
+  /// So many entries with the ids of a place of loss are in the stream, and dealt with.
+  case found(LostRange, present: Int64)
   /// Entries that Redis had counted before we looked first; below zero when some of them came back.
   case goneBefore(Int64)
+}
+
+/// Entries that Redis has counted and that are nowhere.
+struct MissingEntries: Equatable, Sendable {
+  var entries: Int64
+  /// Up to where they may have been.
+  var through: EntryID
+  /// Entries up to there, but for those that were gone before we looked first.
+  var counted: Int64
+  /// Where the count last came out.
+  var since: Accounted
+}
+
+/// A place in the stream up to which Redis' count came out.
+struct Accounted: Equatable, Sendable {
+  var through: EntryID
+  /// Entries up to there that were dealt with or lost.
+  var counted: Int64
 }
 
 extension StoreWriter {
   func make(_ change: StreamChange, stream: Int) throws(StoreError) {
     switch change {
-    case .newEpoch: try beginEpoch(stream: stream)
-    case .rollBack(let end): try rollBack(stream: stream, to: end)
+    case .newEpoch(let goneBefore, let end): try beginEpoch(stream: stream, goneBefore, restoredThrough: end)
+    case .rollBack(let common, let end): try rollBack(stream: stream, to: common, restoredThrough: end)
     case .vanished(let ids): try noteVanished(ids, stream: stream)
     case .closeGaps(let gaps): try self.change(stream: stream) { for gap in gaps { $0.applied.close(gap) } }
     case .accounted(let end):
       try self.change(stream: stream) { state in
         state.applied.closeGaps(through: end, except: state.lost.parts)
-        (state.accountedTo, state.accountedHandled) = (end, state.counters.handled)
+        (state.accountedTo, state.accountedHandled) = (end, state.counters.handled + state.lost.entries)
       }
-    case .lost(let entries, let end): try noteLost(entries, through: end, stream: stream)
-    case .found(let first, let last):
+    case .lost(let missing): try noteLost(missing, stream: stream)
+    case .found(let row, let present):
       try self.change(stream: stream) { state in
-        let entries = state.lost.found(first: first, last: last)
-        state.counters.handled += entries
+        let entries = state.lost.found(row, present: present)
+        guard entries > 0 else { return }
+        // Which of its ids they have is not known.
+        for index in state.anchors.indices
+        where row.contains(state.anchors[index].id) && state.anchors[index].id < row.last {
+          state.anchors[index].handled = nil
+        }
+        state.countHandled(entries, from: row.last)
         state.counters.duplicates += entries
       }
     case .goneBefore(let entries):
@@ -58,14 +83,12 @@ extension StoreWriter {
   }
 
   /// Another stream under the same name: its ids say nothing about ours.
-  private func beginEpoch(stream index: Int) throws(StoreError) {
+  private func beginEpoch(stream index: Int, _ goneBefore: Int64?, restoredThrough end: EntryID) throws(StoreError) {
     try change(stream: index) { state in
-      state.epoch += 1
-      state.applied = AppliedRanges()
-      state.lost.beginEpoch(keepingThrough: nil)
+      state.beginEpoch(keepingThrough: nil, restoredThrough: end)
       state.anchors = []
       state.counters.handled = 0
-      state.counters.addedBefore = nil
+      state.counters.addedBefore = goneBefore
       (state.accountedTo, state.accountedHandled) = (.zero, 0)
       state.backupFloor = nil
     }
@@ -73,16 +96,20 @@ extension StoreWriter {
 
   /// The stream's end is gone: ids above it will be given to other entries. So that an identity stays one entry's, what
   /// comes now belongs to the next epoch; what is left of the old one is known in both.
-  func rollBack(stream index: Int, to end: EntryID) throws(StoreError) {
+  func rollBack(stream index: Int, to common: EntryID, restoredThrough end: EntryID) throws(StoreError) {
     try change(stream: index) { state in
-      state.epoch += 1
-      state.applied.removeAll(above: end)
-      state.applied.markAllChanged()
-      state.lost.beginEpoch(keepingThrough: end)
-      state.accountedTo = min(state.accountedTo, end)
-      state.anchors.removeAll { $0.id > end }
+      state.beginEpoch(keepingThrough: common, restoredThrough: end)
+      state.anchors.removeAll { $0.id > common }
       state.counters.rollbacks += 1
-      state.counters.addedBefore = nil
+      if let handled = state.anchors.last?.handled, state.counters.addedBefore != nil {
+        state.counters.handled = handled
+        if state.accountedTo > common {
+          (state.accountedTo, state.accountedHandled) = (common, handled + state.lost.entries)
+        }
+      } else {
+        state.counters.addedBefore = nil
+        (state.accountedTo, state.accountedHandled) = (.zero, 0)
+      }
     }
   }
 
@@ -94,14 +121,18 @@ extension StoreWriter {
   }
 
   /// Entries that are nowhere were added since the count last came out: between others, or behind them.
-  private func noteLost(_ entries: Int64, through end: EntryID, stream index: Int) throws(StoreError) {
+  private func noteLost(_ missing: MissingEntries, stream index: Int) throws(StoreError) {
     try change(stream: index) { state in
-      let first = min(max(state.accountedTo, state.applied.ranges.first?.first.predecessor ?? .zero).successor, end)
-      let total = state.counters.handled - state.accountedHandled + entries
+      var since = Accounted(through: state.accountedTo, counted: state.accountedHandled)
+      if missing.since.through > since.through { since = missing.since }
+      let begin = max(since.through, state.applied.ranges.first?.first.predecessor ?? .zero)
       state.lost.add(
-        LostRange(first: first, last: end, entries: entries, total: total, foundAt: Clock.unixSeconds()))
+        LostRange(
+          epoch: state.epoch, first: min(begin.successor, missing.through), last: missing.through,
+          entries: missing.entries, total: missing.counted - since.counted, foundAt: Clock.unixSeconds()),
+        restoredThrough: state.restoredThrough)
     }
-    report(entries, stream: index)
+    report(missing.entries, stream: index)
   }
 
   private func report(_ entries: Int64, stream index: Int) {
@@ -125,10 +156,23 @@ extension StoreWriter {
 }
 
 extension StreamState {
-  /// Notes an entry that was not dealt with before. What is not in the last backup stays in the stream.
-  mutating func noteDealtWith(_ id: EntryID) {
-    counters.handled += 1
-    lost.fill(id)
+  /// Ids above `end`, or all of them, will be given to other entries. What is lost stays lost, under the epoch that ends.
+  fileprivate mutating func beginEpoch(keepingThrough end: EntryID?, restoredThrough: EntryID) {
+    epoch += 1
+    for range in applied.ranges { former.insert(range) }
+    former.markAllChanged()
+    if let end { applied.removeAll(above: end) } else { applied = AppliedRanges() }
+    applied.markAllChanged()
+    lost.beginEpoch(epoch, keepingThrough: end)
+    self.restoredThrough = restoredThrough
+  }
+
+  /// Notes an entry that was not dealt with before. What is not in the last backup stays in the stream. `isNew`: by what it
+  /// says it was not, either.
+  mutating func noteDealtWith(_ id: EntryID, isNew: Bool) {
+    countHandled(1, from: id)
+    // Dealt with in another epoch, and not missing.
+    if isNew || !former.contains(id) { lost.fill(id, restoredThrough: restoredThrough) }
     if let floor = backupFloor, id < floor { backupFloor = id }
     if let lowest = lowestSinceBackup, id < lowest { lowestSinceBackup = id }
   }
@@ -136,6 +180,6 @@ extension StreamState {
   /// Notes an entry that was pending and is gone from the stream.
   mutating func noteVanished(_ id: EntryID) {
     guard let gap = applied.gap(around: id) else { return }
-    if lost.addVanished(id, in: gap, at: Clock.unixSeconds()) { counters.vanished += 1 }
+    if lost.addVanished(id, in: gap, epoch: epoch, at: Clock.unixSeconds()) { counters.vanished += 1 }
   }
 }

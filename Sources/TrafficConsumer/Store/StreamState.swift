@@ -6,6 +6,8 @@ struct StreamState: Sendable {
   struct Anchor: Equatable, Sendable {
     var id: EntryID
     var hash: UInt64
+    /// Entries of the epoch dealt with up to this one, itself among them; nil when that is not known.
+    var handled: Int64?
   }
 
   let id: Int64
@@ -13,7 +15,11 @@ struct StreamState: Sendable {
   var epoch: Int64 = 1
   var counters = StreamCounters()
   var applied = AppliedRanges()
+  /// Ids that were dealt with in earlier epochs. Now they may be other entries'.
+  var former = AppliedRanges()
   var lost = LostRanges()
+  /// Up to here an older state of the stream had come back when the epoch began.
+  var restoredThrough = EntryID.zero
   /// In order; at most `maximumAnchors`, the older the further apart.
   var anchors: [Anchor] = []
   var backupFloor: EntryID?
@@ -21,7 +27,7 @@ struct StreamState: Sendable {
   var lowestSinceBackup: EntryID?
   /// Up to here every entry is dealt with or known to be lost: Redis' count has shown it.
   var accountedTo = EntryID.zero
-  /// Entries dealt with at that time.
+  /// Entries up to there that were dealt with or lost.
   var accountedHandled: Int64 = 0
 
   /// A year with a third between the ages of two neighbours: whatever older state of the stream comes back, it has one of
@@ -42,10 +48,20 @@ struct StreamState: Sendable {
   /// There are spaces between what was dealt with of which it is not known whether something was lost there.
   var hasOpenGaps: Bool { applied.ranges.count > 1 && applied.gaps.dropFirst().contains { !lost.covers($0) } }
 
+  /// Entries that Redis must have counted as added; nil when it is not known how many were gone before.
+  var counted: Int64? { counters.addedBefore.map { $0 + counters.handled + lost.entries } }
+
   /// Entries that Redis counts as added and that are neither dealt with, nor known to be lost or gone before, nor unread
   /// in the stream. 0 says that every entry is accounted for.
   func missing(added: Int64, unread: Int64) -> Int64 {
     added - (counters.addedBefore ?? 0) - counters.handled - lost.entries - unread
+  }
+
+  /// Entries with ids from one on were dealt with.
+  mutating func countHandled(_ entries: Int64, from id: EntryID) {
+    counters.handled += entries
+    guard let last = anchors.last, id <= last.id else { return }
+    for index in anchors.indices where anchors[index].id >= id { anchors[index].handled? += entries }
   }
 
   /// Notes an entry of the stream's end.

@@ -3,6 +3,9 @@
 import SQLite
 
 final class StreamTable {
+  /// Under which `former` is stored; epochs are counted from 1.
+  private static let formerEpoch: Int64 = 0
+
   private let updateStream: SQLiteStatement
   private let deleteRange: SQLiteStatement
   private let deleteRanges: SQLiteStatement
@@ -15,7 +18,7 @@ final class StreamTable {
       """
       UPDATE streams SET epoch = ?2, applied = ?3, duplicates = ?4, dead = ?5, redelivered = ?6, vanished = ?7,
         rollbacks = ?8, handled = ?9, added_before = ?10, backup_floor = ?11, accounted_to = ?12,
-        accounted_handled = ?13 WHERE id = ?1
+        accounted_handled = ?13, restored_through = ?14 WHERE id = ?1
       """)
     deleteRange = try database.prepare("DELETE FROM applied_ranges WHERE stream_id = ?1 AND epoch = ?2 AND first = ?3")
     deleteRanges = try database.prepare("DELETE FROM applied_ranges WHERE stream_id = ?1")
@@ -23,7 +26,7 @@ final class StreamTable {
       "INSERT OR REPLACE INTO applied_ranges(stream_id, epoch, first, last) VALUES (?1, ?2, ?3, ?4)")
     deleteAnchor = try database.prepare("DELETE FROM anchors WHERE stream_id = ?1 AND entry_id = ?2")
     writeAnchor = try database.prepare(
-      "INSERT OR REPLACE INTO anchors(stream_id, entry_id, hash) VALUES (?1, ?2, ?3)")
+      "INSERT OR REPLACE INTO anchors(stream_id, entry_id, hash, handled) VALUES (?1, ?2, ?3, ?4)")
   }
 
   /// The stream's row, made when there is none.
@@ -39,7 +42,7 @@ final class StreamTable {
     let select = try database.prepare(
       """
       SELECT id, epoch, applied, duplicates, dead, redelivered, vanished, rollbacks, handled, added_before,
-        backup_floor, accounted_to, accounted_handled FROM streams WHERE name = ?1
+        backup_floor, accounted_to, accounted_handled, restored_through FROM streams WHERE name = ?1
       """)
     try select.bind(name, at: 1)
     guard try select.step() else { return nil }
@@ -51,23 +54,34 @@ final class StreamTable {
     state.backupFloor = EntryID(stored: select.bytes(10))
     state.accountedTo = EntryID(stored: select.bytes(11)) ?? .zero
     state.accountedHandled = select.integer(12)
+    state.restoredThrough = EntryID(stored: select.bytes(13)) ?? .zero
     state.lost = try LostRangeTable.load(stream: state.id, epoch: state.epoch, from: database)
+    state.applied = try ranges(of: state.id, epoch: state.epoch, from: database)
+    state.former = try ranges(of: state.id, epoch: formerEpoch, from: database)
+    let anchors = try database.prepare(
+      "SELECT entry_id, hash, handled FROM anchors WHERE stream_id = ?1 ORDER BY entry_id")
+    try anchors.bind(state.id, at: 1)
+    while try anchors.step() {
+      guard let id = EntryID(stored: anchors.bytes(0)) else { continue }
+      state.anchors.append(
+        StreamState.Anchor(
+          id: id, hash: UInt64(bitPattern: anchors.integer(1)), handled: anchors.isNull(2) ? nil : anchors.integer(2)))
+    }
+    return state
+  }
+
+  private static func ranges(of stream: Int64, epoch: Int64, from database: borrowing SQLiteDatabase)
+    throws(SQLiteError) -> AppliedRanges
+  {
     let ranges = try database.prepare("SELECT first, last FROM applied_ranges WHERE stream_id = ?1 AND epoch = ?2")
-    try ranges.bind(state.id, at: 1)
-    try ranges.bind(state.epoch, at: 2)
+    try ranges.bind(stream, at: 1)
+    try ranges.bind(epoch, at: 2)
     var stored: [AppliedRanges.Range] = []
     while try ranges.step() {
       guard let first = EntryID(stored: ranges.bytes(0)), let last = EntryID(stored: ranges.bytes(1)) else { continue }
       stored.append(AppliedRanges.Range(first: first, last: last))
     }
-    state.applied = AppliedRanges(stored: stored)
-    let anchors = try database.prepare("SELECT entry_id, hash FROM anchors WHERE stream_id = ?1 ORDER BY entry_id")
-    try anchors.bind(state.id, at: 1)
-    while try anchors.step() {
-      guard let id = EntryID(stored: anchors.bytes(0)) else { continue }
-      state.anchors.append(StreamState.Anchor(id: id, hash: UInt64(bitPattern: anchors.integer(1))))
-    }
-    return state
+    return AppliedRanges(stored: stored)
   }
 
   /// The names of all streams that were ever read.
@@ -85,24 +99,29 @@ final class StreamTable {
       try deleteRanges.bind(state.id, at: 1)
       try deleteRanges.run()
     }
-    let changes = state.applied.takeChanges()
+    try write(state.applied.takeChanges(), of: state.id, epoch: state.epoch)
+    if state.epoch != before.epoch { try write(state.former.takeChanges(), of: state.id, epoch: Self.formerEpoch) }
+    if state.anchors != before.anchors { try writeAnchors(state, before) }
+    if state.lost != before.lost { try LostRangeTable.write(state, in: database) }
+    try writeRow(state)
+  }
+
+  private func write(_ changes: (removed: [EntryID], written: [AppliedRanges.Range]), of stream: Int64, epoch: Int64)
+    throws(SQLiteError)
+  {
     for first in changes.removed {
-      try deleteRange.bind(state.id, at: 1)
-      try deleteRange.bind(state.epoch, at: 2)
+      try deleteRange.bind(stream, at: 1)
+      try deleteRange.bind(epoch, at: 2)
       try deleteRange.bind(first.bytes, at: 3)
       try deleteRange.run()
     }
     for range in changes.written {
-      try writeRange.bind(state.id, at: 1)
-      try writeRange.bind(state.epoch, at: 2)
+      try writeRange.bind(stream, at: 1)
+      try writeRange.bind(epoch, at: 2)
       try writeRange.bind(range.first.bytes, at: 3)
       try writeRange.bind(range.last.bytes, at: 4)
       try writeRange.run()
     }
-    if state.anchors != before.anchors { try writeAnchors(state, before) }
-    if state.lost != before.lost { try LostRangeTable.write(state, before: before, in: database) }
-    state.lost.forgetLeft()
-    try writeRow(state)
   }
 
   private func writeAnchors(_ state: StreamState, _ before: StreamState) throws(SQLiteError) {
@@ -115,6 +134,11 @@ final class StreamTable {
       try writeAnchor.bind(state.id, at: 1)
       try writeAnchor.bind(anchor.id.bytes, at: 2)
       try writeAnchor.bind(Int64(bitPattern: anchor.hash), at: 3)
+      if let handled = anchor.handled {
+        try writeAnchor.bind(handled, at: 4)
+      } else {
+        try writeAnchor.bindNull(at: 4)
+      }
       try writeAnchor.run()
     }
   }
@@ -138,6 +162,7 @@ final class StreamTable {
     }
     try updateStream.bind(state.accountedTo.bytes, at: 12)
     try updateStream.bind(state.accountedHandled, at: 13)
+    try updateStream.bind(state.restoredThrough.bytes, at: 14)
     try updateStream.run()
   }
 }

@@ -25,13 +25,15 @@ struct ReaderSession {
     case connect, awaitEarlier, createGroup, claimGroup
     case recognise
     case compareAnchors(StreamCensus)
+    /// What waits behind ours, when the newest entry of ours is gone.
+    case countWaiting([StreamRecognition.Witness])
     case readOwnPending(after: EntryID)
     case healGaps
     case readPast(StreamSpan, entries: Int)
-    /// The ids between which something was lost.
-    case readLost(LostRange, after: EntryID, entries: Int)
-    /// All of them are there, and durable now.
-    case found(LostRange)
+    /// The ids between which something was lost, as far as they can be entries of then.
+    case readLost(LostRange, StreamSpan, entries: Int)
+    /// So many of them are there, and durable now.
+    case found(LostRange, present: Int64)
     /// Entries that must be durable before the next step.
     case settle(StreamDelivery)
     case drain
@@ -43,7 +45,7 @@ struct ReaderSession {
     case heal(HealRequest)
     /// Which spaces between what was dealt with are empty.
     case lookIntoGaps
-    /// What was gone before our time, as soon as it can be told: what goes later is lost.
+    /// What was gone before our time, when recognition could not tell.
     case firstCount
     case survey, recount
     case trim(StreamCensus)
@@ -66,7 +68,9 @@ struct ReaderSession {
     /// Monotonic nanoseconds since when Redis counts entries that are nowhere.
     var missingSince: UInt64?
     /// Entries that are missing; to be believed when everything up to an id, which was unread then, is read.
-    var missed: (entries: Int64, through: EntryID)?
+    var missed: MissingEntries?
+    /// Where the count came out last.
+    var accounted: Accounted?
   }
 
   let settings: StreamSettings
@@ -96,10 +100,17 @@ struct ReaderSession {
     plan = Self.beginning.reversed()
   }
 
-  private static let beginning: [Step] = [
-    .connect, .awaitEarlier, .createGroup, .claimGroup, .recognise, .report(.connected), .healGaps,
-    .readOwnPending(after: .zero), .firstCount, .report(.caughtUp), .awaitTurn,
-  ]
+  /// Reads the past again and ends, at the first error too.
+  init(settings: StreamSettings, instance: String, hash: EntryHash, healing request: HealRequest) {
+    self.init(settings: settings, instance: instance, hash: hash)
+    plan = (Self.recognition + [.heal(request), .drain]).reversed()
+  }
+
+  private static let recognition: [Step] = [.connect, .awaitEarlier, .createGroup, .claimGroup, .recognise]
+  private static let beginning: [Step] =
+    recognition + [
+      .report(.connected), .healGaps, .readOwnPending(after: .zero), .firstCount, .report(.caughtUp), .awaitTurn,
+    ]
 
   /// What to do after an event.
   mutating func next(after event: ReaderEvent, _ situation: ReaderSituation) -> ReaderAction {
@@ -135,15 +146,14 @@ struct ReaderSession {
     case .awaitEarlier, .drain, .finish: return situation.outstanding > 0 ? wait(for: .done) : nil
     case .createGroup: return .ask(.createGroup)
     case .claimGroup: return .ask(.claimGroup(for: instance, replacing: settings.adoptsGroup))
-    case .recognise: return situation.known.applied.last == nil ? nil : .ask(.census)
+    case .recognise: return .ask(.census)
+    case .countWaiting: return .ask(.survey(beyond: situation.known.applied.last ?? .zero))
     case .compareAnchors: return .ask(.entries(situation.known.anchors.map(\.id)))
     case .readOwnPending(let after): return .ask(.ownPending(after: after, count: connection.readCount))
     case .healGaps, .heal: return .ask(.census)
     case .readPast(let span, _): return .ask(.range(span, count: connection.readCount))
-    case .readLost(let row, let after, _):
-      let rest = StreamSpan(after: after, through: row.last, isClosed: true)
-      return .ask(.range(rest, count: connection.readCount))
-    case .found(let row): return .store(.found(first: row.first, last: row.last))
+    case .readLost(_, let span, _): return .ask(.range(span, count: connection.readCount))
+    case .found(let row, let present): return .store(.found(row, present: present))
     case .settle(let delivery):
       if situation.hasRoom { return .submit(delivery) }
       // What this reader has not taken back counts, too: without that there may never be room.
@@ -176,12 +186,14 @@ struct ReaderSession {
       connection.isGroupNew = isNew
       if isNew { first([.report(.groupCreated)]) }
     case (.claimGroup, .groupOwner(let owner)): if owner != instance { plan = [.report(.foreignGroup(owner: owner))] }
-    case (.recognise, .census(let census)): first([.compareAnchors(census)])
-    case (.compareAnchors(let census), .found(let entries)): judge(census, entries, situation.known)
+    case (.recognise, .census(let census)): recognise(census, situation.known)
+    case (.compareAnchors(let census), .found(let entries)): compare(census, entries, situation.known)
+    case (.countWaiting(let witnesses), .survey(let survey)):
+      judge(survey.census, waiting: survey.unread, witnesses, situation.known)
     case (.readOwnPending, .entries(let delivery)): pendingAgain(delivery)
     case (.healGaps, .census(let census)): readGaps(of: situation.known, through: census.lastDeliveredID)
     case (.readPast(let span, let entries), .entries(let delivery)): pastRead(span, entries, delivery)
-    case (.readLost(let row, _, let entries), .entries(let delivery)): lostRead(row, entries, delivery)
+    case (.readLost(let row, let span, let entries), .entries(let delivery)): lostRead(row, span, entries, delivery)
     case (.settle(let delivery), .waited(let done)): first(acknowledgement(of: done) + [.settle(delivery)])
     case (.settle, .done): first([.drain])
     case (.drain, .waited(let done)): first(acknowledgement(of: done) + [.drain])
@@ -199,26 +211,43 @@ struct ReaderSession {
 
   private func acknowledgement(of done: [StreamDelivery]) -> [Step] { done.isEmpty ? [] : [.acknowledge(done)] }
 
+  /// The first look at a stream, or the next. What goes after the first is lost.
+  private mutating func recognise(_ census: StreamCensus, _ known: StreamState) {
+    if known.applied.last != nil {
+      first([.compareAnchors(census)])
+    } else if known.counters.addedBefore == nil, let gone = census.gone {
+      first([.store(.goneBefore(gone))])
+    }
+  }
+
   /// Compares what the stream holds now with what is remembered of it.
-  private mutating func judge(_ census: StreamCensus, _ entries: [EntryFields?], _ known: StreamState) {
+  private mutating func compare(_ census: StreamCensus, _ entries: [EntryFields?], _ known: StreamState) {
     let witnesses = zip(known.anchors, entries).map { anchor, fields in
       StreamRecognition.Witness(
         id: anchor.id, state: fields.map { hash.raw(of: $0) == anchor.hash ? .same : .changed } ?? .gone)
     }
-    let verdict = StreamRecognition.judge(
-      witnesses, lastApplied: known.applied.last ?? .zero, lastGenerated: census.lastGeneratedID,
-      first: census.firstEntryID, isBegunAnew: isBegunAnew(census, known))
-    switch verdict {
-    case .same: break
-    case .rolledBack(let end): first([.report(.rolledBack(to: end)), .store(.rollBack(to: end))])
-    case .another: first([.report(.newEpoch), .store(.newEpoch)])
-    }
+    if witnesses.last?.state == .gone { return first([.countWaiting(witnesses)]) }
+    judge(census, waiting: 0, witnesses, known)
   }
 
-  /// Signs of a stream that was deleted and made anew: the group is gone, or fewer entries were ever added than are known.
-  private func isBegunAnew(_ census: StreamCensus, _ known: StreamState) -> Bool {
-    guard let added = census.entriesAdded, known.counters.addedBefore != nil else { return connection.isGroupNew }
-    return connection.isGroupNew || known.missing(added: added, unread: 0) < 0
+  private mutating func judge(
+    _ census: StreamCensus, waiting: Int64, _ witnesses: [StreamRecognition.Witness], _ known: StreamState
+  ) {
+    let verdict = StreamRecognition.judge(
+      witnesses, lastApplied: known.applied.last ?? .zero, counted: known.counted, waiting: waiting, census,
+      isGroupNew: connection.isGroupNew)
+    if verdict != .same { (connection.accounted, connection.missed) = (nil, nil) }
+    let end = census.lastGeneratedID
+    switch verdict {
+    case .same: break
+    case .rolledBack(let common):
+      first([.report(.rolledBack(to: common)), .store(.rollBack(to: common, restoredThrough: end))])
+    case .another: first([.report(.newEpoch), .store(.newEpoch(goneBefore: census.gone, restoredThrough: end))])
+    case .remade:
+      // All that Redis ever counted in it is to be read.
+      let before: Int64? = census.entriesAdded == nil ? nil : 0
+      first([.report(.newEpoch), .store(.newEpoch(goneBefore: before, restoredThrough: .zero))])
+    }
   }
 
   private mutating func pendingAgain(_ delivery: StreamDelivery) {
@@ -237,22 +266,29 @@ struct ReaderSession {
     }
     let last = applied.last ?? .zero
     if last < end { spans.append(StreamSpan(after: last, through: end, isClosed: true)) }
+    // Of an earlier epoch's only what was there when an older state had come back.
+    let places =
+      lost.rows.map { ($0, end: $0.last) }
+      + lost.earlier.filter { $0.first <= known.restoredThrough }.map { ($0, min($0.last, known.restoredThrough)) }
     first(
       spans.map { .readPast($0, entries: 0) }
-        + lost.rows.map { .readLost($0, after: $0.first.predecessor, entries: 0) })
+        + places.map { row, end in
+          .readLost(row, StreamSpan(after: row.first.predecessor, through: end, isClosed: true), entries: 0)
+        })
   }
 
-  private mutating func lostRead(_ row: LostRange, _ entries: Int, _ delivery: StreamDelivery) {
-    guard let last = delivery.entries.last?.id, last < row.last else {
-      // Those that were credited with a later announce cannot be told from those that were dealt with; their number can.
-      let isWhole = Int64(entries + delivery.count) >= row.total
+  /// Those that were credited with a later announce cannot be told from those that were dealt with; their number can.
+  private mutating func lostRead(_ row: LostRange, _ span: StreamSpan, _ entries: Int, _ delivery: StreamDelivery) {
+    let present = entries + delivery.count
+    guard let last = delivery.entries.last?.id, last < span.through else {
       first(
         (delivery.count > 0 ? [.settle(delivery)] : [])
-          + (isWhole ? [.found(row)] : []))
+          + (Int64(present) > row.total - row.entries ? [.found(row, present: Int64(present))] : []))
       return
     }
     learn(from: delivery)
-    first([.settle(delivery), .readLost(row, after: last, entries: entries + delivery.count)])
+    let rest = StreamSpan(after: last, through: span.through, isClosed: true)
+    first([.settle(delivery), .readLost(row, rest, entries: present)])
   }
 
   private mutating func pastRead(_ span: StreamSpan, _ entries: Int, _ delivery: StreamDelivery) {

@@ -98,6 +98,7 @@ extension ReaderSession {
     let known = situation.known
     // It went back under the same connection.
     guard survey.census.lastGeneratedID >= known.applied.last ?? .zero else { return [.recognise, .healGaps] }
+    if let counted = known.counted, added < counted { return [.recognise, .healGaps, .recount] }
     guard known.counters.addedBefore != nil else { return [.healGaps, .recount] }
     let missing = known.missing(added: added, unread: survey.unread)
     guard missing != 0 else { return accounted(survey, known) }
@@ -112,6 +113,8 @@ extension ReaderSession {
 
   private mutating func accounted(_ survey: StreamSurvey, _ known: StreamState) -> [Step] {
     (connection.missingSince, connection.missed) = (nil, nil)
+    connection.accounted = Accounted(
+      through: survey.position, counted: known.counters.handled + known.lost.entries)
     return known.hasOpenGaps ? [.store(.accounted(through: survey.position))] : []
   }
 
@@ -121,21 +124,25 @@ extension ReaderSession {
     guard situation.outstanding == 0, !survey.isUnreadCut, let added = survey.census.entriesAdded else { return }
     let known = situation.known
     let missing = known.missing(added: added, unread: survey.unread)
-    if known.counters.addedBefore == nil || missing < 0 {
+    guard let before = known.counters.addedBefore, missing >= 0 else {
       // Gone before our time, or back from there.
-      first([.store(.goneBefore(missing))])
-    } else if missing == 0 {
-      first(accounted(survey, known))
-    } else if survey.unread == 0 {
+      return first([.store(.goneBefore(missing))])
+    }
+    if missing == 0 { return first(accounted(survey, known)) }
+    let now = MissingEntries(
+      entries: missing, through: survey.census.lastGeneratedID, counted: added - before,
+      since: connection.accounted ?? Accounted(through: known.accountedTo, counted: known.accountedHandled))
+    if survey.unread == 0 {
       connection.missed = nil
-      first([.store(.lost(missing, through: survey.census.lastGeneratedID))])
-    } else if let missed = connection.missed {
+      first([.store(.lost(now))])
+    } else if var missed = connection.missed {
       // Some of what is missing may have been deleted among what is still unread, and must not be looked for below it.
       guard survey.position >= missed.through else { return }
       connection.missed = nil
-      first([.store(.lost(min(missing, missed.entries), through: missed.through))])
+      missed.entries = min(missing, missed.entries)
+      first([.store(.lost(missed))])
     } else {
-      connection.missed = (missing, survey.census.lastGeneratedID)
+      connection.missed = now
     }
   }
 

@@ -10,6 +10,8 @@ struct StreamCensus: Sendable, Equatable {
   /// Entries ever added; nil on servers before Redis 7.
   var entriesAdded: Int64?
   var firstEntryID: EntryID?
+  /// The highest entry that XDEL has removed; trimming does not count. Nil on servers before Redis 7.
+  var maxDeletedID: EntryID?
   var lastDeliveredID = EntryID.zero
   /// Delivered and not acknowledged, by all consumers of the group.
   var pending: Int64 = 0
@@ -26,6 +28,7 @@ struct StreamCensus: Sendable, Equatable {
     length = info[named: "length"]?.integer ?? 0
     lastGeneratedID = info[named: "last-generated-id"]?.id ?? .zero
     entriesAdded = info[named: "entries-added"]?.integer
+    maxDeletedID = info[named: "max-deleted-entry-id"]?.id
     if let first = info[named: "first-entry"], first.count > 0 { firstEntryID = first[0].id }
   }
 
@@ -46,6 +49,9 @@ struct StreamCensus: Sendable, Equatable {
     }
     return isFound ? others : nil
   }
+
+  /// Entries that were added and are not there any more.
+  var gone: Int64? { entriesAdded.map { $0 - length } }
 
   /// Entries in the stream behind an id; nil when only reading them tells.
   func unread(beyond id: EntryID) -> Int64? {

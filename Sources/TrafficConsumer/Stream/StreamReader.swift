@@ -82,7 +82,7 @@ struct StreamReader: ~Copyable {
       return .done
     case .report(let report):
       tell(report)
-      log(report)
+      report.log(settings, stream: index)
       return .done
     case .end: return nil
     }
@@ -169,9 +169,13 @@ struct StreamReader: ~Copyable {
         ["stream": stream, "entries": entries])
     }
   }
+}
 
-  private func log(_ report: ReaderReport) {
-    switch report {
+extension ReaderReport {
+  /// Says it in the log, of one of the streams.
+  func log(_ settings: StreamSettings, stream index: Int) {
+    let stream = settings.streams[index]
+    switch self {
     case .groupCreated: Log.info("group created", ["stream": stream, "group": settings.group])
     case .rolledBack(let end):
       Log.warning("redis came back with an older state of the stream", ["stream": stream, "end": "\(end)"])

@@ -6,8 +6,10 @@ enum StreamRecognition: Equatable {
   /// The same stream up to an entry that both have; what was behind it is gone, or other entries have its ids: a failover,
   /// an older file, with a clock that is right or not.
   case rolledBack(to: EntryID)
-  /// Another stream: deleted and made anew, or flushed.
+  /// Nothing says that it has anything in common with ours: a file so old, or of another server.
   case another
+  /// Another stream: deleted and made anew, or flushed. Nobody has read from it, so whatever it lacks is lost.
+  case remade
 
   /// What became of a remembered entry.
   struct Witness: Equatable {
@@ -16,26 +18,40 @@ enum StreamRecognition: Equatable {
     var state: State
   }
 
-  /// `witnesses`: remembered entries, in order. `isBegunAnew`: there are signs of another stream, if no entry says
-  /// otherwise.
+  /// `witnesses`: remembered entries, in order. `counted`: entries of ours that Redis has counted, if it counts. `waiting`:
+  /// entries that are there behind ours, as far as they were counted.
   static func judge(
-    _ witnesses: [Witness], lastApplied: EntryID, lastGenerated: EntryID, first: EntryID?, isBegunAnew: Bool = false
+    _ witnesses: [Witness], lastApplied: EntryID, counted: Int64?, waiting: Int64, _ census: StreamCensus,
+    isGroupNew: Bool
   ) -> StreamRecognition {
+    let isUnread = isGroupNew || census.lastDeliveredID == .zero
     // An id is used once in the life of a stream.
     let unchanged = witnesses.prefix { $0.state != .changed }
     let common = unchanged.last { $0.state == .same }
-    // Entries go from a stream's beginning: one that is gone above one that is there went with its end. (Or somebody
-    // deleted just that one. Then what is above the common one is read again, and L2 and L3 recognise it.)
-    let isEndGone =
-      unchanged.count < witnesses.count || lastGenerated < lastApplied
-      || common != nil && witnesses.last?.state == .gone
-    // Without a witness it is taken for another stream: then L2 and L3 decide, and nothing is passed over unread.
-    if isEndGone { return common.map { .rolledBack(to: $0.id) } ?? .another }
-    // Without a witness to miss, an end that is ahead of ours says nothing against the stream.
-    if common != nil || witnesses.isEmpty { return .same }
-    if isBegunAnew { return .another }
-    // All witnesses gone and the stream's end is ahead of ours: trimmed by another program, unless it has entries among ours.
-    guard let first, first <= lastApplied else { return .same }
-    return .another
+    if unchanged.count == witnesses.count, census.lastGeneratedID >= lastApplied,
+      goesOn(witnesses, common?.id, counted, waiting, census, isUnread)
+    {
+      return .same
+    }
+    // Without a common entry L2 and L3 decide, and nothing is passed over unread.
+    return common.map { .rolledBack(to: $0.id) } ?? (isUnread ? .remade : .another)
+  }
+
+  /// Whether a stream whose end is not behind ours, and in which no other entry has one of our ids, goes on from there.
+  private static func goesOn(
+    _ witnesses: [Witness], _ common: EntryID?, _ counted: Int64?, _ waiting: Int64, _ census: StreamCensus,
+    _ isUnread: Bool
+  ) -> Bool {
+    // Without a witness to miss, nothing speaks against it.
+    guard let newest = witnesses.last, newest.state != .same else { return true }
+    let isTrimmed = census.firstEntryID.map { $0 > newest.id } ?? true
+    guard let added = census.entriesAdded, let counted else {
+      // Entries go from a stream's beginning: one that is gone above one that is there went with its end.
+      return isTrimmed && common == nil && !isUnread
+    }
+    // The stream may be made anew, and its end be ahead of ours all the same. As many as were ours are gone, then.
+    if isTrimmed { return added - census.length >= counted }
+    // Somebody has deleted the newest entries: of ones that had never been there, Redis would not know or not count them.
+    return added - waiting >= counted && census.maxDeletedID.map { $0 >= newest.id } ?? false
   }
 }

@@ -59,18 +59,24 @@ private func id(_ number: Int) -> EntryID { EntryID(milliseconds: UInt64(number 
 }
 
 @Suite("Recognising a stream") struct StreamRecognitionTests {
-  /// `s` same, `g` gone, `c` changed: the witnesses 2, 4, 6, ...
-  private func judge(_ witnesses: String, last: Int, generated: Int, first: Int?, isBegunAnew: Bool = false)
-    -> StreamRecognition
-  {
+  /// `s` same, `g` gone, `c` changed: the witnesses 2, 4, 6, ... Of ours Redis has counted 10.
+  private func judge(
+    _ witnesses: String, last: Int = 10, generated: Int = 20, first: Int? = 1, added: Int64? = 20, length: Int64 = 5,
+    deleted: Int? = 0, waiting: Int64 = 3, isUnread: Bool = false
+  ) -> StreamRecognition {
     let states: [Character: StreamRecognition.Witness.State] = ["s": .same, "g": .gone, "c": .changed]
+    var census = StreamCensus()
+    (census.lastGeneratedID, census.firstEntryID) = (id(generated), first.map { id($0) })
+    (census.entriesAdded, census.length) = (added, length)
+    (census.maxDeletedID, census.lastDeliveredID) = (deleted.map { id($0) }, isUnread ? .zero : id(1))
     return StreamRecognition.judge(
       witnesses.enumerated().map { StreamRecognition.Witness(id: id(2 * $0.offset + 2), state: states[$0.element]!) },
-      lastApplied: id(last), lastGenerated: id(generated), first: first.map { id($0) }, isBegunAnew: isBegunAnew)
+      lastApplied: id(last), counted: added == nil ? nil : 10, waiting: waiting,
+      census, isGroupNew: false)
   }
 
   @Test("where no witness is remembered, none is missed")
-  func withoutWitnesses() { #expect(judge("", last: 10, generated: 20, first: 1) == .same) }
+  func withoutWitnesses() { #expect(judge("") == .same) }
 
   @Test(
     "what the witnesses say decides; the cut is at the last one that is the same below all that are not",
@@ -86,13 +92,34 @@ private func id(_ number: Int) -> EntryID { EntryID(milliseconds: UInt64(number 
     ] as [(String, Int, Int, Int?, StreamRecognition)])
   func verdicts(witnesses: String, last: Int, generated: Int, first: Int?, verdict: StreamRecognition) {
     #expect(judge(witnesses, last: last, generated: generated, first: first) == verdict)
+    // The same without a count, before Redis 7.
+    #expect(
+      judge(witnesses, last: last, generated: generated, first: first, added: nil, deleted: nil) == verdict)
   }
 
-  @Test("signs of a stream begun anew count where no entry says otherwise")
+  @Test(
+    "the newest entries deleted is not the end of the stream gone: Redis knows what was deleted, and has counted it")
+  func newestDeleted() {
+    #expect(judge("ssg", deleted: 6) == .same)
+    #expect(judge("ssg", deleted: 9, isUnread: true) == .same)
+    #expect(judge("ggg", first: 5, deleted: 6) == .same)
+    #expect(judge("ssg", deleted: 5) == .rolledBack(to: id(4)))
+    #expect(judge("ssg", added: 9, deleted: 6, waiting: 0) == .rolledBack(to: id(4)))
+    // Some that came after the end was gone were deleted, too.
+    #expect(judge("ssg", added: 12, deleted: 9) == .rolledBack(to: id(4)))
+    #expect(judge("ssg", added: 13, deleted: 9) == .same)
+    #expect(judge("ssg", generated: 9, deleted: 6) == .rolledBack(to: id(4)))
+    #expect(judge("scg", deleted: 6) == .rolledBack(to: id(2)))
+  }
+
+  @Test("of a stream that was trimmed as many entries are gone as were ours; of one made anew they are not")
   func begunAnew() {
-    #expect(judge("ggg", last: 10, generated: 20, first: 15, isBegunAnew: true) == .another)
-    #expect(judge("ggs", last: 10, generated: 20, first: 6, isBegunAnew: true) == .same)
-    #expect(judge("ssg", last: 10, generated: 20, first: 1, isBegunAnew: true) == .rolledBack(to: id(4)))
+    #expect(judge("ggg", first: 15, length: 10) == .same)
+    #expect(judge("ggg", first: 15, length: 11) == .another)
+    #expect(judge("ggg", first: 15, length: 11, isUnread: true) == .remade)
+    #expect(judge("ggg", first: 15, added: nil, deleted: nil, isUnread: true) == .remade)
+    #expect(judge("ggg", generated: 5, first: nil, isUnread: true) == .remade)
+    #expect(judge("ggs", first: 6, length: 20, isUnread: true) == .same)
   }
 
   @Test("of a year of entries 64 are remembered: the oldest, the newest, and never far from any age")

@@ -47,7 +47,9 @@ import Testing
     try bench.apply(0..<3)
     try bench.writer.make(.accounted(through: bench.ids[2]), stream: 0)
     try bench.apply(6..<10)
-    try bench.writer.make(.lost(3, through: bench.ids[9]), stream: 0)
+    let before = Accounted(through: bench.ids[2], counted: 3)
+    let missing = MissingEntries(entries: 3, through: bench.ids[9], counted: 10, since: before)
+    try bench.writer.make(.lost(missing), stream: 0)
     try bench.writer.make(.accounted(through: bench.ids[9]), stream: 0)
     bench.writer.beginBackup()
     let path = "\(bench.directory.path)/copy.db"

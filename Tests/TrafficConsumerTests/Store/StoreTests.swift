@@ -297,7 +297,7 @@ import Wire
     }
     for index in 0..<50 { try bench.apply(index..<index + 1) }
     // Another epoch: only what they say is known of them.
-    try bench.writer.make(.newEpoch, stream: 0)
+    try bench.writer.make(.newEpoch(goneBefore: 0, restoredThrough: .zero), stream: 0)
     let again = try bench.apply(0..<50)
     #expect(again.duplicates == 50 && again.applied == 0)
     let times = RetentionTimes(windows: .max / 4, days: .max / 4, explanations: 48 * 3600)
@@ -319,6 +319,7 @@ import Wire
   /// What step 3 to 4 did, undone.
   private static let backToSchema3 = """
     DROP TABLE fingerprints; DROP TABLE lost_ranges; ALTER TABLE streams ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE streams DROP COLUMN restored_through; ALTER TABLE anchors DROP COLUMN handled;
     ALTER TABLE streams DROP COLUMN accounted_to; ALTER TABLE streams DROP COLUMN accounted_handled;
     DELETE FROM meta WHERE name = 'fingerprints_from'; PRAGMA user_version = 3
     """

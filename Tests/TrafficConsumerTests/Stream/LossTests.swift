@@ -209,4 +209,190 @@ import Testing
     try settle(bench)
     #expect(try bench.lost == 0 && bench.stream.pendingIDs == [] && bench.credited == bench.announced)
   }
+
+  /// Twenty entries that were read, ten that are deleted unread, ten more that are read; all of them are lost. Returns what
+  /// the stream was when it had the first thirty.
+  private func loseTen(_ bench: ReaderBench, hasCounters: Bool) throws -> ModelStream {
+    for _ in 0..<20 { bench.add(hasCounters: hasCounters) }
+    try bench.run(until: "ask acknowledge 20")
+    try settle(bench)
+    bench.now += 5_000_000_000
+    let gone = (0..<10).map { _ in bench.add(hasCounters: hasCounters, dt: hasCounters ? 0 : 1) }
+    let saved = bench.stream
+    bench.now += 5_000_000_000
+    for _ in 0..<10 { bench.add(hasCounters: hasCounters) }
+    for id in gone { bench.stream.delete(id) }
+    try settle(bench)
+    #expect(bench.lost == 10)
+    return saved
+  }
+
+  @Test(
+    "an older file of redis' that has them, and lacks what came later, clears the loss as they are read",
+    arguments: [false, true], [0, 1, 2])
+  func olderFile(hasCounters: Bool, epochs: Int) throws {
+    let bench = try ReaderBench { $0.trims = false }
+    let saved = try loseTen(bench, hasCounters: hasCounters)
+    // What has become of the stream meanwhile.
+    for _ in 0..<epochs {
+      bench.stream = ModelStream()
+      bench.restart()
+      for _ in 0..<3 { bench.add(hasCounters: hasCounters) }
+      try settle(bench)
+      #expect(bench.lost == 10)
+    }
+    bench.now += 60_000_000_000
+    bench.stream = saved
+    bench.restart()
+    try settle(bench)
+    #expect(try bench.lost == 0 && bench.credited == bench.announced && bench.faults == [])
+    for _ in 0..<3 { bench.add(hasCounters: hasCounters) }
+    try settle(bench)
+    #expect(try bench.lost == 0 && bench.credited == bench.announced && bench.faults == [])
+  }
+
+  @Test("killed while an older file is read again, the loss is cleared by the next process")
+  func olderFileKilled() throws {
+    let bench = try ReaderBench { $0.trims = false }
+    let saved = try loseTen(bench, hasCounters: true)
+    bench.stream = saved
+    bench.restart()
+    try bench.run(until: "store rollBack")
+    bench.restart()
+    try bench.reopen()
+    try settle(bench)
+    #expect(try bench.lost == 0 && bench.credited == bench.announced && bench.faults == [])
+  }
+
+  @Test("an older file that lacks some of them too leaves these lost")
+  func olderFileWithoutSome() throws {
+    let bench = try ReaderBench { $0.trims = false }
+    var saved = try loseTen(bench, hasCounters: false)
+    for entry in saved.entries[20..<24] { saved.delete(entry.id) }
+    bench.stream = saved
+    bench.restart()
+    try settle(bench)
+    // They are missing in the old state as well, and the same.
+    #expect(try bench.lost == 4 && bench.credited == bench.announced - 400)
+  }
+
+  @Test(
+    "what is deleted across the place up to which was read: only what was unread is lost", arguments: [false, true])
+  func deletedAcross(isConnected: Bool) throws {
+    let bench = try bench()
+    let read = bench.stream.entries.suffix(3).map(\.id)
+    let unread = (0..<10).map { _ in bench.add(hasCounters: false) }
+    for id in read + unread[..<4] { bench.stream.delete(id) }
+    if !isConnected { bench.restart() }
+    try settle(bench)
+    #expect(try bench.lost == 4 && bench.credited == bench.announced - 400)
+    #expect(bench.writer.streams[0].epoch == 1)
+  }
+
+  @Test("committed, not acknowledged and then deleted: not lost, whatever the next process is called")
+  func deletedAfterCommit() throws {
+    let bench = try bench()
+    let ids = (0..<7).map { _ in bench.add(hasCounters: false) }
+    try bench.run(until: "submit 7")
+    try bench.run(until: "wait turn")
+    bench.stream.renameConsumer()
+    for id in ids { bench.stream.delete(id) }
+    bench.restart()
+    for _ in 0..<3 {
+      try settle(bench)
+      bench.now += 61_000_000_000
+    }
+    try settle(bench)
+    #expect(try bench.lost == 0 && bench.faults == [] && bench.stream.pendingIDs == [])
+    #expect(try bench.credited == bench.announced && bench.writer.streams[0].epoch == 1)
+  }
+
+  @Test("what is deleted between a roll back and the first look after it is lost, and not taken for gone before")
+  func deletedAfterRollBack() throws {
+    let bench = try bench()
+    let saved = bench.stream
+    for _ in 0..<5 { bench.add(hasCounters: false) }
+    try settle(bench)
+    bench.stream = saved
+    bench.now += 5_000_000_000
+    let ids = (0..<6).map { _ in bench.add(hasCounters: false) }
+    for id in ids[1..<4] { bench.stream.delete(id) }
+    bench.restart()
+    try settle(bench)
+    #expect(bench.writer.streams[0].counters.rollbacks == 1)
+    #expect(try bench.lost == 3 && bench.credited == bench.announced - 300)
+  }
+
+  @Test("a loss below the entry that both states have stays in the count after a roll back, and in the database")
+  func lostBelowRollBack() throws {
+    let bench = try bench()
+    _ = try loseFour(bench)
+    bench.now += 5_000_000_000
+    bench.add(hasCounters: false)
+    try settle(bench)
+    let saved = bench.stream
+    bench.now += 5_000_000_000
+    bench.add(hasCounters: false)
+    try settle(bench)
+    bench.stream = saved
+    bench.restart()
+    try settle(bench)
+    #expect(bench.writer.streams[0].counters.rollbacks == 1)
+    for _ in 0..<2 {
+      #expect(bench.lost == 4 && bench.writer.streams[0].missing(added: 21, unread: 0) == 0)
+      try bench.reopen()
+    }
+    bench.restart()
+    try settle(bench)
+    #expect(bench.lost == 4)
+  }
+
+  @Test("what is deleted of a stream that was made anew, before the first look at it, is lost")
+  func deletedOfNewStream() throws {
+    let bench = try bench()
+    bench.stream = ModelStream()
+    let ids = (0..<6).map { _ in bench.add(hasCounters: false) }
+    for id in ids[1..<4] { bench.stream.delete(id) }
+    bench.restart()
+    try settle(bench)
+    #expect(bench.writer.streams[0].epoch == 2)
+    #expect(try bench.lost == 3 && bench.credited == bench.announced - 300)
+  }
+
+  @Test("the group deleted after everything was trimmed is not another stream, and nothing is lost")
+  func groupDeletedAfterTrim() throws {
+    let bench = try bench()
+    for entry in bench.stream.entries { bench.stream.trim(entry.id) }
+    bench.stream.deleteGroup()
+    for _ in 0..<3 { bench.add(hasCounters: false) }
+    bench.restart()
+    try settle(bench)
+    #expect(try bench.lost == 0 && bench.credited == bench.announced && bench.writer.streams[0].epoch == 1)
+  }
+
+  @Test("an entry that was pending between two that vanished, and is read later, fills neither")
+  func pendingBetweenVanished() throws {
+    let bench = try bench()
+    let ids = (0..<3).map { _ in bench.add(hasCounters: false) }
+    bench.stream.takeAway(3, now: bench.now)
+    for id in [ids[0], ids[2]] { bench.stream.delete(id) }
+    bench.now += 61_000_000_000
+    try settle(bench)
+    try settle(bench)
+    #expect(try bench.lost == 2 && bench.credited == bench.announced - 200)
+  }
+
+  @Test("of those that ever had an id of a place, none that is in the stream can be missing")
+  func present() {
+    var lost = LostRanges()
+    func id(_ number: UInt64) -> EntryID { EntryID(milliseconds: number, sequence: 0) }
+    let gap = AppliedRanges.Gap(after: id(1), before: id(20))
+    let isNew = lost.addVanished(id(5), in: gap, epoch: 1, at: 0)
+    #expect(isNew)
+    // Twelve entries ever had one of these ids; six are missing, one of which is told of already.
+    let row = LostRange(epoch: 1, first: id(2), last: id(19), entries: 5, total: 12, foundAt: 1)
+    lost.add(row)
+    let found = [6, 8, 12].map { lost.found(row, present: $0) }
+    #expect(found == [0, 1, 4] && lost.entries == 1)
+  }
 }

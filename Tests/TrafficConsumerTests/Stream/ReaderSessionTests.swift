@@ -12,8 +12,8 @@ import Testing
     let bench = try ReaderBench()
     #expect(
       try bench.run(until: "wait turn") == [
-        "connect", "ask createGroup", "report groupCreated", "ask claimGroup", "report connected", "ask census",
-        "ask ownPending 0-0", "ask survey", "store goneBefore", "report caughtUp", "wait turn",
+        "connect", "ask createGroup", "report groupCreated", "ask claimGroup", "ask census", "store goneBefore",
+        "report connected", "ask census", "ask ownPending 0-0", "report caughtUp", "wait turn",
       ])
     #expect(try bench.run(until: "ask new") == ["ask new block 200 ack 0"])
   }
@@ -221,7 +221,7 @@ import Testing
     try bench.run(until: "ask acknowledge 1")
     bench.stream = ModelStream()
     bench.restart()
-    try bench.run(until: "ask entries")
+    try bench.run(until: "ask survey")
     bench.isStopping = true
     #expect(try bench.run(until: "end") == ["report newEpoch", "store newEpoch", "end"])
   }

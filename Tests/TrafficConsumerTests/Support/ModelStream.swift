@@ -12,6 +12,7 @@ struct ModelStream {
 
   private(set) var entries: [(id: EntryID, fields: EntryFields)] = []
   private var lastGenerated = EntryID.zero
+  private var maxDeleted = EntryID.zero
   private var added: Int64 = 0
   private var hasGroup = false
   private(set) var lastDelivered = EntryID.zero
@@ -55,7 +56,13 @@ struct ModelStream {
     self.entries = (self.entries + missing).sorted { $0.id < $1.id }
   }
 
-  mutating func delete(_ id: EntryID) { entries.removeAll { $0.id == id } }
+  /// XTRIM of one entry, which is the first.
+  mutating func trim(_ id: EntryID) { entries.removeAll { $0.id == id } }
+
+  mutating func delete(_ id: EntryID) {
+    entries.removeAll { $0.id == id }
+    maxDeleted = max(maxDeleted, id)
+  }
 
   // MARK: answers
 
@@ -109,7 +116,7 @@ struct ModelStream {
     var census = StreamCensus()
     census.length = Int64(entries.count)
     census.lastGeneratedID = lastGenerated
-    census.entriesAdded = added
+    (census.entriesAdded, census.maxDeletedID) = (added, maxDeleted)
     census.firstEntryID = entries.first?.id
     census.lastDeliveredID = lastDelivered
     census.pending = Int64(pending.count)

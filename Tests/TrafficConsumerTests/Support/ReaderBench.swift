@@ -56,6 +56,11 @@ final class ReaderBench {
     (event, waiting, done, hasEnded) = (.started, [], [], false)
   }
 
+  /// What the writer knows of the stream is read from the database again.
+  func reopen() throws {
+    writer.streams[0] = try #require(try StreamTable.read(name: writer.streams[0].name, from: writer.database))
+  }
+
   /// Adds an entry of `bytes` to the stream; the session's next announce, by a producer with counters or without.
   @discardableResult
   func add(_ bytes: UInt64 = 100, hasCounters: Bool = true, at milliseconds: UInt64? = nil, dt: UInt32 = 1)

@@ -77,7 +77,8 @@ final class StreamBench {
   func loseEnd(from index: Int) throws {
     for id in ids[index...] { _ = try connection.command(["XDEL", Self.stream, id.description]) }
     ids.removeSubrange(index...)
-    try writer.rollBack(stream: 0, to: ids.last ?? .zero)
+    let end = ids.last ?? .zero
+    try writer.rollBack(stream: 0, to: end, restoredThrough: end)
   }
 
   /// The process dies and starts again.
