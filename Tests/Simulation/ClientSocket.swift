@@ -23,7 +23,7 @@ public struct LoopbackEndpoint: Hashable, Sendable {
   public var authority: String { address.family == .v4 ? "\(address):\(port)" : "[\(address)]:\(port)" }
 
   /// Calls `body` with the socket address.
-  func withSocketAddress<Result>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> Result) -> Result {
+  public func withSocketAddress<Result>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> Result) -> Result {
     var storage = sockaddr_in6()
     return withUnsafeMutableBytes(of: &storage) { bytes in
       if address.family == .v4 {

@@ -78,9 +78,11 @@ struct RedisSocket: ~Copyable {
       nanoseconds = Clock.monotonicNanoseconds() &+ UInt64(max(0, milliseconds)) &* 1_000_000
     }
 
-    /// An equal part of what remains, for the first of `count`: one address that says nothing must not use up the time of
-    /// the others.
-    func share(of count: Int) -> Deadline { Deadline(milliseconds: Int(remainingMilliseconds) / max(1, count)) }
+    /// This moment, or `milliseconds` from now if that is earlier.
+    func orIn(milliseconds: Int) -> Deadline {
+      let soon = Deadline(milliseconds: milliseconds)
+      return soon.nanoseconds < nanoseconds ? soon : self
+    }
 
     /// For poll(2): rounded up, so that the last wait does not end early.
     var remainingMilliseconds: Int32 {
@@ -121,51 +123,94 @@ struct RedisSocket: ~Copyable {
       throw .unreachable("\(host): \(String(cString: gai_strerror(code)))")
     }
     defer { freeaddrinfo(first) }
-    var failure = RedisError.unreachable(host)
-    var left = 0
-    var entry: UnsafeMutablePointer<addrinfo>? = first
-    while let counted = entry {
-      left += 1
-      entry = counted.pointee.ai_next
-    }
-    entry = first
-    while let candidate = entry {
-      do {
-        let info = candidate.pointee
-        let name = RedisAddress.tcp(host: host, port: port).description
-        let socket = try connect(
-          info.ai_addr, info.ai_addrlen, family: info.ai_family, name: name, deadline.share(of: left))
-        // Requests are written whole; without this the last piece of a batch waits for an ACK (tcp(7)).
-        var on: Int32 = 1
-        setsockopt(
-          socket.number, Int32(IPPROTO_TCP), TCP_NODELAY, &on, socklen_t(MemoryLayout.size(ofValue: on)))
-        setsockopt(socket.number, SOL_SOCKET, SO_KEEPALIVE, &on, socklen_t(MemoryLayout.size(ofValue: on)))
-        return socket
-      } catch {
-        failure = error
+    let name = RedisAddress.tcp(host: host, port: port).description
+    let socket = try connectFirst(
+      of: sequence(first: first) { $0.pointee.ai_next }.map(\.pointee), name: name, deadline)
+    // Requests are written whole; without this the last piece of a batch waits for an ACK (tcp(7)).
+    var on: Int32 = 1
+    setsockopt(socket.number, Int32(IPPROTO_TCP), TCP_NODELAY, &on, socklen_t(MemoryLayout.size(ofValue: on)))
+    setsockopt(socket.number, SOL_SOCKET, SO_KEEPALIVE, &on, socklen_t(MemoryLayout.size(ofValue: on)))
+    return socket
+  }
+
+  /// After this long without an answer the next address is tried as well (RFC 8305, Connection Attempt Delay): one that
+  /// says nothing uses up nobody's time, and one that is slow keeps all of its own.
+  private static let attemptDelayMilliseconds = 250
+
+  /// The first of a name's addresses that answers; with none the last one's error.
+  static func connectFirst(of addresses: [addrinfo], name: String, _ deadline: Deadline) throws(RedisError)
+    -> FileDescriptor
+  {
+    let delay = min(attemptDelayMilliseconds, Int(deadline.remainingMilliseconds) / max(1, 2 * addresses.count))
+    var failure = RedisError.timedOut(.connect)
+    var attempts: [ConnectAttempt] = []
+    defer { for attempt in attempts { close(attempt.number) } }
+    var waiting = addresses[...]
+    while true {
+      if let info = waiting.popFirst() {
+        do throws(RedisError) {
+          attempts.append(try ConnectAttempt(info.ai_addr, info.ai_addrlen, family: info.ai_family, name: name))
+        } catch {
+          failure = error
+        }
       }
-      left -= 1
-      entry = candidate.pointee.ai_next
+      if attempts.isEmpty {
+        if waiting.isEmpty { throw failure }
+        continue
+      }
+      if let ready = try firstReady(of: attempts, waiting.isEmpty ? deadline : deadline.orIn(milliseconds: delay)) {
+        let attempt = attempts.remove(at: ready)
+        let socket = FileDescriptor(owning: attempt.number)
+        guard let error = attempt.error(name: name) else { return socket }
+        failure = error
+      } else if waiting.isEmpty {
+        throw .timedOut(.connect)
+      }
     }
-    throw failure
+  }
+
+  /// The place of the first attempt that has ended, well or not; nil when none has before the deadline.
+  private static func firstReady(of attempts: [ConnectAttempt], _ deadline: Deadline) throws(RedisError) -> Int? {
+    var polls = attempts.map { pollfd(fd: $0.number, events: Int16(POLLOUT), revents: 0) }
+    while !polls.isEmpty {
+      let count = Glibc.poll(&polls, nfds_t(polls.count), deadline.remainingMilliseconds)
+      if count > 0 { return polls.firstIndex { $0.revents != 0 } }
+      if count == 0 { return nil }
+      guard errno == EINTR else { throw .closed(SystemError("poll").description) }
+    }
+    return nil
   }
 
   private static func connect(
     _ address: UnsafePointer<sockaddr>, _ length: socklen_t, family: Int32, name: String, _ deadline: Deadline
   ) throws(RedisError) -> FileDescriptor {
-    let type = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
-    let number = socket(family, type, 0)
-    guard number >= 0 else { throw .unreachable(SystemError("socket", subject: name).description) }
-    let descriptor = FileDescriptor(owning: number)
-    if Glibc.connect(number, address, length) == 0 { return descriptor }
-    guard errno == EINPROGRESS || errno == EINTR else {
-      throw .unreachable(SystemError("connect", subject: name).description)
-    }
-    guard try wait(number, POLLOUT, deadline) else { throw .timedOut(.connect) }
-    var code: Int32 = 0
-    var length = socklen_t(MemoryLayout.size(ofValue: code))
-    getsockopt(number, SOL_SOCKET, SO_ERROR, &code, &length)
-    guard code == 0 else { throw .unreachable(SystemError("connect", subject: name, code: code).description) }
+    let attempt = try ConnectAttempt(address, length, family: family, name: name)
+    let descriptor = FileDescriptor(owning: attempt.number)
+    guard try wait(attempt.number, POLLOUT, deadline) else { throw .timedOut(.connect) }
+    if let error = attempt.error(name: name) { throw error }
     return descriptor
+  }
+
+  /// A connect(2) under way, or done. Whoever holds it closes the descriptor.
+  private struct ConnectAttempt {
+    let number: Int32
+
+    init(_ address: UnsafePointer<sockaddr>, _ length: socklen_t, family: Int32, name: String) throws(RedisError) {
+      let type = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
+      number = socket(family, type, 0)
+      guard number >= 0 else { throw .unreachable(SystemError("socket", subject: name).description) }
+      if Glibc.connect(number, address, length) == 0 || errno == EINPROGRESS || errno == EINTR { return }
+      let error = SystemError("connect", subject: name)
+      close(number)
+      throw .unreachable(error.description)
+    }
+
+    /// Why it failed, once poll(2) says that it has ended.
+    func error(name: String) -> RedisError? {
+      var code: Int32 = 0
+      var length = socklen_t(MemoryLayout.size(ofValue: code))
+      getsockopt(number, SOL_SOCKET, SO_ERROR, &code, &length)
+      return code == 0 ? nil : .unreachable(SystemError("connect", subject: name, code: code).description)
+    }
   }
 }

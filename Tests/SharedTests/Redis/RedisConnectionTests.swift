@@ -1,8 +1,66 @@
 import Glibc
+import Linux
 import Simulation
 import Testing
 
 @testable import Redis
+
+/// A socket that listens on 127.0.0.1 and accepts nothing.
+private final class LoopbackListener {
+  private let number = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+  private var isOpen = true
+  let port: UInt16
+
+  init(backlog: Int32 = 16) throws {
+    port = try FreePort.take()
+    let isListening = LoopbackEndpoint.v4(port).withSocketAddress { bind(number, $0, $1) } == 0
+    #expect(isListening && listen(number, backlog) == 0)
+  }
+
+  func close() {
+    if isOpen { Glibc.close(number) }
+    isOpen = false
+  }
+
+  deinit { close() }
+}
+
+/// A connection to the first of some addresses that answers.
+private func connect(to listeners: [LoopbackListener], milliseconds: Int = 30_000) throws -> Connected {
+  var names = listeners.map {
+    LoopbackEndpoint.v4($0.port).withSocketAddress { address, _ in
+      UnsafeRawPointer(address).load(as: sockaddr_in.self)
+    }
+  }
+  let count = names.count
+  return try names.withUnsafeMutableBytes { bytes in
+    let list = (0..<count).map { place in
+      var info = addrinfo()
+      info.ai_family = AF_INET
+      info.ai_addrlen = socklen_t(MemoryLayout<sockaddr_in>.size)
+      info.ai_addr = (bytes.baseAddress! + place * MemoryLayout<sockaddr_in>.stride).assumingMemoryBound(
+        to: sockaddr.self)
+      return info
+    }
+    return Connected(
+      socket: try RedisSocket.connectFirst(of: list, name: "test", RedisSocket.Deadline(milliseconds: milliseconds)))
+  }
+}
+
+private final class Connected {
+  private let socket: FileDescriptor
+
+  init(socket: consuming FileDescriptor) { self.socket = socket }
+
+  var peerPort: UInt16 {
+    var name = sockaddr_in()
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let code = withUnsafeMutablePointer(to: &name) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { getpeername(socket.number, $0, &length) }
+    }
+    return code == 0 ? UInt16(bigEndian: name.sin_port) : 0
+  }
+}
 
 @Suite struct RedisConnectionTests {
   @Test("replies of every kind, nested and empty, come as they were sent, in one pipeline")
@@ -63,12 +121,22 @@ import Testing
     }
   }
 
-  @Test("each of several addresses gets an equal part of the time that is left, the last one all of it")
-  func shares() {
-    let deadline = RedisSocket.Deadline(milliseconds: 3000)
-    #expect((1...1000).contains(deadline.share(of: 3).remainingMilliseconds))
-    #expect((1...1500).contains(deadline.share(of: 2).remainingMilliseconds))
-    #expect(deadline.share(of: 0).remainingMilliseconds > 1500)
+  @Test("addresses that refuse or say nothing do not keep a name from connecting by another one")
+  func severalAddresses() throws {
+    let (alive, refusing) = (try LoopbackListener(), try LoopbackListener())
+    // One connection fills a backlog of 0: what comes after it is not answered (listen(2)).
+    let silent = try LoopbackListener(backlog: 0)
+    let filler = try connect(to: [silent])
+    refusing.close()
+    for addresses in [[silent, silent, alive], [refusing, alive], [refusing, silent, refusing, alive, silent]] {
+      #expect(try connect(to: addresses).peerPort == alive.port)
+    }
+    #expect(throws: RedisError.timedOut(.connect)) { _ = try connect(to: [silent, silent], milliseconds: 50) }
+    #expect(throws: RedisError.timedOut(.connect)) { _ = try connect(to: [refusing, silent], milliseconds: 50) }
+    let error = #expect(throws: RedisError.self) { _ = try connect(to: [refusing, refusing]) }
+    #expect(error?.description.contains("Connection refused") == true)
+    #expect(throws: RedisError.timedOut(.connect)) { _ = try connect(to: []) }
+    withExtendedLifetime(filler) {}
   }
 
   @Test("no server, a silent server and a closed connection are three different errors; descriptors do not leak")
