@@ -82,18 +82,22 @@ struct ContractTests {
 
   @Test("the keys that a tracker and a consumer leave in Redis")
   func keys() async throws {
-    let patterns = try page.rows(below: "key | type | content").map { row in
-      (pattern: row[0].replacing(/<[a-z_]+>/, with: "*"), type: row[1])
-    }
+    let rows = try page.rows(below: "key | type | content")
     let found = try await Self.announced { site in
       var connection = try RedisConnection(endpoint: RedisEndpoint(url: site.redis.url))
       let reply = try connection.command(["KEYS", "*"])
       let keys = (0..<reply.count).compactMap { reply.view[$0].string }
-      return try keys.map { ($0, try site.redisText(["TYPE", $0])) }
+      return try keys.map { key in
+        let type = try site.redisText(["TYPE", key])
+        let fields = try connection.command(key.hasPrefix("tracker:last:") ? ["HKEYS", key] : ["ECHO", ""])
+        return (key: key, type: type, fields: (0..<fields.count).compactMap { fields.view[$0].string })
+      }
     }
-    #expect(found.count >= 5)
-    for (key, type) in found {
-      #expect(patterns.contains { $0.type == type && fnmatch($0.pattern, key, 0) == 0 }, "\(type) \(key)")
+    #expect(found.count >= 5 && found.contains { !$0.fields.isEmpty })
+    for (key, type, fields) in found {
+      let row = rows.first { $0[1] == type && fnmatch($0[0].replacing(/<[a-z_]+>/, with: "*"), key, 0) == 0 }
+      let words = try #require(row, "\(type) \(key)")[2].components(separatedBy: CharacterSet.alphanumerics.inverted)
+      for field in fields { #expect(words.contains(field), "\(key): \(field)") }
     }
   }
 
