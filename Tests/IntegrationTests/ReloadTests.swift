@@ -72,6 +72,26 @@ struct ReloadTests {
     #expect(try await site.tracker?.terminate() == .code(0))
   }
 
+  @Test(
+    "an interval that snapshots do not outlive until the restart is refused, though the new file has a long last_ttl")
+  func shortSnapshots() async throws {
+    var settings = SiteSettings()
+    settings.trafficPush = ["last_ttl: 90s"]
+    let site = try Site(settings)
+    try await site.redis.start()
+    try await site.startTracker()
+    let refused = try await reload(site, until: "was not reloaded") {
+      $0.replacing("announce_interval: 60s", with: "announce_interval: 80s")
+        .replacing("last_ttl: 90s", with: "last_ttl: 1h")
+    }
+    #expect(
+      refused.contains("last_ttl changes with a restart only, and until then snapshots may be gone"), "\(refused)")
+    let taken = try await reload(site, until: "configuration reloaded") {
+      $0.replacing("announce_interval: 80s", with: "announce_interval: 70s")
+    }
+    #expect(taken.contains("announce_interval") && taken.contains("last_ttl"), "\(taken)")
+  }
+
   @Test("a storm of SIGHUPs, good files and broken ones in turn, loses no announce")
   func storm() async throws {
     let site = try Site()

@@ -111,21 +111,36 @@ struct TrackerConfig: SettingsSection, Sendable, Equatable {
       .hooks("prehooks", \.prehooks, "hooks in their order, see below"),
       .hooks("posthooks", \.posthooks, "more hooks, behind those"),
       .check { HookEntry.refuseRepeated([("prehooks", $0.prehooks), ("posthooks", $0.posthooks)], $1) },
-      .check { config, root in
-        config.refuseShortSnapshots(("prehooks", config.prehooks), root)
-        config.refuseShortSnapshots(("posthooks", config.posthooks), root)
-      },
+      .check { $0.judgeSnapshots(in: $1) },
     ]
   }
 
-  /// A snapshot that is gone before its client announces again makes every announce a first one, which credits nothing.
-  private func refuseShortSnapshots(_ list: (key: String, hooks: [HookEntry]), _ root: ConfigSection) {
-    for case let push as TrafficPushOptions in list.hooks.map(\.options) where push.lastTTL < announceInterval * 2 {
-      root.refuse(
-        list.key,
-        "traffic push: last_ttl \(DurationText.text(push.lastTTL)) is shorter than twice announce_interval "
-          + "(\(DurationText.text(announceInterval))): snapshots would be gone before the next announce, and nothing credited"
-      )
+  /// Why nothing would be credited, if so: a snapshot that may be gone before its client announces again makes that
+  /// announce a first one.
+  var snapshotComplaint: String? {
+    for case let push as TrafficPushOptions in (prehooks + posthooks).map(\.options)
+    where push.leastSnapshotLife <= announceInterval {
+      return "snapshots may be gone \(DurationText.text(push.leastSnapshotLife)) after an announce (7/8 of last_ttl, "
+        + "\(DurationText.text(push.lastTTL))), before the next one (announce_interval, "
+        + "\(DurationText.text(announceInterval))), which would credit nothing"
+    }
+    return nil
+  }
+
+  /// Refuses what `snapshotComplaint` says; warns where one late announce is enough. Not after other problems: one of the
+  /// two values may be a default then.
+  private func judgeSnapshots(in root: ConfigSection) {
+    guard !root.hasProblems else { return }
+    for (key, hooks) in [("prehooks", prehooks), ("posthooks", posthooks)] where !hooks.isEmpty {
+      for (entry, hook) in zip(root.sections(key), hooks) {
+        guard let push = hook.options as? TrafficPushOptions else { continue }
+        if let snapshotComplaint {
+          entry.section("options").refuse("last_ttl", snapshotComplaint)
+        } else if push.lastTTL < announceInterval * 2 {
+          entry.section("options").warn(
+            "last_ttl", "shorter than twice announce_interval: a client that announces late may be credited nothing")
+        }
+      }
     }
   }
 

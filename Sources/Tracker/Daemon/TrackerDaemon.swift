@@ -162,6 +162,12 @@ final class TrackerDaemon {
       return
     }
     let reload = TrackerReload(running: config, new: new)
+    if let complaint = reload.merged.snapshotComplaint {
+      Log.error(
+        "the configuration was not reloaded; the old one stays in force",
+        ["error": "last_ttl changes with a restart only, and until then \(complaint)"])
+      return
+    }
     do {
       try hooks.replace(reload.merged.prehooks + reload.merged.posthooks)
     } catch {

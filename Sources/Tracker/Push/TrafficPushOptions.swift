@@ -33,6 +33,9 @@ struct TrafficPushOptions: SettingsSection, Sendable, Equatable {
   /// Up to 10 Tbit/s: with an hour of grace the script's product stays exact for centuries.
   private static let rates = 0...1_250_000_000_000
 
+  /// What push.lua leaves of `lastTTL` when it renews a snapshot's only once in an eighth of it (TTL_STEPS).
+  var leastSnapshotLife: Duration { .seconds(lastTTL.wholeSeconds - max(1, lastTTL.wholeSeconds / 8)) }
+
   static var settings: [Setting<Self>] {
     [
       .redisBroker(\.redisBroker),
@@ -45,7 +48,11 @@ struct TrafficPushOptions: SettingsSection, Sendable, Equatable {
       .duration("retry_interval", \.retryInterval, in: RedisTimeoutSettings.range, .restart, "the pause between them"),
       .duration(
         "last_ttl", \.lastTTL, in: lastTTLs, unit: .seconds(1),
-        .restart, "how long a snapshot lives from its last announce: this long at most, 7/8 of it at least"),
+        .restart,
+        """
+        how long a snapshot lives from its last announce: this long at most, 7/8 of it at least, which must be longer than \
+        `announce_interval`; below twice that a warning says that late announces may credit nothing
+        """),
       .integer(
         "max_stream_length", \.maxStreamLength, in: 0...1_000_000_000_000,
         .restart, "entries at which the tracker holds back, losing nothing; 0: no limit"),

@@ -334,14 +334,28 @@ private let small = """
     }
   }
 
-  @Test("a snapshot that may be gone before the next announce is refused", arguments: [("3599s", 1), ("1h", 0)])
-  func shortSnapshots(ttl: String, problemCount: Int) throws {
-    let found = try problems(
+  @Test(
+    "snapshots that may be gone before the next announce are refused where last_ttl stands; short ones are warned of",
+    arguments: [("2057s", true, false), ("2058s", false, true), ("3599s", false, true), ("1h", false, false)])
+  func shortSnapshots(ttl: String, isRefused: Bool, isWarned: Bool) throws {
+    let text =
       small
-        + "  announce_interval: 30m\n  prehooks:\n  - name: traffic push\n    options: {redis_broker: \"redis://h\", "
-        + "last_ttl: \(ttl)}\n")
-    #expect(
-      found.count == problemCount && found.allSatisfy { $0.contains("shorter than twice announce_interval (30m)") })
+      + "  announce_interval: 30m\n  prehooks:\n  - name: traffic push\n    options:\n      redis_broker: \"redis://h\"\n"
+      + "      last_ttl: \(ttl)\n"
+    if isRefused {
+      let found = try problems(text)
+      #expect(found.count == 1)
+      #expect(found[0].hasPrefix("tracker.yaml:9: prehooks[0].options.last_ttl: snapshots may be gone 30m after"))
+      return
+    }
+    let warnings = try load(text).warnings.map(\.description)
+    #expect(warnings.map { $0.contains("last_ttl: shorter than twice announce_interval") } == (isWarned ? [true] : []))
+  }
+
+  @Test("no conclusion is drawn from a value that could not be read")
+  func shortSnapshotsUnread() throws {
+    let push = "  prehooks:\n  - name: traffic push\n    options: {redis_broker: \"redis://h\", last_ttl: 10}\n"
+    #expect(try problems(small + "  announce_interval: 13h\n" + push).count == 1)
   }
 
   @Test("a hook that is there twice is refused")
