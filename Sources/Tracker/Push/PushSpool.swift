@@ -228,14 +228,14 @@ final class PushSpool {
   /// Reads the file of an earlier process; empty when there is none. A tail that was not written whole is left out. Throws
   /// when the file is of another partitioning: its users' streams would change.
   func load() throws -> [SpooledRun] {
-    guard let bytes = try readFile() else { return [] }
+    let number = clinux_open(path, O_RDONLY, 0)
+    if number < 0 && errno == ENOENT { return [] }
+    guard number >= 0 else { throw SystemError("open", subject: path) }
+    let descriptor = FileDescriptor(owning: number)
+    let header = try read(PushSpoolFormat.headerBytes, from: descriptor)
     let content: [SpooledRun]
-    switch PushSpoolFormat.decode(bytes, partition: partition, partitionCount: partitionCount) {
-    case .content(let decoded, let tornBytes):
-      content = decoded
-      if tornBytes > 0 {
-        Log.warning("the spool's tail was not written whole", ["partition": partition, "bytes": tornBytes])
-      }
+    switch PushSpoolFormat.decodeHeader(header, partition: partition, partitionCount: partitionCount) {
+    case .run(let newest): content = try readRecords(from: descriptor, newest: newest)
     case .otherPartitioning(let count):
       throw TrafficPushError(
         description: "traffic push: the spool \(path) was written with partitions: \(count); start once with that "
@@ -259,25 +259,42 @@ final class PushSpool {
     return content
   }
 
-  private func readFile() throws(SystemError) -> [UInt8]? {
-    let number = clinux_open(path, O_RDONLY, 0)
-    if number < 0 && errno == ENOENT { return nil }
-    guard number >= 0 else { throw SystemError("open", subject: path) }
-    let descriptor = FileDescriptor(owning: number)
-    var status = stat()
-    guard fstat(descriptor.number, &status) == 0 else { throw SystemError("fstat", subject: path) }
-    var bytes = [UInt8](repeating: 0, count: Int(status.st_size))
-    var have = 0
-    while have < bytes.count {
-      let size = bytes.count
-      let count = bytes.withUnsafeMutableBytes { bytes in
-        retryingInterrupts { read(descriptor.number, bytes.baseAddress! + have, size - have) }
+  /// Ends at the first record that is not whole.
+  private func readRecords(from file: borrowing FileDescriptor, newest: PushRun) throws(SystemError) -> [SpooledRun] {
+    var content = SpooledRuns(newest: newest)
+    var bytes: UnsafeRawBufferPointer
+    var place = 0
+    repeat {
+      bytes = try read(Self.recordsPerWrite * PushSpoolFormat.recordBytes, from: file)
+      place = 0
+      reading: while place + PushSpoolFormat.recordBytes <= bytes.count {
+        let record = UnsafeRawBufferPointer(rebasing: bytes[place..<place + PushSpoolFormat.recordBytes])
+        switch PushSpoolFormat.decode(record: record) {
+        case .announce(let number, let announce): content.add(SpooledAnnounce(number: number, announce: announce))
+        case .run(let run): content.begin(run)
+        case nil: break reading
+        }
+        place += PushSpoolFormat.recordBytes
       }
-      guard count >= 0 else { throw SystemError("read", subject: path) }
-      if count == 0 { break }
-      have += count
+    } while place == bytes.count && place > 0
+    let unread = Int(-lseek(file.number, 0, SEEK_CUR) + lseek(file.number, 0, SEEK_END))
+    let torn = bytes.count - place + unread
+    if torn > 0 {
+      Log.warning("the spool's tail was not written whole", ["partition": partition, "bytes": torn])
     }
-    bytes.removeLast(bytes.count - have)
-    return bytes
+    return content.inOrder
+  }
+
+  /// The next so many bytes of a file, or fewer at its end. Valid until the next.
+  private func read(_ count: Int, from file: borrowing FileDescriptor) throws(SystemError) -> UnsafeRawBufferPointer {
+    let number = file.number
+    var have = 0
+    while have < count {
+      let got = retryingInterrupts { Glibc.read(number, buffer + have, count - have) }
+      guard got >= 0 else { throw SystemError("read", subject: path) }
+      if got == 0 { break }
+      have += got
+    }
+    return UnsafeRawBufferPointer(start: buffer, count: have)
   }
 }

@@ -12,28 +12,23 @@
 
 import Wire
 
-/// An announce that a spool kept, with its number in its run.
-struct SpooledAnnounce {
-  var number: UInt64
-  var announce: QueuedAnnounce
-}
-
-/// What a spool kept of one run, by number; there may be holes.
-struct SpooledRun {
-  var run: PushRun
-  var announces: [SpooledAnnounce]
-}
-
 enum PushSpoolFormat {
   static let headerBytes = 48
   static let recordBytes = 192
   private static let magic = Array("PTSPOOL1".utf8)
 
-  /// What a file turned out to be.
-  enum Decoded {
-    case content([SpooledRun], tornBytes: Int)
+  /// What the first `headerBytes` bytes say.
+  enum Header {
+    /// The run that was the newest.
+    case run(PushRun)
     case otherPartitioning(Int)
     case damaged
+  }
+
+  /// What one record turned out to be.
+  enum Record {
+    case announce(UInt64, QueuedAnnounce)
+    case run(PushRun)
   }
 
   static func header(run: PushRun, partition: Int, partitionCount: Int) -> [UInt8] {
@@ -88,65 +83,22 @@ enum PushSpoolFormat {
     put(CRC32.checksum(UnsafeRawBufferPointer(start: target, count: 188)), at: 188)
   }
 
-  /// Reads a whole file. Reading ends at the first record that is not whole.
-  static func decode(_ bytes: [UInt8], partition: Int, partitionCount: Int) -> Decoded {
-    bytes.withUnsafeBytes { bytes in
-      guard bytes.count >= headerBytes, bytes[..<8].elementsEqual(magic),
-        bytes.loadUnaligned(fromByteOffset: 44, as: UInt32.self).littleEndian
-          == CRC32.checksum(UnsafeRawBufferPointer(rebasing: bytes[..<44]))
-      else { return .damaged }
-      let count = Int(UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 28, as: UInt32.self)))
-      let index = Int(UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 24, as: UInt32.self)))
-      guard count == partitionCount, index == partition else { return .otherPartitioning(count) }
-      let run = PushRun(
+  static func decodeHeader(_ bytes: UnsafeRawBufferPointer, partition: Int, partitionCount: Int) -> Header {
+    guard bytes.count >= headerBytes, bytes[..<8].elementsEqual(magic),
+      bytes.loadUnaligned(fromByteOffset: 44, as: UInt32.self).littleEndian
+        == CRC32.checksum(UnsafeRawBufferPointer(rebasing: bytes[..<44]))
+    else { return .damaged }
+    let count = Int(UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 28, as: UInt32.self)))
+    let index = Int(UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 24, as: UInt32.self)))
+    guard count == partitionCount, index == partition else { return .otherPartitioning(count) }
+    return .run(
+      PushRun(
         id: UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self)),
-        generationBase: UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 16, as: UInt64.self)))
-      var runs = [run]
-      // Of each run its announces, and where in them a number is: the last of a number counts.
-      var announces: [[SpooledAnnounce]] = [[]]
-      var places: [[UInt64: Int]] = [[:]]
-      var current = 0
-      var offset = headerBytes
-      reading: while offset + recordBytes <= bytes.count {
-        switch decodeRecord(UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + recordBytes])) {
-        case .announce(let number, let announce):
-          if let place = places[current][number] {
-            announces[current][place].announce = announce
-          } else {
-            places[current][number] = announces[current].count
-            announces[current].append(SpooledAnnounce(number: number, announce: announce))
-          }
-        case .run(let run):
-          current = runs.firstIndex(of: run) ?? runs.count
-          if current == runs.count {
-            runs.append(run)
-            announces.append([])
-            places.append([:])
-          }
-        case nil: break reading
-        }
-        offset += recordBytes
-      }
-      var content: [SpooledRun] = []
-      for run in runs.indices {
-        announces[run].sort { $0.number < $1.number }
-        content.append(SpooledRun(run: runs[run], announces: announces[run]))
-        announces[run] = []
-      }
-      // The header has the run that was the newest: the others come first.
-      content.append(content.removeFirst())
-      content.removeAll { $0.announces.isEmpty }
-      return .content(content, tornBytes: bytes.count - offset)
-    }
+        generationBase: UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 16, as: UInt64.self))))
   }
 
-  /// What one record turned out to be.
-  private enum Record {
-    case announce(UInt64, QueuedAnnounce)
-    case run(PushRun)
-  }
-
-  private static func decodeRecord(_ bytes: UnsafeRawBufferPointer) -> Record? {
+  /// Nil when the `recordBytes` bytes are not as they were written.
+  static func decode(record bytes: UnsafeRawBufferPointer) -> Record? {
     func get<Value: FixedWidthInteger>(_ type: Value.Type, at offset: Int) -> Value {
       Value(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: type))
     }

@@ -2,9 +2,12 @@
 // owned by PushSession.
 
 struct RestoredRecords {
+  /// In parts: one that is taken gives its memory back.
   private var runs: [SpooledRun]
   /// Of the first of them, what is next.
   private var place = 0
+  /// What was taken last.
+  private var taken: (run: PushRun, number: UInt64)?
 
   /// None of them is empty.
   init(_ runs: [SpooledRun]) { self.runs = runs }
@@ -15,9 +18,10 @@ struct RestoredRecords {
   var run: PushRun? { runs.first?.run }
   /// Where the numbers are, when the next record does not follow on them.
   var hole: UInt64? {
-    guard place > 0, let announces = runs.first?.announces else { return nil }
-    let expected = announces[place - 1].number + 1
-    return announces[place].number == expected ? nil : expected
+    guard let taken, let next = runs.first, next.run == taken.run,
+      next.announces[place].number != taken.number + 1
+    else { return nil }
+    return taken.number + 1
   }
   /// All of it that was not taken.
   var rest: [SpooledRun] {
@@ -33,12 +37,16 @@ struct RestoredRecords {
     while end < announces.count, end - place < maximum, announces[end].number == announces[end - 1].number + 1 {
       end += 1
     }
-    let taken = announces[place..<end]
+    taken = (runs[0].run, announces[end - 1].number)
+    defer { advance(to: end) }
+    return announces[place..<end]
+  }
+
+  private mutating func advance(to end: Int) {
     place = end
-    if end == announces.count {
+    if end == runs[0].announces.count {
       runs.removeFirst()
       place = 0
     }
-    return taken
   }
 }

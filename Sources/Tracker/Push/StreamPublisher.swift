@@ -1,6 +1,7 @@
 // StreamPublisher: carries out what a PushSession decides: sockets, clock, spool, log, metrics. One thread, named
 // `publish-N`, owns everything here but the queue, the metrics and the signal.
 
+import CLinux
 import Glibc
 import Linux
 import Redis
@@ -90,6 +91,8 @@ final class StreamPublisher {
       return .spooled(spool!.state)
     case .removeSpool:
       spool!.remove(queue: queue)
+      // What was restored is held no longer: malloc keeps small blocks for this thread, some of them for ever.
+      malloc_trim(0)
       return .spooled(spool!.state)
     case .finish: preconditionFailure("the session is over")
     }
