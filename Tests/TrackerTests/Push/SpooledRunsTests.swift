@@ -10,7 +10,9 @@ import Testing
     SpooledAnnounce(number: number, announce: QueuedAnnounce(record: makeRecord(uploaded: uploaded), order: 0))
   }
 
-  @Test("of a number the last record counts, in whatever order they come and however many parts it takes", arguments: 0..<4)
+  @Test(
+    "of a number the last record counts, in whatever order they come and however many parts it takes",
+    arguments: 0..<4)
   func lastOfEach(seed: UInt64) throws {
     var random = SeededRandom(seed: seed)
     var kept: [UInt64: [UInt64: UInt64]] = [:]
