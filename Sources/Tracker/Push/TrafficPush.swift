@@ -77,26 +77,28 @@ final class TrafficPush: AnnounceRecordSink {
   func start() throws {
     if let spoolPath { try PushSpool.refuseForeignFiles(path: spoolPath, partitionCount: settings.partitionCount) }
     for lane in lanes {
-      let settings = settings
-      // It leaves this thread only with the publisher's.
-      nonisolated(unsafe) let spool = spoolPath.map {
-        PushSpool(
-          path: $0, partition: lane.partition.index, partitionCount: settings.partitionCount, metrics: lane.metrics)
-      }
-      try spool?.takeLock()
-      let restored = try spool?.load() ?? []
-      lane.signal.restoredLeft.store(restored.reduce(0) { $0 + $1.announces.count }, ordering: .relaxed)
-      let thread = try NamedThread(name: "publish-\(lane.partition.index)") {
-        StreamPublisher(
-          settings: settings, partition: lane.partition, queue: lane.queue, metrics: lane.metrics, signal: lane.signal,
-          spool: spool,
-          session: PushSession(
-            settings: settings, partition: lane.partition, queue: lane.queue, spool: spool?.state,
-            restored: restored, now: Clock.monotonicNanoseconds())
-        ).publish()
-      }
+      // It leaves this thread only with the publisher's own. What the thread's closure captured would live as long as the
+      // thread: the restored records must not be among it.
+      nonisolated(unsafe) let publisher = try makePublisher(lane)
+      let thread = try NamedThread(name: "publish-\(lane.partition.index)") { publisher.publish() }
       threads.withLock { [box = PublisherThread(thread)] in $0.append(box) }
     }
+  }
+
+  private func makePublisher(_ lane: Lane) throws -> StreamPublisher {
+    let spool = spoolPath.map {
+      PushSpool(
+        path: $0, partition: lane.partition.index, partitionCount: settings.partitionCount, metrics: lane.metrics)
+    }
+    try spool?.takeLock()
+    let restored = try spool?.load() ?? []
+    lane.signal.restoredLeft.store(restored.reduce(0) { $0 + $1.announces.count }, ordering: .relaxed)
+    return StreamPublisher(
+      settings: settings, partition: lane.partition, queue: lane.queue, metrics: lane.metrics, signal: lane.signal,
+      spool: spool,
+      session: PushSession(
+        settings: settings, partition: lane.partition, queue: lane.queue, spool: spool?.state, restored: restored,
+        now: Clock.monotonicNanoseconds()))
   }
 
   /// Publishes what is queued, or spools it, and ends the threads. Enqueue nothing more.
