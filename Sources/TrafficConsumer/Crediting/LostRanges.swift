@@ -22,6 +22,9 @@ struct LostRange: Equatable, Sendable {
 
   func contains(_ id: EntryID) -> Bool { first <= id && id <= last }
 
+  /// An earlier version knew the number only, of no epoch: what comes back cannot be told to be of these.
+  var isNumberOnly: Bool { epoch == 0 }
+
   /// Whatever has come back of it meanwhile.
   func isSame(as other: Self) -> Bool {
     (epoch, first, last, total, foundAt) == (other.epoch, other.first, other.last, other.total, other.foundAt)
@@ -68,7 +71,9 @@ struct LostRanges: Equatable, Sendable {
     var rest = row
     for index in earlier.indices where rest.entries > 0 {
       let known = earlier[index]
-      guard known.first <= min(row.last, restoredThrough), row.first <= known.last else { continue }
+      guard !known.isNumberOnly, known.first <= min(row.last, restoredThrough), row.first <= known.last else {
+        continue
+      }
       var part = row
       part.entries = min(rest.entries, known.entries)
       (part.foundAt, part.isAcknowledged) = (known.foundAt, known.isAcknowledged)
@@ -104,7 +109,7 @@ struct LostRanges: Equatable, Sendable {
   }
 
   private static func fill(_ id: EntryID, in rows: inout [LostRange]) -> Bool {
-    let candidates = rows.indices.filter { rows[$0].contains(id) }
+    let candidates = rows.indices.filter { rows[$0].contains(id) && !rows[$0].isNumberOnly }
     guard let row = candidates.min(by: { rows[$0].entries < rows[$1].entries }) else { return false }
     rows[row].entries -= 1
     if rows[row].entries == 0 { rows.remove(at: row) }
@@ -134,6 +139,12 @@ struct LostRanges: Equatable, Sendable {
       row.epoch = epoch
       return row
     }
+  }
+
+  /// Where to look for what may have come back, and up to which id it can be what was lost.
+  func places(restoredThrough: EntryID) -> [(row: LostRange, end: EntryID)] {
+    rows.map { ($0, $0.last) }
+      + earlier.filter { !$0.isNumberOnly && $0.first <= restoredThrough }.map { ($0, min($0.last, restoredThrough)) }
   }
 
   /// Whether all of a gap is a place of loss.

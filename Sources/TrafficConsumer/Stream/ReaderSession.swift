@@ -266,10 +266,7 @@ struct ReaderSession {
     }
     let last = applied.last ?? .zero
     if last < end { spans.append(StreamSpan(after: last, through: end, isClosed: true)) }
-    // Of an earlier epoch's only what was there when an older state had come back.
-    let places =
-      lost.rows.map { ($0, end: $0.last) }
-      + lost.earlier.filter { $0.first <= known.restoredThrough }.map { ($0, min($0.last, known.restoredThrough)) }
+    let places = lost.places(restoredThrough: known.restoredThrough)
     first(
       spans.map { .readPast($0, entries: 0) }
         + places.map { row, end in

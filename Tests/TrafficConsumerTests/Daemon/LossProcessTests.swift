@@ -84,6 +84,57 @@ import Wire
     try await bench.stop()
   }
 
+  @Test("a loss stays in the metric when its stream is not configured any more")
+  func lostOfAnotherStream() async throws {
+    let bench = try await ConsumerBench()
+    try bench.addMany(10)
+    try bench.start()
+    try await bench.awaitCredited(640)
+    try await bench.stop()
+    let id = try bench.add(EventMaker().event(du: 64).encode())
+    _ = try bench.redisReply(["XDEL", "tracker:traffic", id]) { $0.integer }
+    try bench.start()
+    try await bench.waitUntilReady()
+    try await eventually("the loss is found", evidence: bench.log) { try self.metric("lost_entries", bench) == 1 }
+    try await bench.stop()
+    try bench.start(environment: ["CONSUMER__REDIS__PARTITIONS": "2"])
+    try await bench.waitUntilReady()
+    try await eventually("it is counted still", evidence: bench.log) {
+      try self.metric("lost_entries", bench) == 1
+    }
+    try await bench.stop()
+  }
+
+  @Test("heal without a daemon sees that it is another stream, and leaves the group of another database alone")
+  func healWithoutDaemon() async throws {
+    let bench = try await ConsumerBench()
+    try bench.addMany(10)
+    try bench.start()
+    try await bench.awaitCredited(640)
+    try await eventually("they are acknowledged") { try bench.pendingCount() == 0 }
+    try await bench.stop()
+    _ = try bench.redisReply(["DEL", "tracker:traffic"]) { $0.integer }
+    try bench.addMany(5)
+    func group() throws {
+      _ = try bench.redisReply(["XGROUP", "CREATE", "tracker:traffic", "group-pt", "0"]) { $0.string }
+      _ = try bench.redisReply(
+        ["XREADGROUP", "GROUP", "group-pt", "consumer-2", "STREAMS", "tracker:traffic", ">"]
+      ) { $0.count }
+    }
+    try group()
+    let key = "tracker:traffic:group-pt:database"
+    let owner = try bench.redisReply(["GET", key]) { $0.string ?? "" }
+    _ = try bench.redisReply(["SET", key, "another"]) { $0.string }
+    let refused = try await bench.verb(["heal"])
+    #expect(refused.exit == .code(78) && refused.errors.contains("another database"), "\(refused)")
+    #expect(try bench.pendingCount() == 5 && bench.credited().bytes == 640)
+    _ = try bench.redisReply(["SET", key, owner]) { $0.string }
+    let healed = try await bench.json(["heal"]) as? [String: Any]
+    #expect(healed?["applied"] as? Int == 5, "\(healed ?? [:])")
+    #expect(try bench.pendingCount() == 0 && bench.credited().bytes == 960 && bench.faults() == [])
+    #expect(try await status(bench)["epoch"] as? Int == 2)
+  }
+
   @Test("after a change of partitions what is unread in the old stream is in status, check, the metric and the log")
   func changedPartitions() async throws {
     let bench = try await ConsumerBench()

@@ -264,6 +264,24 @@ import Testing
     #expect(try bench.lost == 0 && bench.credited == bench.announced && bench.faults == [])
   }
 
+  @Test("a loss of which an earlier version knew the number only is not cleared by what happens to come back")
+  func numberOnly() throws {
+    let bench = try bench()
+    try bench.writer.database.execute(
+      "INSERT INTO lost_ranges(stream_id, epoch, first, last, entries, total, found_at) "
+        + "VALUES (1, 0, zeroblob(16), x'FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF', 6, 16, 1)")
+    try bench.reopen()
+    let saved = bench.stream
+    for _ in 0..<3 { bench.add(hasCounters: false) }
+    try settle(bench)
+    bench.now += 5_000_000_000
+    bench.stream = saved
+    for _ in 0..<8 { bench.add(hasCounters: false) }
+    bench.restart()
+    try settle(bench)
+    #expect(bench.writer.streams[0].counters.rollbacks == 1 && bench.lost == 6)
+  }
+
   @Test("an older file that lacks some of them too leaves these lost")
   func olderFileWithoutSome() throws {
     let bench = try ReaderBench { $0.trims = false }
