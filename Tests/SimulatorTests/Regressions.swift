@@ -6,7 +6,6 @@ import Simulation
 enum Regressions {
   /// Those that fail still, and why.
   static let open: [String: String] = [
-    "announces-again": "resent baselines and idle entries count as announces again, no bytes",
     "redis-clock-two-trackers":
       "redis' clock steps while one of two trackers is away from it: their orders do not compare, bytes are minted",
     "redis-clock-minted":

@@ -22,22 +22,27 @@ struct EntryHash: Sendable {
     state.absorb(event.left)
     state.absorb(UInt64(event.timestamp) << 32 | UInt64(event.elapsedSeconds))
     state.absorb(UInt64(event.intervalSeconds) << 32 | UInt64(event.minIntervalSeconds))
-    return state.finish(byteCount: 64)
+    guard let counters = event.counters else { return state.finish(byteCount: 64) }
+    state.absorb(counters.creditedUpload)
+    state.absorb(counters.creditedDownload)
+    state.absorb(UInt64(event.announces))
+    counters.generation.withBytes { absorb($0, into: &state) }
+    return state.finish(byteCount: 96)
+  }
+
+  private func absorb(_ bytes: UnsafeRawBufferPointer, into state: inout SipHash) {
+    state.absorb(UInt64(bytes.count))
+    for start in stride(from: 0, to: bytes.count, by: 8) {
+      var word: UInt64 = 0
+      withUnsafeMutableBytes(of: &word) { $0.copyBytes(from: bytes[start..<min(start + 8, bytes.count)]) }
+      state.absorb(word)
+    }
   }
 
   /// The hash of an entry as received: every name and value with its length.
   func raw(of fields: EntryFields) -> UInt64 {
     var state = SipHash(key: key)
-    for bytes in fields.items {
-      state.absorb(UInt64(bytes.count))
-      var rest = bytes[...]
-      while !rest.isEmpty {
-        var word: UInt64 = 0
-        withUnsafeMutableBytes(of: &word) { $0.copyBytes(from: rest.prefix(8)) }
-        state.absorb(word)
-        rest = rest.dropFirst(8)
-      }
-    }
+    for item in fields.items { item.withUnsafeBytes { absorb($0, into: &state) } }
     return state.finish(byteCount: UInt64(fields.items.count))
   }
 }

@@ -17,12 +17,23 @@ struct TimeGap: Equatable, Sendable {
   var to: Int64
 }
 
-/// One entry of a producer without counters.
+/// One entry of which only what it holds can tell that it was there before.
 struct EntryFingerprint: Equatable, Sendable {
   /// Milliseconds of the entry id: when Redis took it.
   var arrivedMilliseconds: UInt64
   /// Keyed hash of all fields.
   var hash: UInt64
+
+  /// Whether two arrived further apart than this.
+  func isApart(from other: Self, by milliseconds: UInt64) -> Bool {
+    let (earlier, later) = (min(arrivedMilliseconds, other.arrivedMilliseconds), max(arrivedMilliseconds, other.arrivedMilliseconds))
+    return later - earlier > milliseconds
+  }
+}
+
+extension TrafficEvent {
+  /// It brings neither bytes nor time: the first announce of a session, or another one of the same second.
+  var isIdle: Bool { uploadedDelta == 0 && downloadedDelta == 0 && elapsedSeconds == 0 }
 }
 
 struct SessionLedger: Equatable, Sendable {
@@ -35,7 +46,11 @@ struct SessionLedger: Equatable, Sendable {
   /// The latest entry was a `stopped`: until the next one it does not seed.
   var isStopped = false
   var gaps: [TimeGap] = []
+  /// Of a producer without counters: those of the last hour.
   var fingerprints: [EntryFingerprint] = []
+  /// Of a producer with counters: the announces at `coveredTo` that say nothing, for these have only their content. Nil: an
+  /// earlier version wrote the session, and it is not known.
+  var latestIdle: [EntryFingerprint]? = []
   /// Those that left it since the session was written: for the table `fingerprints`.
   var expired: [EntryFingerprint] = []
 
@@ -44,6 +59,8 @@ struct SessionLedger: Equatable, Sendable {
   /// So many fingerprints that are out of reach become one row of the table: a row for each would cost a third of what it
   /// takes to credit the entry.
   static let expiredTogether = 16
+  /// A client that announces more often than this in one second is counted again from there on, should Redis lose it.
+  static let maximumIdle = 16
   /// Gaps kept per session. One appears only when an entry is lost or late; beyond 16 outstanding ones of a single
   /// session the oldest is given up, which can cost a late entry its seconds, never bytes.
   static let maximumGaps = 16
@@ -56,10 +73,7 @@ struct SessionLedger: Equatable, Sendable {
   /// Notes a fingerprint, or says that it is known. Those that are out of reach of anything new go to the table.
   mutating func isRepeated(_ new: EntryFingerprint) -> Bool {
     for known in fingerprints where known.hash == new.hash {
-      let apart =
-        known.arrivedMilliseconds > new.arrivedMilliseconds
-        ? known.arrivedMilliseconds - new.arrivedMilliseconds : new.arrivedMilliseconds - known.arrivedMilliseconds
-      if apart <= Self.fingerprintMilliseconds { return true }
+      if !known.isApart(from: new, by: Self.fingerprintMilliseconds) { return true }
     }
     let newest = fingerprints.reduce(new.arrivedMilliseconds) { max($0, $1.arrivedMilliseconds) }
     let horizon = newest < Self.fingerprintMilliseconds ? 0 : newest - Self.fingerprintMilliseconds
@@ -69,6 +83,12 @@ struct SessionLedger: Equatable, Sendable {
     }
     if new.arrivedMilliseconds >= horizon { fingerprints.append(new) } else { expired.append(new) }
     return false
+  }
+
+  /// Notes an announce of the latest second that says nothing.
+  mutating func noteIdle(_ new: EntryFingerprint) {
+    guard let latest = latestIdle, latest.count < Self.maximumIdle else { return }
+    latestIdle?.append(new)
   }
 
   /// Credits the time before `timestamp` that an entry stands for: `elapsed` seconds, of which at most `cap` count.

@@ -42,6 +42,8 @@ struct CreditContext {
   var counters: CreditedCounters?
   /// An entry equal in all fields arrived within an hour of it, and is no longer in the ledger.
   var isRepeated = false
+  /// Announces of its time were applied before Redis lost something: it may be one of those, given back under another id.
+  var mayHaveReturned = false
   /// Whether the user has not completed this torrent before.
   var isFirstSnatch: Bool
   /// Bytes of the user and of the torrent so far.
@@ -53,6 +55,8 @@ struct WindowAggregator: Sendable {
   /// How much later than promised an announce may come and still be credited in full: clients that were refused or
   /// timed out come back within five minutes, and libtorrent spreads its announces.
   static let toleranceSeconds: Int64 = 300
+  /// Two equal announces of one second that are two arrive together.
+  static let twinMilliseconds: UInt64 = 1000
 
   /// A divisor of a day, so that days are whole numbers of windows.
   let windowSeconds: Int64
@@ -67,10 +71,10 @@ struct WindowAggregator: Sendable {
   ) throws(EntryFault) -> Credit {
     var ledger = context.ledger
     var credit: Credit
+    let entry = EntryFingerprint(arrivedMilliseconds: arrivedMilliseconds, hash: fingerprint)
     if let counters = event.counters {
-      credit = byCounters(event, counters, seen: context.counters, ledger: &ledger, context.isFirstSnatch)
+      credit = byCounters(event, counters, entry, ledger: &ledger, context)
     } else {
-      let entry = EntryFingerprint(arrivedMilliseconds: arrivedMilliseconds, hash: fingerprint)
       credit = byFingerprint(event, entry, ledger: &ledger, context)
     }
     if credit.rule != .duplicate {
@@ -87,9 +91,10 @@ struct WindowAggregator: Sendable {
 
   /// L2: the highest counters applied say what is new. An entry that says something and adds nothing is a duplicate.
   private func byCounters(
-    _ event: TrafficEvent, _ counters: TrafficEvent.Counters, seen: CreditedCounters?, ledger: inout SessionLedger,
-    _ isFirstSnatch: Bool
+    _ event: TrafficEvent, _ counters: TrafficEvent.Counters, _ entry: EntryFingerprint, ledger: inout SessionLedger,
+    _ context: CreditContext
   ) -> Credit {
+    let seen = context.counters
     let before = seen ?? CreditedCounters(uploaded: 0, downloaded: 0)
     let after = CreditedCounters(
       uploaded: max(before.uploaded, counters.creditedUpload),
@@ -98,23 +103,41 @@ struct WindowAggregator: Sendable {
     // At most 2^53 each: the decoder's limit for `cu` and `cd`.
     sums.uploaded = Int64(after.uploaded - before.uploaded)
     sums.downloaded = Int64(after.downloaded - before.downloaded)
-    sums.completed = event.event == .completed && isFirstSnatch ? 1 : 0
-    let isLate = event.timestamp <= ledger.coveredTo
+    sums.completed = event.event == .completed && context.isFirstSnatch ? 1 : 0
+    let wasCounted = wasCounted(event, entry, ledger, context)
+    if event.timestamp > ledger.coveredTo { ledger.latestIdle = [] }
     let seconds = ledger.coverTime(
       until: event.timestamp, elapsed: Int64(event.elapsedSeconds), cap: timeCap(event, ledger))
     setTime(seconds, event, &sums)
     let adds = sums.uploaded > 0 || sums.downloaded > 0 || sums.completed > 0 || seconds > 0
-    // Two idle announces in one second look alike and are two; they add nothing but their number.
-    let isRepeatable = event.uploadedDelta > 0 || event.downloadedDelta > 0 || event.elapsedSeconds > 0
     let rule: CreditRule
-    if seen == nil {
-      rule = sums.uploaded == 0 && sums.downloaded == 0 ? .baseline : byBytes(event, sums)
-    } else if !adds && isRepeatable && isLate {
+    if !adds && wasCounted {
       rule = .duplicate
+    } else if seen == nil {
+      rule = sums.uploaded == 0 && sums.downloaded == 0 ? .baseline : byBytes(event, sums)
     } else {
       rule = byBytes(event, sums)
     }
+    if rule != .duplicate && event.isIdle && event.timestamp == ledger.coveredTo { ledger.noteIdle(entry) }
     return Credit(rule: rule, sums: sums, counters: after)
+  }
+
+  /// Whether an announce that adds nothing was counted with the session's others. One that says something and adds nothing
+  /// was. One that says nothing adds nothing but its number: two in one second look alike and are two; but where announces
+  /// may have been given back, only one of the session's latest second that is not among those of that second is believed,
+  /// and without a fault one that comes again much later is not.
+  private func wasCounted(
+    _ event: TrafficEvent, _ entry: EntryFingerprint, _ ledger: SessionLedger, _ context: CreditContext
+  ) -> Bool {
+    guard event.timestamp <= ledger.coveredTo else { return false }
+    guard context.counters != nil else { return context.mayHaveReturned }
+    guard event.isIdle else { return true }
+    guard event.timestamp == ledger.coveredTo else { return context.mayHaveReturned }
+    guard let latest = ledger.latestIdle else { return context.mayHaveReturned }
+    return latest.contains { known in
+      known.hash == entry.hash
+        && (context.mayHaveReturned || entry.isApart(from: known, by: Self.twinMilliseconds))
+    }
   }
 
   /// L3: an entry with all fields equal to one that arrived within an hour of it is a duplicate; everything else counts as

@@ -48,7 +48,7 @@ final class SessionTable {
     }
     selectSession = try database.prepare(
       """
-      SELECT id, \(StoreSchema.sumColumns), covered_from, covered_to, stopped, generation, credited_up, credited_down, gaps, fingerprints
+      SELECT id, \(StoreSchema.sumColumns), covered_from, covered_to, stopped, generation, credited_up, credited_down, gaps, fingerprints, latest
       FROM sessions WHERE user_id = ?1 AND torrent_id = ?2 AND peer_id = ?3
       """)
     insertSession = try database.prepare(
@@ -56,7 +56,7 @@ final class SessionTable {
     updateSession = try database.prepare(
       """
       UPDATE sessions SET \(StoreSchema.sumAssignments), covered_from = ?11, covered_to = ?12, stopped = ?13, generation = ?14,
-        credited_up = ?15, credited_down = ?16, gaps = ?17, fingerprints = ?18 WHERE id = ?1
+        credited_up = ?15, credited_down = ?16, gaps = ?17, fingerprints = ?18, latest = ?19 WHERE id = ?1
       """)
     selectGeneration = try database.prepare(
       "SELECT credited_up, credited_down FROM generations WHERE session_id = ?1 AND generation = ?2")

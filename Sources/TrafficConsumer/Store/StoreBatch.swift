@@ -147,7 +147,9 @@ extension StoreWriter {
       if let fault {
         result = .failure(fault)
       } else {
-        result = try credit(event, id: item.id, isDoubtful: isDoubtful)
+        stream.newestAnnounce = max(stream.newestAnnounce, event.timestamp)
+        result = try credit(
+          event, id: item.id, isDoubtful: isDoubtful, mayHaveReturned: event.timestamp <= stream.returnsThrough)
       }
     }
     let isRepeated =
@@ -170,8 +172,8 @@ extension StoreWriter {
 
   /// Applies one event to the rows in memory. The inner result is the entry's own fault. `isDoubtful`: an announce that adds
   /// nothing is one that was credited.
-  func credit(_ event: TrafficEvent, id: EntryID, isDoubtful: Bool = false) throws(SQLiteError)
-    -> Result<Credit, EntryFault>
+  func credit(_ event: TrafficEvent, id: EntryID, isDoubtful: Bool = false, mayHaveReturned: Bool = false)
+    throws(SQLiteError) -> Result<Credit, EntryFault>
   {
     let session = try sessionTable.session(of: event)
     let row = sessionTable.sessions[session]
@@ -183,7 +185,11 @@ extension StoreWriter {
       ledger: row.ledger, counters: counters,
       isFirstSnatch: event.event == .completed ? try sessionTable.isFirstSnatch(session: session) : false,
       userSums: sessionTable.users[row.user].sums, torrentSums: sessionTable.torrents[row.torrent].sums)
-    let fingerprint = EntryFingerprint(arrivedMilliseconds: id.milliseconds, hash: hash.fingerprint(of: event))
+    context.mayHaveReturned = mayHaveReturned
+    // With counters and something to credit they say all.
+    let hasOnlyContent = event.counters == nil || event.isIdle
+    let fingerprint = EntryFingerprint(
+      arrivedMilliseconds: id.milliseconds, hash: hasOnlyContent ? hash.fingerprint(of: event) : 0)
     if event.counters == nil && row.ledger.reachesBack(id.milliseconds) {
       context.isRepeated = try sessionTable.isRepeated(fingerprint, of: session)
     }

@@ -27,7 +27,7 @@ extension SQLiteStatement {
 }
 
 extension SessionLedger {
-  /// Reads covered_from, covered_to, stopped, generation, credited_up, credited_down, gaps, fingerprints.
+  /// Reads covered_from, covered_to, stopped, generation, credited_up, credited_down, gaps, fingerprints, latest.
   init(row: borrowing SQLiteStatement, from column: Int32) {
     coveredFrom = row.integer(column)
     coveredTo = row.integer(column + 1)
@@ -37,6 +37,7 @@ extension SessionLedger {
       uploaded: UInt64(row.integer(column + 4)), downloaded: UInt64(row.integer(column + 5)))
     gaps = Self.pairs(row.bytes(column + 6)).map { TimeGap(from: Int64($0.0), to: Int64($0.1)) }
     fingerprints = Self.fingerprints(stored: row.bytes(column + 7))
+    latestIdle = row.isNull(column + 8) ? nil : Self.fingerprints(stored: row.bytes(column + 8))
   }
 
   /// Binds the same columns.
@@ -56,6 +57,13 @@ extension SessionLedger {
     try statement.bind(Int64(credited.downloaded), at: parameter + 5)
     try Self.bind(gaps, to: statement, at: parameter + 6) { (UInt64($0.from), UInt64($0.to)) }
     try Self.bind(fingerprints, to: statement, at: parameter + 7)
+    if let latestIdle {
+      latestIdle.isEmpty
+        ? try statement.bind(UnsafeRawBufferPointer(start: nil, count: 0), at: parameter + 8)
+        : try Self.bind(latestIdle, to: statement, at: parameter + 8)
+    } else {
+      try statement.bindNull(at: parameter + 8)
+    }
   }
 
   static func bind(_ fingerprints: [EntryFingerprint], to statement: borrowing SQLiteStatement, at parameter: Int32)

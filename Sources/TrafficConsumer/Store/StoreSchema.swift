@@ -164,6 +164,15 @@ enum StoreSchema {
     ALTER TABLE streams ADD COLUMN restored_through BLOB;
     -- Entries of the epoch 0 in `applied_ranges`: dealt with in earlier epochs.
     """,
+    """
+    -- The announces at `covered_to` that say nothing, as in `fingerprints`; NULL: not known.
+    ALTER TABLE sessions ADD COLUMN latest BLOB;
+    -- The time of the newest announce; and up to which time announces of an earlier epoch may come again.
+    ALTER TABLE streams ADD COLUMN newest_announce INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE streams ADD COLUMN returns_through INTEGER NOT NULL DEFAULT 0;
+    UPDATE streams SET newest_announce = CAST(strftime('%s', 'now') AS INTEGER) WHERE EXISTS (SELECT 1 FROM sessions);
+    UPDATE streams SET returns_through = newest_announce WHERE epoch > 1;
+    """,
   ]
 
   /// Brings a database up to date in one transaction; refuses one that a newer program wrote.

@@ -165,6 +165,7 @@ extension StreamState {
     applied.markAllChanged()
     lost.beginEpoch(epoch, keepingThrough: end)
     self.restoredThrough = restoredThrough
+    returnsThrough = newestAnnounce
   }
 
   /// Notes an entry that was not dealt with before. What is not in the last backup stays in the stream. `isNew`: by what it

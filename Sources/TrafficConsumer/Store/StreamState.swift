@@ -29,6 +29,10 @@ struct StreamState: Sendable {
   var accountedTo = EntryID.zero
   /// Entries up to there that were dealt with or lost.
   var accountedHandled: Int64 = 0
+  /// Unix seconds of the newest announce that was applied.
+  var newestAnnounce: Int64 = 0
+  /// Announces up to this time were applied in an epoch that has ended: the trackers may give them back under other ids.
+  var returnsThrough: Int64 = 0
 
   /// A year with a third between the ages of two neighbours: whatever older state of the stream comes back, it has one of
   /// them, and at most a quarter of its age has to be read again.

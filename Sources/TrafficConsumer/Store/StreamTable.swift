@@ -18,7 +18,7 @@ final class StreamTable {
       """
       UPDATE streams SET epoch = ?2, applied = ?3, duplicates = ?4, dead = ?5, redelivered = ?6, vanished = ?7,
         rollbacks = ?8, handled = ?9, added_before = ?10, backup_floor = ?11, accounted_to = ?12,
-        accounted_handled = ?13, restored_through = ?14 WHERE id = ?1
+        accounted_handled = ?13, restored_through = ?14, newest_announce = ?15, returns_through = ?16 WHERE id = ?1
       """)
     deleteRange = try database.prepare("DELETE FROM applied_ranges WHERE stream_id = ?1 AND epoch = ?2 AND first = ?3")
     deleteRanges = try database.prepare("DELETE FROM applied_ranges WHERE stream_id = ?1")
@@ -42,7 +42,8 @@ final class StreamTable {
     let select = try database.prepare(
       """
       SELECT id, epoch, applied, duplicates, dead, redelivered, vanished, rollbacks, handled, added_before,
-        backup_floor, accounted_to, accounted_handled, restored_through FROM streams WHERE name = ?1
+        backup_floor, accounted_to, accounted_handled, restored_through, newest_announce, returns_through
+      FROM streams WHERE name = ?1
       """)
     try select.bind(name, at: 1)
     guard try select.step() else { return nil }
@@ -55,6 +56,7 @@ final class StreamTable {
     state.accountedTo = EntryID(stored: select.bytes(11)) ?? .zero
     state.accountedHandled = select.integer(12)
     state.restoredThrough = EntryID(stored: select.bytes(13)) ?? .zero
+    (state.newestAnnounce, state.returnsThrough) = (select.integer(14), select.integer(15))
     state.lost = try LostRangeTable.load(stream: state.id, epoch: state.epoch, from: database)
     state.applied = try ranges(of: state.id, epoch: state.epoch, from: database)
     state.former = try ranges(of: state.id, epoch: formerEpoch, from: database)
@@ -163,6 +165,8 @@ final class StreamTable {
     try updateStream.bind(state.accountedTo.bytes, at: 12)
     try updateStream.bind(state.accountedHandled, at: 13)
     try updateStream.bind(state.restoredThrough.bytes, at: 14)
+    try updateStream.bind(state.newestAnnounce, at: 15)
+    try updateStream.bind(state.returnsThrough, at: 16)
     try updateStream.run()
   }
 }

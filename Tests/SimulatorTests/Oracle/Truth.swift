@@ -29,6 +29,12 @@ struct TrueAnnounce {
   var tracker: Int
   /// May be missing, as documented.
   var isExcused = false
+
+  /// Whether both say the same in the same second.
+  func isAlike(_ other: Self) -> Bool {
+    session == other.session && at / 1_000_000_000 == other.at / 1_000_000_000 && event == other.event
+      && (uploaded, downloaded, left) == (other.uploaded, other.downloaded, other.left)
+  }
 }
 
 /// What a user or a torrent is shown.

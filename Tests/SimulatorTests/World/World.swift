@@ -379,7 +379,9 @@ final class World {
         session: client.name, life: client.life, uploaded: client.uploaded, downloaded: client.downloaded,
         left: client.left, event: event, at: Self.wall(now), interval: Self.intervalSeconds, tracker: tracker.index)
       let record = self.record(client, event, by: tracker, isV6: client.reach == .dualStack && turn == 1)
-      announce.isExcused = !tracker.enqueue(record)
+      // One that says what another of its second said may be that one, given back.
+      let isTwin = client.last.map { $0.isAlike(announce) } ?? false
+      announce.isExcused = !tracker.enqueue(record) || hasForgotten && site.countsAnnounces && isTwin
       truth.add(announce)
       client.last = announce
       trace {

@@ -17,11 +17,14 @@ private struct Bench {
   var arrived: UInt64 = 1_700_000_000_000
 
   @discardableResult
-  mutating func apply(_ event: TrafficEvent, arrivedAfter milliseconds: UInt64 = 1000) throws(EntryFault) -> Credit {
+  mutating func apply(
+    _ event: TrafficEvent, arrivedAfter milliseconds: UInt64 = 1000, mayHaveReturned: Bool = false
+  ) throws(EntryFault) -> Credit {
     arrived += milliseconds
     var context = CreditContext(
       ledger: ledger, counters: event.counters.flatMap { counters[$0.generation] },
-      isFirstSnatch: event.event == .completed && !hasSnatched, userSums: sums, torrentSums: sums)
+      mayHaveReturned: mayHaveReturned, isFirstSnatch: event.event == .completed && !hasSnatched, userSums: sums,
+      torrentSums: sums)
     let credit = try aggregator.credit(
       event, arrivedMilliseconds: arrived, fingerprint: hash.fingerprint(of: event), context: &context)
     ledger = context.ledger
@@ -135,6 +138,47 @@ private struct Bench {
     #expect(try bench.apply(entry).rule == .duplicate)
     let idle = maker.event(ts: 1_700_000_100, gen: "1", cu: 100)
     #expect(try bench.apply(idle).rule == .delta && bench.sums.events == 2)
+  }
+
+  @Test("announces that say nothing and are given back are counted once; those that were never counted are counted")
+  func returned() throws {
+    let start: Int64 = 1_700_000_000
+    let entries = [
+      maker.event(event: .started, ts: start, gen: "1"), maker.event(left: 1, ts: start, gen: "1"),
+      maker.event(du: 5, ts: start + 60, dt: 60, gen: "1", cu: 5), maker.event(ts: start + 60, gen: "1", cu: 5),
+    ]
+    for known in 0...4 {
+      var bench = Bench()
+      for entry in entries[..<known] { try bench.apply(entry) }
+      // Twice: the answer to the first time was lost.
+      for entry in entries + entries { try bench.apply(entry, mayHaveReturned: true) }
+      #expect(bench.sums.events == 4 && bench.sums.uploaded == 5, "\(known) were known")
+      // What is new says so by its time.
+      try bench.apply(maker.event(ts: start + 120, dt: 60, gen: "1", cu: 5), mayHaveReturned: true)
+      #expect(bench.sums.events == 5)
+    }
+  }
+
+  @Test("without a fault an announce that says nothing is known when it comes again much later, and late ones count")
+  func idleAgain() throws {
+    var bench = Bench()
+    let entry = maker.event(event: .started, gen: "1")
+    try bench.apply(entry)
+    #expect(try bench.apply(entry, arrivedAfter: WindowAggregator.twinMilliseconds).rule == .delta)
+    #expect(try bench.apply(entry, arrivedAfter: WindowAggregator.twinMilliseconds + 1).rule == .duplicate)
+    try bench.apply(maker.event(ts: 1_700_000_060, dt: 60, gen: "1"))
+    #expect(try bench.apply(maker.event(ts: 1_700_000_030, gen: "1")).rule == .delta)
+    // Of one that an earlier version wrote it is not known what its last second held.
+    bench.ledger.latestIdle = nil
+    #expect(try bench.apply(maker.event(ts: 1_700_000_060, gen: "1"), mayHaveReturned: true).rule == .duplicate)
+    #expect(bench.sums.events == 4)
+  }
+
+  @Test("of a client that announces many times in a second a bounded number is remembered")
+  func idleLimit() throws {
+    var bench = Bench()
+    for left in 0..<100 { try bench.apply(maker.event(left: UInt64(left), gen: "1"), arrivedAfter: 1) }
+    #expect(bench.ledger.latestIdle?.count == SessionLedger.maximumIdle && bench.sums.events == 100)
   }
 
   @Test("each generation has its own counters")

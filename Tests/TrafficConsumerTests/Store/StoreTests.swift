@@ -249,6 +249,35 @@ import Wire
     withExtendedLifetime(server) {}
   }
 
+  @Test("announces that Redis lost and was given back are counted once, under whatever id", arguments: [false, true])
+  func announcesAgain(isAnother: Bool) async throws {
+    let (server, bench) = try await bench()
+    let start: Int64 = 1_700_000_000
+    let entries = [
+      EventMaker().event(event: .started, ts: start, gen: "1"), EventMaker().event(ts: start, gen: "1"),
+      EventMaker().event(event: .stopped, ts: start + 60, dt: 60, gen: "1"),
+      EventMaker().event(event: .started, ts: start + 90, gen: "2"),
+      EventMaker().event(left: 1, ts: start + 90, gen: "2"),
+    ]
+    for entry in entries { try bench.add(entry) }
+    // The last one was not read when it happened.
+    try bench.apply(0..<4)
+    for _ in 0..<2 {
+      if isAnother {
+        try bench.writer.make(.newEpoch(goneBefore: 0, restoredThrough: .zero), stream: 0)
+      } else {
+        try bench.loseEnd(from: 1)
+      }
+      let first = bench.ids.count
+      for entry in entries { try bench.add(entry) }
+      try bench.restart()
+      try bench.apply(first..<first + 5)
+    }
+    #expect(try bench.sums(of: EventMaker().passkey.text).events == 5)
+    #expect(bench.writer.streams[0].counters.applied == 5)
+    withExtendedLifetime(server) {}
+  }
+
   @Test("a database of schema 2, whose days held everything, becomes one whose sums and days are the same")
   func migrationOfDays() async throws {
     let (server, bench) = try await bench()
@@ -316,8 +345,10 @@ import Wire
     withExtendedLifetime(server) {}
   }
 
-  /// What step 3 to 4 did, undone.
+  /// What the steps from 3 on did, undone.
   private static let backToSchema3 = """
+    ALTER TABLE sessions DROP COLUMN latest; ALTER TABLE streams DROP COLUMN newest_announce;
+    ALTER TABLE streams DROP COLUMN returns_through;
     DROP TABLE fingerprints; DROP TABLE lost_ranges; ALTER TABLE streams ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE streams DROP COLUMN restored_through; ALTER TABLE anchors DROP COLUMN handled;
     ALTER TABLE streams DROP COLUMN accounted_to; ALTER TABLE streams DROP COLUMN accounted_handled;
