@@ -11,8 +11,6 @@ enum Regressions {
     "redis-clock-minted":
       "redis' clock steps between two looks at it: the tracker's next announce seems older than its generation, and what "
       + "the client had before anybody looked is credited",
-    "new-stream-trimmed-above-backup":
-      "after another stream took the name there is no backup floor: what the last backup does not hold is trimmed",
     "late-unknown-false": "a restart across two trackers, one of them cut off, counts as unknown; nothing is missing",
   ]
 

@@ -90,7 +90,8 @@ extension StoreWriter {
       state.counters.handled = 0
       state.counters.addedBefore = goneBefore
       (state.accountedTo, state.accountedHandled) = (.zero, 0)
-      state.backupFloor = nil
+      // A backup, if there is one, has nothing of it.
+      if state.backupFloor != nil { state.backupFloor = .zero }
     }
   }
 
