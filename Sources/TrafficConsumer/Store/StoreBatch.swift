@@ -140,33 +140,47 @@ extension StoreWriter {
     throws(SQLiteError)
   {
     let result: Result<Credit, EntryFault>
+    var letter: Int64?
     switch item.content {
     case .deleted: return isDoubtful ? () : stream.noteVanished(item.id)
-    case .fault(let place): result = .failure(item.delivery.faults[Int(place)])
+    case .fault(let place):
+      result = .failure(item.delivery.faults[Int(place)])
+      letter = try burials.earlierLetter(holding: item.fields, of: stream)
     case .event(let event):
+      // It may decode now, or fit; but what became of it then has been decided.
+      if event.timestamp <= stream.returnsThrough && burials.hasLetters {
+        letter = try burials.earlierLetter(holding: item.fields, of: stream)
+      }
       if let fault {
         result = .failure(fault)
+      } else if letter != nil {
+        result = .success(Credit(rule: .duplicate, sums: TrafficSums(), counters: nil))
       } else {
         stream.newestAnnounce = max(stream.newestAnnounce, event.timestamp)
         result = try credit(
           event, id: item.id, isDoubtful: isDoubtful, mayHaveReturned: event.timestamp <= stream.returnsThrough)
       }
     }
-    let isRepeated =
-      switch result {
-      case .success(let credit): credit.rule == .duplicate
-      case .failure: try isBuried(item, of: stream)
-      }
+    let isRepeated: Bool
+    switch result {
+    case .success(let credit): isRepeated = credit.rule == .duplicate
+    case .failure: isRepeated = if letter != nil { true } else { try burials.isLetter(item.id, of: stream) }
+    }
     if isDoubtful && isRepeated {
       stream.counters.redelivered += 1
       return
     }
     stream.noteDealtWith(item.id, isNew: !isRepeated)
+    let deliveries = fault == nil ? 1 : settings.maximumDeliveries
+    if let letter {
+      stream.counters.duplicates += 1
+      return try burials.add(deliveries: deliveries, to: letter)
+    }
     switch result {
     case .success: if isRepeated { stream.counters.duplicates += 1 } else { stream.counters.applied += 1 }
     case .failure(let reason):
       stream.counters.dead += 1
-      try bury(item, reason, deliveries: fault == nil ? 1 : settings.maximumDeliveries, of: stream)
+      try burials.bury(item.id, item.fields, reason, deliveries: deliveries, of: stream)
     }
   }
 
@@ -209,29 +223,6 @@ extension StoreWriter {
     }
     explanationTable.add(credit, of: event, id: id, session: sessionTable.sessions[session].id)
     return .success(credit)
-  }
-
-  /// Whether an entry that cannot be applied is a dead letter already.
-  private func isBuried(_ item: BatchItem, of stream: StreamState) throws(SQLiteError) -> Bool {
-    try selectDeadLetter.bind(stream.id, at: 1)
-    try selectDeadLetter.bind(stream.epoch, at: 2)
-    try selectDeadLetter.bind(item.id.bytes, at: 3)
-    defer { selectDeadLetter.reset() }
-    return try selectDeadLetter.step()
-  }
-
-  /// Puts an entry into the dead letters.
-  private func bury(_ item: BatchItem, _ fault: EntryFault, deliveries: Int, of stream: StreamState) throws(SQLiteError)
-  {
-    try insertDeadLetter.bind(stream.id, at: 1)
-    try insertDeadLetter.bind(stream.epoch, at: 2)
-    try insertDeadLetter.bind(item.id.bytes, at: 3)
-    try insertDeadLetter.bind(fault.reason, at: 4)
-    try insertDeadLetter.bind(fault.detail, at: 5)
-    try insertDeadLetter.bind(deliveries, at: 6)
-    try insertDeadLetter.bind(Clock.unixSeconds(), at: 7)
-    try insertDeadLetter.bind((item.fields ?? EntryFields(items: [])).stored, at: 8)
-    try insertDeadLetter.run()
   }
 
   /// Writes what `credit` gathered, inside the open transaction.

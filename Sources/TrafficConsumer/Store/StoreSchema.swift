@@ -167,6 +167,9 @@ enum StoreSchema {
     """
     -- The announces at `covered_to` that say nothing, as in `fingerprints`; NULL: not known.
     ALTER TABLE sessions ADD COLUMN latest BLOB;
+    -- The hash of a dead letter's fields, by which it is known when its entry comes again in another epoch.
+    ALTER TABLE dead_letters ADD COLUMN content INTEGER;
+    CREATE INDEX dead_letters_by_content ON dead_letters(content);
     -- The time of the newest announce; and up to which time announces of an earlier epoch may come again.
     ALTER TABLE streams ADD COLUMN newest_announce INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE streams ADD COLUMN returns_through INTEGER NOT NULL DEFAULT 0;

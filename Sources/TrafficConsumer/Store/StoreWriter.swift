@@ -32,8 +32,7 @@ final class StoreWriter {
   var fingerprintCursor: Int64 = 0
   /// See MetaTable.fingerprintsFrom.
   let fingerprintsFrom: UInt64
-  let insertDeadLetter: SQLiteStatement
-  let selectDeadLetter: SQLiteStatement
+  let burials: BurialTable
   private let selectFence: SQLiteStatement
   private let fence: String
 
@@ -57,14 +56,7 @@ final class StoreWriter {
       windowTable = try WindowTable(database)
       explanationTable = try ExplanationTable(database)
       streamTable = try StreamTable(database)
-      insertDeadLetter = try database.prepare(
-        """
-        INSERT INTO dead_letters(stream_id, epoch, entry_id, reason, detail, deliveries, failed_at, fields)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-        ON CONFLICT DO UPDATE SET deliveries = deliveries + excluded.deliveries
-        """)
-      selectDeadLetter = try database.prepare(
-        "SELECT 1 FROM dead_letters WHERE stream_id = ?1 AND epoch = ?2 AND entry_id = ?3")
+      burials = try BurialTable(database, hash: hash)
       selectFence = try database.prepare("SELECT value FROM meta WHERE name = 'writer'")
       streams = []
       for name in settings.streamNames { streams.append(try StreamTable.load(name: name, from: database)) }
@@ -72,6 +64,7 @@ final class StoreWriter {
       throw .database(error)
     }
     if earlier == nil { try store { () throws(SQLiteError) in try MetaTable.set("writer", fence, in: database) } }
+    try transaction { () throws(SQLiteError) in try burials.hashEarlierOnes(in: database) }
   }
 
   /// What a later writer of the same owner is opened with.

@@ -278,6 +278,59 @@ import Wire
     withExtendedLifetime(server) {}
   }
 
+  @Test(
+    "a letter whose entry comes again after a rollback, under whatever id, keeps its fate", arguments: [false, true])
+  func letterAgain(isOfEarlierVersion: Bool) async throws {
+    let (server, bench) = try await bench()
+    func letter(_ number: Int) -> [String] {
+      EventMaker().event(du: 10, ts: 1_700_000_000 + Int64(number)).encode().map { $0 == "10" ? "x1\(number)" : $0 }
+    }
+    for number in 0..<3 { try bench.add(letter(number)) }
+    // An entry of the same content in the same epoch is another one.
+    try bench.add(letter(2))
+    try bench.apply(0..<4)
+    #expect(try bench.writer.replay(1, repairs: [("du", "10")], isDryRun: false).outcome == .replayed)
+    #expect(try bench.writer.discard([2], note: "") == 1)
+    if isOfEarlierVersion {
+      try SQLiteDatabase(path: bench.databasePath, access: .readWrite).execute("UPDATE dead_letters SET content = NULL")
+      try bench.restart()
+    }
+    for _ in 0..<2 {
+      let kept = bench.ids[0]
+      try bench.writer.make(.rollBack(to: kept.predecessor, restoredThrough: kept.predecessor), stream: 0)
+      let first = bench.ids.count
+      for number in [1, 2, 2, 3] { try bench.add(letter(number)) }
+      try bench.apply(first..<first + 4)
+      try bench.apply(0..<1)
+      let letters = try DeadLetterTable.list(DeadLetterFilter(), in: bench.reader())
+      #expect(letters.map(\.state) == [.replayed, .discarded, .dead, .dead, .dead])
+    }
+    #expect(try bench.sums(of: EventMaker().passkey.text).uploaded == 10)
+    #expect(bench.writer.streams[0].counters.dead == 5 && bench.writer.streams[0].counters.duplicates == 9)
+    withExtendedLifetime(server) {}
+  }
+
+  @Test("a letter that could be applied when it comes again is not: what became of it has been decided")
+  func appliedAgain() async throws {
+    let (server, bench) = try await bench()
+    try bench.add(EventMaker().event(du: 5, ts: 1_700_000_000))
+    var full = EventMaker()
+    full.passkey = Passkey("full")!
+    try bench.add(full.event(du: TrafficEvent.maximumBytes, ts: 1_700_000_001))
+    try bench.apply(0..<1)
+    let database = try SQLiteDatabase(path: bench.databasePath, access: .readWrite)
+    try database.execute("UPDATE torrents SET uploaded = \(Int64.max - 10)")
+    try bench.restart()
+    #expect(try bench.apply(1..<2).dead == 1)
+    #expect(try bench.writer.discard([1], note: "") == 1)
+    try database.execute("UPDATE torrents SET uploaded = 5")
+    try bench.writer.make(.rollBack(to: bench.ids[0], restoredThrough: bench.ids[0]), stream: 0)
+    try bench.restart()
+    #expect(try bench.apply(1..<2).duplicates == 1)
+    #expect(try bench.sums(of: "full").uploaded == 0 && bench.faults() == [])
+    withExtendedLifetime(server) {}
+  }
+
   @Test("a database of schema 2, whose days held everything, becomes one whose sums and days are the same")
   func migrationOfDays() async throws {
     let (server, bench) = try await bench()
@@ -347,6 +400,7 @@ import Wire
 
   /// What the steps from 3 on did, undone.
   private static let backToSchema3 = """
+    DROP INDEX dead_letters_by_content; ALTER TABLE dead_letters DROP COLUMN content;
     ALTER TABLE sessions DROP COLUMN latest; ALTER TABLE streams DROP COLUMN newest_announce;
     ALTER TABLE streams DROP COLUMN returns_through;
     DROP TABLE fingerprints; DROP TABLE lost_ranges; ALTER TABLE streams ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;

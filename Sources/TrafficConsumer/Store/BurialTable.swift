@@ -1,0 +1,93 @@
+// BurialTable: the rows of `dead_letters` as entries become them: each entry one letter, whatever becomes of the stream. Belongs
+// to the writer thread.
+//
+// A letter is known by the id of its entry. When Redis loses the end of the stream or all of it, the entry may come back,
+// under its id in another epoch or given back under another one: then what it holds tells, and the letter keeps its fate.
+
+import Linux
+import SQLite
+
+final class BurialTable {
+  private let hash: EntryHash
+  private let selectIdentity: SQLiteStatement
+  private let selectContent: SQLiteStatement
+  private let insert: SQLiteStatement
+  private let addDeliveries: SQLiteStatement
+  /// There is a letter: most databases have none, and entries need not be looked for in it.
+  private(set) var hasLetters: Bool
+
+  init(_ database: borrowing SQLiteDatabase, hash: EntryHash) throws(SQLiteError) {
+    self.hash = hash
+    selectIdentity = try database.prepare(
+      "SELECT id FROM dead_letters WHERE stream_id = ?1 AND epoch = ?2 AND entry_id = ?3")
+    selectContent = try database.prepare(
+      "SELECT id FROM dead_letters WHERE content = ?1 AND stream_id = ?2 AND epoch <> ?3 AND fields = ?4 ORDER BY id LIMIT 1"
+    )
+    insert = try database.prepare(
+      """
+      INSERT INTO dead_letters(stream_id, epoch, entry_id, reason, detail, deliveries, failed_at, fields, content)
+      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+      ON CONFLICT DO UPDATE SET deliveries = deliveries + excluded.deliveries
+      """)
+    addDeliveries = try database.prepare("UPDATE dead_letters SET deliveries = deliveries + ?2 WHERE id = ?1")
+    hasLetters = try database.integer("SELECT EXISTS (SELECT 1 FROM dead_letters)") == 1
+  }
+
+  /// Whether an entry of this epoch is a letter.
+  func isLetter(_ id: EntryID, of stream: StreamState) throws(SQLiteError) -> Bool {
+    try selectIdentity.bind(stream.id, at: 1)
+    try selectIdentity.bind(stream.epoch, at: 2)
+    try selectIdentity.bind(id.bytes, at: 3)
+    defer { selectIdentity.reset() }
+    return try selectIdentity.step()
+  }
+
+  /// The letter that an entry became in an earlier epoch of the stream.
+  func earlierLetter(holding fields: EntryFields?, of stream: StreamState) throws(SQLiteError) -> Int64? {
+    guard hasLetters, stream.epoch > 1, let fields else { return nil }
+    try selectContent.bind(Int64(bitPattern: hash.raw(of: fields)), at: 1)
+    try selectContent.bind(stream.id, at: 2)
+    try selectContent.bind(stream.epoch, at: 3)
+    try selectContent.bind(fields.stored, at: 4)
+    defer { selectContent.reset() }
+    return try selectContent.step() ? selectContent.integer(0) : nil
+  }
+
+  /// Notes that a letter's entry came again.
+  func add(deliveries: Int, to letter: Int64) throws(SQLiteError) {
+    try addDeliveries.bind(letter, at: 1)
+    try addDeliveries.bind(deliveries, at: 2)
+    try addDeliveries.run()
+  }
+
+  /// Puts an entry into the dead letters.
+  func bury(_ id: EntryID, _ fields: EntryFields?, _ fault: EntryFault, deliveries: Int, of stream: StreamState)
+    throws(SQLiteError)
+  {
+    let fields = fields ?? EntryFields(items: [])
+    try insert.bind(stream.id, at: 1)
+    try insert.bind(stream.epoch, at: 2)
+    try insert.bind(id.bytes, at: 3)
+    try insert.bind(fault.reason, at: 4)
+    try insert.bind(fault.detail, at: 5)
+    try insert.bind(deliveries, at: 6)
+    try insert.bind(Clock.unixSeconds(), at: 7)
+    try insert.bind(fields.stored, at: 8)
+    try insert.bind(Int64(bitPattern: hash.raw(of: fields)), at: 9)
+    try insert.run()
+    hasLetters = true
+  }
+
+  /// Hashes what letters of an earlier version hold; inside a transaction.
+  func hashEarlierOnes(in database: borrowing SQLiteDatabase) throws(SQLiteError) {
+    let select = try database.prepare("SELECT id, fields FROM dead_letters WHERE content IS NULL ORDER BY id LIMIT 1")
+    let update = try database.prepare("UPDATE dead_letters SET content = ?2 WHERE id = ?1")
+    while try select.step() {
+      let (letter, fields) = (select.integer(0), EntryFields(stored: select.bytes(1)) ?? EntryFields(items: []))
+      select.reset()
+      try update.bind(letter, at: 1)
+      try update.bind(Int64(bitPattern: hash.raw(of: fields)), at: 2)
+      try update.run()
+    }
+  }
+}
