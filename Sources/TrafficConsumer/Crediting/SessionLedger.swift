@@ -10,13 +10,6 @@ struct CreditedCounters: Equatable, Sendable {
   var downloaded: UInt64
 }
 
-/// A stretch of time that was not credited although the session's time moved past it: what a late entry fills.
-struct TimeGap: Equatable, Sendable {
-  /// Unix seconds; `from` is outside of it, `to` inside.
-  var from: Int64
-  var to: Int64
-}
-
 /// One entry of which only what it holds can tell that it was there before.
 struct EntryFingerprint: Equatable, Sendable {
   /// Milliseconds of the entry id: when Redis took it.
@@ -26,7 +19,9 @@ struct EntryFingerprint: Equatable, Sendable {
 
   /// Whether two arrived further apart than this.
   func isApart(from other: Self, by milliseconds: UInt64) -> Bool {
-    let (earlier, later) = (min(arrivedMilliseconds, other.arrivedMilliseconds), max(arrivedMilliseconds, other.arrivedMilliseconds))
+    let (earlier, later) = (
+      min(arrivedMilliseconds, other.arrivedMilliseconds), max(arrivedMilliseconds, other.arrivedMilliseconds)
+    )
     return later - earlier > milliseconds
   }
 }
@@ -89,56 +84,5 @@ struct SessionLedger: Equatable, Sendable {
   mutating func noteIdle(_ new: EntryFingerprint) {
     guard let latest = latestIdle, latest.count < Self.maximumIdle else { return }
     latestIdle?.append(new)
-  }
-
-  /// Credits the time before `timestamp` that an entry stands for: `elapsed` seconds, of which at most `cap` count.
-  /// Returns only seconds that were not credited yet, so that neither a duplicate nor a repetition after a rollback
-  /// of Redis adds any, in whatever order entries come.
-  mutating func coverTime(until timestamp: Int64, elapsed: Int64, cap: Int64) -> Int64 {
-    let begin = max(timestamp - elapsed, 0)
-    let counted = max(timestamp - min(elapsed, cap), 0)
-    guard coveredTo != 0 else {
-      coveredFrom = begin
-      coveredTo = timestamp
-      return timestamp - counted
-    }
-    var seconds: Int64 = 0
-    if timestamp > coveredTo {
-      if begin > coveredTo { addGap(TimeGap(from: coveredTo, to: begin)) }
-      seconds += timestamp - max(counted, coveredTo)
-    }
-    if begin < coveredFrom {
-      // Before all that was known: a late entry of the session's beginning.
-      if timestamp < coveredFrom { addGap(TimeGap(from: timestamp, to: coveredFrom)) }
-      seconds += max(0, min(timestamp, coveredFrom) - counted)
-      coveredFrom = begin
-    }
-    seconds += fillGaps(from: counted, to: timestamp)
-    coveredTo = max(coveredTo, timestamp)
-    return seconds
-  }
-
-  private mutating func addGap(_ gap: TimeGap) {
-    if gaps.count == Self.maximumGaps { gaps.removeFirst() }
-    gaps.append(gap)
-  }
-
-  private mutating func fillGaps(from: Int64, to: Int64) -> Int64 {
-    guard !gaps.isEmpty, from < to else { return 0 }
-    var seconds: Int64 = 0
-    var remaining: [TimeGap] = []
-    for gap in gaps {
-      let begin = max(gap.from, from)
-      let end = min(gap.to, to)
-      guard begin < end else {
-        remaining.append(gap)
-        continue
-      }
-      seconds += end - begin
-      if gap.from < begin { remaining.append(TimeGap(from: gap.from, to: begin)) }
-      if end < gap.to { remaining.append(TimeGap(from: end, to: gap.to)) }
-    }
-    gaps = Array(remaining.suffix(Self.maximumGaps))
-    return seconds
   }
 }

@@ -106,8 +106,7 @@ struct WindowAggregator: Sendable {
     sums.completed = event.event == .completed && context.isFirstSnatch ? 1 : 0
     let wasCounted = wasCounted(event, entry, ledger, context)
     if event.timestamp > ledger.coveredTo { ledger.latestIdle = [] }
-    let seconds = ledger.coverTime(
-      until: event.timestamp, elapsed: Int64(event.elapsedSeconds), cap: timeCap(event, ledger))
+    let seconds = coverTime(event, &ledger)
     setTime(seconds, event, &sums)
     let adds = sums.uploaded > 0 || sums.downloaded > 0 || sums.completed > 0 || seconds > 0
     let rule: CreditRule
@@ -152,8 +151,7 @@ struct WindowAggregator: Sendable {
     sums.uploaded = Int64(event.uploadedDelta)
     sums.downloaded = Int64(event.downloadedDelta)
     sums.completed = event.event == .completed && context.isFirstSnatch ? 1 : 0
-    setTime(min(Int64(event.elapsedSeconds), timeCap(event, ledger)), event, &sums)
-    ledger.coveredTo = max(ledger.coveredTo, event.timestamp)
+    setTime(coverTime(event, &ledger), event, &sums)
     return Credit(rule: .delta, sums: sums, counters: nil)
   }
 
@@ -164,14 +162,14 @@ struct WindowAggregator: Sendable {
     return .delta
   }
 
-  /// How much of `dt` may count: the promised interval for each announce the entry stands for, and one tolerance.
-  /// Between `stopped` and the next announce the client was not there; an announce of before, which comes late, says
-  /// nothing of that.
-  private func timeCap(_ event: TrafficEvent, _ ledger: SessionLedger) -> Int64 {
-    if ledger.isStopped && event.timestamp > ledger.coveredTo { return 0 }
+  /// The seconds an entry adds. Of `dt` may count the promised interval for each announce the entry stands for, and one
+  /// tolerance.
+  private func coverTime(_ event: TrafficEvent, _ ledger: inout SessionLedger) -> Int64 {
     // 2^32 times 2^32 does not fit Int64; dt, which it caps, is below 2^32 anyway.
     let promised = UInt64(event.announces) * UInt64(event.intervalSeconds)
-    return Int64(min(promised, TrafficEvent.maximumSeconds)) + Self.toleranceSeconds
+    return ledger.coverTime(
+      until: event.timestamp, elapsed: Int64(event.elapsedSeconds),
+      cap: Int64(min(promised, TrafficEvent.maximumSeconds)) + Self.toleranceSeconds, event: event.event)
   }
 
   /// Until it sends `completed` a peer was leeching; otherwise `left` tells.

@@ -26,6 +26,26 @@ extension SQLiteStatement {
   }
 }
 
+extension TimeGap {
+  /// Times are below 2^32. Above them: what it is; and how many seconds are undecided.
+  fileprivate var words: (UInt64, UInt64) {
+    switch kind {
+    case .missed: (UInt64(from), UInt64(to))
+    case .afterStop: (UInt64(from) | 1 << 32, UInt64(to))
+    case .undecided(let seconds): (UInt64(from) | 2 << 32, UInt64(to) | UInt64(seconds) << 32)
+    }
+  }
+
+  fileprivate init(words: (UInt64, UInt64)) {
+    self.init(from: Int64(words.0 & 0xffff_ffff), to: Int64(words.1 & 0xffff_ffff))
+    switch words.0 >> 32 {
+    case 1: kind = .afterStop
+    case 2: kind = .undecided(seconds: Int64(words.1 >> 32))
+    default: break
+    }
+  }
+}
+
 extension SessionLedger {
   /// Reads covered_from, covered_to, stopped, generation, credited_up, credited_down, gaps, fingerprints, latest.
   init(row: borrowing SQLiteStatement, from column: Int32) {
@@ -35,7 +55,7 @@ extension SessionLedger {
     generation = row.isNull(column + 3) ? nil : TrafficGeneration(row.bytes(column + 3))
     credited = CreditedCounters(
       uploaded: UInt64(row.integer(column + 4)), downloaded: UInt64(row.integer(column + 5)))
-    gaps = Self.pairs(row.bytes(column + 6)).map { TimeGap(from: Int64($0.0), to: Int64($0.1)) }
+    gaps = Self.pairs(row.bytes(column + 6)).map { TimeGap(words: $0) }
     fingerprints = Self.fingerprints(stored: row.bytes(column + 7))
     latestIdle = row.isNull(column + 8) ? nil : Self.fingerprints(stored: row.bytes(column + 8))
   }
@@ -55,7 +75,7 @@ extension SessionLedger {
     }
     try statement.bind(Int64(credited.uploaded), at: parameter + 4)
     try statement.bind(Int64(credited.downloaded), at: parameter + 5)
-    try Self.bind(gaps, to: statement, at: parameter + 6) { (UInt64($0.from), UInt64($0.to)) }
+    try Self.bind(gaps, to: statement, at: parameter + 6) { $0.words }
     try Self.bind(fingerprints, to: statement, at: parameter + 7)
     if let latestIdle {
       latestIdle.isEmpty

@@ -270,6 +270,69 @@ private struct Bench {
     #expect(ledger.gaps.isEmpty)
   }
 
+  /// What a client did: announces, some of them after a time away.
+  private struct Visit {
+    var ts: Int64
+    var dt: Int64
+    var event: AnnounceEvent
+  }
+
+  /// Announces of one session, and the seconds that it was there. A client that is killed begins anew without `stopped`.
+  private func visits(_ random: inout SeededRandom, cap: Int64) -> ([Visit], seconds: Int64) {
+    var visits: [Visit] = []
+    var (now, seconds): (Int64, Int64) = (1_700_000_000, 0)
+    for index in 0..<10 {
+      let isStart = index == 0 || visits[index - 1].event == .stopped || random.chance(oneIn: 5)
+      let dt = index == 0 ? 0 : Int64.random(in: 1...100, using: &random)
+      now += dt
+      if index > 0, visits[index - 1].event != .stopped { seconds += min(dt, cap) }
+      visits.append(Visit(ts: now, dt: dt, event: isStart ? .started : random.chance(oneIn: 3) ? .stopped : .none))
+    }
+    return (visits, seconds)
+  }
+
+  @Test(
+    "time away is not credited, whatever is missing or late, and nothing else is lost", arguments: [1000, 40], 0..<300)
+  func timeAway(cap: Int64, seed: Int) {
+    var random = SeededRandom(seed: UInt64(seed))
+    let (visits, truth) = visits(&random, cap: cap)
+    var ledger = SessionLedger()
+    func apply(_ visit: Visit) -> Int64 {
+      let seconds = ledger.coverTime(until: visit.ts, elapsed: visit.dt, cap: cap, event: visit.event)
+      if visit.ts >= ledger.coveredTo { ledger.isStopped = visit.event == .stopped }
+      return seconds
+    }
+    var seconds: Int64 = 0
+    let order = visits.shuffled(using: &random)
+    for (index, visit) in order.enumerated() {
+      seconds += apply(visit)
+      #expect(seconds <= truth, "seed \(seed), \(index + 1) of \(order)")
+      // Repeated, it adds nothing.
+      if random.chance(oneIn: 4) {
+        #expect(apply(order[Int.random(in: 0...index, using: &random)]) == 0, "seed \(seed)")
+      }
+    }
+    #expect(seconds == truth, "seed \(seed): \(order)")
+  }
+
+  @Test("a started that comes late, after a stopped, brings no time that the client was away", arguments: [nil, "1"])
+  func lateStart(gen: String?) throws {
+    let start: Int64 = 1_700_000_000
+    var bench = Bench()
+    try bench.apply(maker.event(event: .started, ts: start, gen: gen))
+    try bench.apply(maker.event(event: .stopped, ts: start + 1800, dt: 1800, gen: gen))
+    try bench.apply(maker.event(ts: start + 5460, dt: 60, gen: gen))
+    #expect(bench.sums.seedSeconds == 1800)
+    // As it was in the database meanwhile.
+    try bench.apply(maker.event(event: .started, ts: start + 5400, dt: 3600, gen: gen))
+    #expect(bench.sums.seedSeconds == 1860)
+    // And a stopped that comes late leaves what was away uncredited.
+    try bench.apply(maker.event(event: .started, ts: start + 9000, dt: 1800, gen: gen))
+    #expect(bench.sums.seedSeconds == 1860)
+    try bench.apply(maker.event(event: .stopped, ts: start + 7200, dt: 1740, gen: gen))
+    #expect(bench.sums.seedSeconds == 3600)
+  }
+
   @Test("gaps of a session are bounded; giving one up costs seconds of a late entry, nothing else")
   func gapLimit() {
     var ledger = SessionLedger()
