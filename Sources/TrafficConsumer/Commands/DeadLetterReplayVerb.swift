@@ -55,7 +55,7 @@ enum DeadLetterReplayVerb {
       if let rate, start + part.count < ids.count { usleep(UInt32(part.count) * 1_000_000 / UInt32(clamping: rate)) }
     }
     if isTerminal && ids.count > size { Standard.write("\n", to: STDERR_FILENO) }
-    input.finish(output)
+    output.finish()
     return code(counts)
   }
 

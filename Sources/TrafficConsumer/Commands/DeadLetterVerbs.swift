@@ -38,7 +38,7 @@ enum DeadLetterVerbs {
           output.add(isTable ? cells(letter).dropLast() : cells(letter))
         }
       }
-      input.finish(output)
+      output.finish()
       return .ok
     })
 

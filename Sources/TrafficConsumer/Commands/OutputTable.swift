@@ -51,15 +51,27 @@ struct OutputTable: Equatable, Sendable {
     }
   }
 
-  /// Writes rows as they come, but for a table, whose widths all of them decide. Ends with `finish`.
+  /// Writes rows as they come; of a table, whose widths they decide, the first ones together. Ends with `finish`.
   struct Stream {
+    /// The rows that decide a table's widths; it takes a few megabytes, however many come.
+    static let measuredRows = 1000
+
     private let format: OutputFormat
+    private let redacts: Bool
+    private let colours: Bool
     private let write: (String) -> Void
     private var table: OutputTable
+    /// Of a table whose head is written.
+    private var layout: Layout?
     private var count = 0
 
-    init(_ columns: [String], _ format: OutputFormat, write: @escaping (String) -> Void) {
+    init(
+      _ columns: [String], _ format: OutputFormat, redacts: Bool = false, colours: Bool = false,
+      write: @escaping (String) -> Void
+    ) {
       self.format = format
+      self.redacts = redacts
+      self.colours = colours
       self.write = write
       table = OutputTable(columns)
       if format == .csv { write(table.text(.csv)) }
@@ -68,19 +80,66 @@ struct OutputTable: Equatable, Sendable {
     mutating func add(_ row: [OutputCell]) {
       defer { count += 1 }
       switch format {
-      case .table: table.rows.append(row)
+      case .table:
+        table.rows.append(row)
+        if layout != nil || table.rows.count == Self.measuredRows { writeTable() }
       case .json: write((count == 0 ? "[\n" : ",\n") + table.object(row))
       case .jsonl: write(table.object(row) + "\n")
       case .csv: write(OutputTable.csvLine(row.map(OutputTable.machine)))
       }
     }
 
-    func finish(redacts: Bool, colours: Bool) {
+    /// Writes the rows that wait, and the head before the first ones.
+    private mutating func writeTable() {
+      let layout = layout ?? Layout(table, redacts: redacts)
+      if self.layout == nil { write(layout.head(table.columns, colours: colours)) }
+      self.layout = layout
+      write(table.rows.map { layout.line($0) }.joined())
+      table.rows.removeAll(keepingCapacity: true)
+    }
+
+    mutating func finish() {
       switch format {
-      case .table: write(table.text(.table, redacts: redacts, colours: colours))
+      case .table: if layout == nil { writeTable() }
       case .json: write(count == 0 ? "[]\n" : "\n]\n")
       case .jsonl, .csv: break
       }
+    }
+  }
+
+  /// How wide a table's columns are, and on which side their values are.
+  private struct Layout {
+    private let widths: [Int]
+    private let rightAligned: [Bool]
+    private let redacts: Bool
+
+    init(_ table: OutputTable, redacts: Bool) {
+      self.redacts = redacts
+      var widths = table.columns.map(\.count)
+      for row in table.rows {
+        for (index, cell) in row.enumerated() {
+          widths[index] = max(widths[index], OutputTable.human(cell, redacts: redacts).count)
+        }
+      }
+      self.widths = widths
+      rightAligned = table.columns.indices.map { index in table.rows.first.map { isNumber($0[index]) } ?? false }
+    }
+
+    func head(_ columns: [String], colours: Bool) -> String {
+      let head = line(columns)
+      return colours ? "\u{1b}[1m" + head.dropLast() + "\u{1b}[0m\n" : head
+    }
+
+    func line(_ row: [OutputCell]) -> String { line(row.map { OutputTable.human($0, redacts: redacts) }) }
+
+    private func line(_ texts: [String]) -> String {
+      let padded = texts.indices.map { index in
+        let space = spaces(widths[index] - texts[index].count)
+        return rightAligned[index] ? space + texts[index] : texts[index] + space
+      }
+      var text = padded.joined(separator: "  ")
+      while text.hasSuffix(" ") { text.removeLast() }
+      return text + "\n"
     }
   }
 
@@ -98,22 +157,8 @@ struct OutputTable: Equatable, Sendable {
   }
 
   private func table(redacts: Bool, colours: Bool) -> String {
-    let cells = rows.map { $0.map { Self.human($0, redacts: redacts) } }
-    let widths = columns.indices.map { index in
-      max(columns[index].count, cells.map { $0[index].count }.max() ?? 0)
-    }
-    let rightAligned = columns.indices.map { index in rows.first.map { Self.isNumber($0[index]) } ?? false }
-    func line(_ texts: [String]) -> String {
-      let padded = texts.indices.map { index in
-        let space = Self.spaces(widths[index] - texts[index].count)
-        return rightAligned[index] ? space + texts[index] : texts[index] + space
-      }
-      var text = padded.joined(separator: "  ")
-      while text.hasSuffix(" ") { text.removeLast() }
-      return text + "\n"
-    }
-    let head = line(columns)
-    return (colours ? "\u{1b}[1m" + head.dropLast() + "\u{1b}[0m\n" : head) + cells.map(line).joined()
+    let layout = Layout(self, redacts: redacts)
+    return layout.head(columns, colours: colours) + rows.map { layout.line($0) }.joined()
   }
 
   private static func spaces(_ count: Int) -> String { String(repeating: " ", count: max(0, count)) }

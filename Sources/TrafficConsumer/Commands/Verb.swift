@@ -167,9 +167,8 @@ struct VerbInput: Sendable {
 
   /// Rows as `-o` says, written as they come: for lists that may be long.
   func stream(_ columns: [String]) throws(VerbError) -> OutputTable.Stream {
-    OutputTable.Stream(columns, try format()) { Standard.output($0) }
+    OutputTable.Stream(columns, try format(), redacts: redacts, colours: colours) { Standard.output($0) }
   }
-  func finish(_ stream: OutputTable.Stream) { stream.finish(redacts: redacts, colours: colours) }
 
   /// Writes a table as `-o` says.
   func write(_ table: OutputTable, isObject: Bool = false) throws(VerbError) {

@@ -25,9 +25,25 @@ import Testing
     var text = ""
     var stream = OutputTable.Stream(table.columns, format) { text += $0 }
     for _ in 0..<rows { stream.add(table.rows[0]) }
-    stream.finish(redacts: false, colours: false)
+    stream.finish()
     let whole = OutputTable(table.columns, rows: .init(repeating: table.rows[0], count: rows))
     #expect(text == whole.text(format))
+  }
+
+  @Test("of a long table no more rows wait than decide its widths, on a terminal as elsewhere")
+  func longTable() {
+    var parts: [String] = []
+    var stream = OutputTable.Stream(table.columns, .table, redacts: true, colours: true) { parts.append($0) }
+    let measured = OutputTable.Stream.measuredRows
+    for row in 1...measured + 500 {
+      stream.add(table.rows[0])
+      #expect(parts.count == (row < measured ? 0 : 2 + row - measured))
+    }
+    stream.add([.passkey("0123456789"), .bytes(1536), .text("longer than the others, and last")])
+    stream.finish()
+    let rows = [[OutputCell]](repeating: table.rows[0], count: measured + 500)
+    let whole = OutputTable(table.columns, rows: rows).text(.table, redacts: true, colours: true)
+    #expect(parts.dropLast().joined() == whole && parts.last == "0123...   1.5 KiB  longer than the others, and last\n")
   }
 
   @Test("passkeys are shortened only where a table is on a terminal")
