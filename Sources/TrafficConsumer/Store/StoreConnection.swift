@@ -22,7 +22,7 @@ enum StoreConnection {
   static func openForWriting(path: String, windowSeconds: Int64) throws(StoreError) -> SQLiteDatabase {
     // Before SQLite makes it; the log gets the same permissions.
     let number = clinux_open(path, O_WRONLY | O_CREAT | O_EXCL, fileMode)
-    if number >= 0 { _ = FileDescriptor(owning: number) }
+    if number >= 0 { _ = FileDescriptor(owning: number) } else { warnOfReaders(path) }
     let database = try store { () throws(SQLiteError) in
       try SQLiteDatabase(path: path, access: .readWriteCreate, busyTimeoutMilliseconds: busyTimeoutMilliseconds)
     }
@@ -39,6 +39,14 @@ enum StoreConnection {
     try StoreSchema.migrate(database)
     try settle(windowSeconds: windowSeconds, in: database)
     return database
+  }
+
+  /// An earlier version made the file as the umask had it. Whoever reads it by intention would be shut out by a change.
+  private static func warnOfReaders(_ path: String) {
+    var info = stat()
+    guard stat(path, &info) == 0, info.st_mode & 0o007 != 0 else { return }
+    Log.warning(
+      "every user of this machine can read the passkeys in the database", ["path": path, "see": "chmod o= FILE"])
   }
 
   /// Refuses a file of another program before anything is written to it.
