@@ -134,6 +134,13 @@ extension StoreWriter {
     return event.counters == nil && item.id.milliseconds < fingerprintsFrom
   }
 
+  /// The same of an entry from before the upgrade in an epoch that began after it: Redis has an older file, or has lost its
+  /// end. As a rule it was applied. Crediting it again would be bytes that were never moved.
+  private func isForgotten(_ event: TrafficEvent, _ id: EntryID, _ stream: StreamState) -> Bool {
+    guard event.counters == nil, let upgraded = stream.upgraded, stream.epoch > upgraded.epoch else { return false }
+    return id.milliseconds < fingerprintsFrom && id <= upgraded.through
+  }
+
   /// One entry that was not dealt with before, as far as its id tells. `isDoubtful`: the id was dealt with, and there is
   /// reason to believe that with another entry, or not at all: what it says decides.
   private func stage(_ item: BatchItem, _ fault: EntryFault?, isDoubtful: Bool, _ stream: inout StreamState)
@@ -153,7 +160,7 @@ extension StoreWriter {
       }
       if let fault {
         result = .failure(fault)
-      } else if letter != nil {
+      } else if letter != nil || (!isDoubtful && isForgotten(event, item.id, stream)) {
         result = .success(Credit(rule: .duplicate, sums: TrafficSums(), counters: nil))
       } else {
         stream.newestAnnounce = max(stream.newestAnnounce, event.timestamp)

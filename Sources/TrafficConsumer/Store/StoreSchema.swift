@@ -175,6 +175,13 @@ enum StoreSchema {
     ALTER TABLE streams ADD COLUMN returns_through INTEGER NOT NULL DEFAULT 0;
     UPDATE streams SET newest_announce = CAST(strftime('%s', 'now') AS INTEGER) WHERE EXISTS (SELECT 1 FROM sessions);
     UPDATE streams SET returns_through = newest_announce WHERE epoch > 1;
+    -- What was applied when a version came that keeps fingerprints: entries without counters that come again from before
+    -- are not known by what they hold.
+    ALTER TABLE streams ADD COLUMN upgraded_epoch INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE streams ADD COLUMN upgraded_through BLOB;
+    UPDATE streams SET upgraded_epoch = epoch, upgraded_through =
+      (SELECT max(last) FROM applied_ranges WHERE stream_id = streams.id AND epoch = streams.epoch)
+      WHERE EXISTS (SELECT 1 FROM meta WHERE name = 'fingerprints_from');
     """,
   ]
 

@@ -33,6 +33,8 @@ struct StreamState: Sendable {
   var newestAnnounce: Int64 = 0
   /// Announces up to this time were applied in an epoch that has ended: the trackers may give them back under other ids.
   var returnsThrough: Int64 = 0
+  /// What an earlier version applied, which kept no fingerprints: up to this entry of this epoch.
+  var upgraded: (epoch: Int64, through: EntryID)?
 
   /// A year with a third between the ages of two neighbours: whatever older state of the stream comes back, it has one of
   /// them, and at most a quarter of its age has to be read again.
@@ -48,6 +50,9 @@ struct StreamState: Sendable {
     { index += 1 }
     return ranges[index].last
   }
+
+  /// Up to here a copy of this state has everything.
+  var completeThrough: EntryID { applied.ranges.first.flatMap { settledEnd(from: $0.first) } ?? .zero }
 
   /// There are spaces between what was dealt with of which it is not known whether something was lost there.
   var hasOpenGaps: Bool { applied.ranges.count > 1 && applied.gaps.dropFirst().contains { !lost.covers($0) } }

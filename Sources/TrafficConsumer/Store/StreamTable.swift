@@ -31,7 +31,12 @@ final class StreamTable {
 
   /// The stream's row, made when there is none.
   static func load(name: String, from database: borrowing SQLiteDatabase) throws(SQLiteError) -> StreamState {
-    let insert = try database.prepare("INSERT OR IGNORE INTO streams(name) VALUES (?1)")
+    // The last backup has nothing of a new one.
+    let insert = try database.prepare(
+      """
+      INSERT OR IGNORE INTO streams(name, backup_floor)
+        VALUES (?1, CASE WHEN EXISTS (SELECT 1 FROM meta WHERE name = 'last_backup') THEN zeroblob(16) END)
+      """)
     try insert.bind(name, at: 1)
     try insert.run()
     return try read(name: name, from: database) ?? StreamState(id: 0, name: name)
@@ -42,7 +47,8 @@ final class StreamTable {
     let select = try database.prepare(
       """
       SELECT id, epoch, applied, duplicates, dead, redelivered, vanished, rollbacks, handled, added_before,
-        backup_floor, accounted_to, accounted_handled, restored_through, newest_announce, returns_through
+        backup_floor, accounted_to, accounted_handled, restored_through, newest_announce, returns_through,
+        upgraded_epoch, upgraded_through
       FROM streams WHERE name = ?1
       """)
     try select.bind(name, at: 1)
@@ -57,6 +63,7 @@ final class StreamTable {
     state.accountedHandled = select.integer(12)
     state.restoredThrough = EntryID(stored: select.bytes(13)) ?? .zero
     (state.newestAnnounce, state.returnsThrough) = (select.integer(14), select.integer(15))
+    state.upgraded = EntryID(stored: select.bytes(17)).map { (select.integer(16), $0) }
     state.lost = try LostRangeTable.load(stream: state.id, epoch: state.epoch, from: database)
     state.applied = try ranges(of: state.id, epoch: state.epoch, from: database)
     state.former = try ranges(of: state.id, epoch: formerEpoch, from: database)
