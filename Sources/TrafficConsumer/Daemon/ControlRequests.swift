@@ -52,8 +52,10 @@ enum ControlRequests {
     }
     guard isFirst else { return .error(.locked, "another backup is being made") }
     defer { context.isBackingUp.withLock { $0 = false } }
-    guard context.onWriter({ $0.beginBackup() }) != nil else { return stopping }
+    let begun = context.onWriter { writer in Result { () throws(StoreError) in try writer.beginBackup(to: path) } }
+    guard let begun else { return stopping }
     do throws(StoreError) {
+      try begun.get()
       let (floors, bytes) = try StoreBackup.make(of: context.config.databasePath, to: path) {
         !context.queue.isStopping
       }
@@ -62,6 +64,8 @@ enum ControlRequests {
       try ended.get()
       return .ok([String(bytes)])
     } catch {
+      // A daemon that ends meanwhile leaves it to the next one.
+      _ = context.onWriter { writer in try? writer.giveUpBackup() }
       if context.queue.isStopping { return stopping }
       if case .ownFile = error { return .error(.badData, error.description) }
       return .error(.inputOutput, "\(path): \(error)")

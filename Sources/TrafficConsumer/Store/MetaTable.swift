@@ -5,6 +5,8 @@ import SQLite
 enum MetaTable {
   /// The time of the last verified backup, Unix seconds.
   static let backupTime = "last_backup"
+  /// Where a backup that was begun, and neither ended nor given up, will be.
+  static let backupPath = "backup_begun"
   /// Milliseconds of entry ids from which on every fingerprint was kept; not there in a database that always did.
   static let fingerprintsFrom = "fingerprints_from"
   /// What retention has taken: windows and days that begin below these are gone for good.
@@ -41,6 +43,12 @@ enum MetaTable {
     try write.bind(name, at: 1)
     try write.bind(value, at: 2)
     try write.run()
+  }
+
+  static func remove(_ name: String, in database: borrowing SQLiteDatabase) throws(SQLiteError) {
+    let delete = try database.prepare("DELETE FROM meta WHERE name = ?1")
+    try delete.bind(name, at: 1)
+    try delete.run()
   }
 
   private static let insert = "INSERT OR REPLACE INTO meta(name, value) VALUES (?1, ?2)"

@@ -63,16 +63,26 @@ enum StoreBackup {
         let update = try copy.prepare("UPDATE streams SET backup_floor = ?2 WHERE name = ?1")
         for name in try StreamTable.names(in: copy) {
           guard let state = try StreamTable.read(name: name, from: copy) else { continue }
-          let floor = state.applied.ranges.first.flatMap { state.settledEnd(from: $0.first) } ?? .zero
+          let floor = state.completeThrough
           result.floors[name] = (state.epoch, floor)
           try update.bind(name, at: 1)
           try update.bind(floor.bytes, at: 2)
           try update.run()
         }
+        try MetaTable.remove(MetaTable.backupPath, in: copy)
         try MetaTable.set(MetaTable.backupTime, result.time, in: copy)
         return result
       }
     }
+  }
+
+  /// When a copy of a database was made; nil: there is no complete one.
+  static func time(of path: String, instance: String?) -> Int64? {
+    guard let copy = try? SQLiteDatabase(path: path, access: .readOnly),
+      let found = try? MetaTable.text("instance", in: copy), found == instance,
+      let isBegun = try? MetaTable.text(MetaTable.backupPath, in: copy) != nil, !isBegun
+    else { return nil }
+    return (try? MetaTable.integer(MetaTable.backupTime, in: copy)) ?? nil
   }
 
   private static func makeDurable(_ partial: String, as path: String) throws(StoreError) {
@@ -99,14 +109,27 @@ enum StoreBackup {
 extension StoreWriter {
   /// A copy without a daemon. Returns its bytes.
   func backup(to path: String) throws(StoreError) -> Int {
-    beginBackup()
-    let (floors, bytes) = try StoreBackup.make(of: settings.databasePath, to: path)
-    try endBackup(floors)
-    return bytes
+    try beginBackup(to: path)
+    do throws(StoreError) {
+      let (floors, bytes) = try StoreBackup.make(of: settings.databasePath, to: path)
+      try endBackup(floors)
+      return bytes
+    } catch {
+      try? giveUpBackup()
+      throw error
+    }
   }
 
-  /// From here on it is noted what is dealt with below the place the copy will reach.
-  func beginBackup() { for index in streams.indices { streams[index].lowestSinceBackup = .maximum } }
+  /// From here on it is noted what is dealt with below the place the copy will reach, and where no backup keeps the stream
+  /// yet, this one does.
+  func beginBackup(to path: String) throws(StoreError) {
+    try transaction { () throws(SQLiteError) in try MetaTable.set(MetaTable.backupPath, path, in: database) }
+    for index in streams.indices {
+      streams[index].lowestSinceBackup = .maximum
+      guard streams[index].backupFloor == nil else { continue }
+      try change(stream: index) { $0.backupFloor = $0.completeThrough }
+    }
+  }
 
   /// Remembers what the copy holds: from now on the stream is trimmed no further than this.
   func endBackup(_ copied: BackupFloors) throws(StoreError) {
@@ -118,6 +141,28 @@ extension StoreWriter {
     }
     try transaction { () throws(SQLiteError) in
       try MetaTable.set(MetaTable.backupTime, copied.time, in: database)
+      try MetaTable.remove(MetaTable.backupPath, in: database)
+    }
+  }
+
+  /// There is no copy: without an earlier one the stream is not kept for any.
+  func giveUpBackup() throws(StoreError) {
+    if try MetaTable.integer(MetaTable.backupTime, in: database) == nil {
+      for index in streams.indices { try change(stream: index) { $0.backupFloor = nil } }
+    }
+    try transaction { () throws(SQLiteError) in try MetaTable.remove(MetaTable.backupPath, in: database) }
+  }
+
+  /// A backup was begun by a process that is gone. Its copy is in its place when it was complete; then it counts, and what
+  /// was kept for it from its beginning is.
+  func concludeBackup() throws(StoreError) {
+    guard let path = try MetaTable.text(MetaTable.backupPath, in: database) else { return }
+    let earlier = try MetaTable.integer(MetaTable.backupTime, in: database) ?? 0
+    guard let time = StoreBackup.time(of: path, instance: try MetaTable.text("instance", in: database)), time > earlier
+    else { return try giveUpBackup() }
+    try transaction { () throws(SQLiteError) in
+      try MetaTable.set(MetaTable.backupTime, time, in: database)
+      try MetaTable.remove(MetaTable.backupPath, in: database)
     }
   }
 }

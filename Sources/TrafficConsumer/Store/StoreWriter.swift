@@ -63,7 +63,10 @@ final class StoreWriter {
     } catch {
       throw .database(error)
     }
-    if earlier == nil { try store { () throws(SQLiteError) in try MetaTable.set("writer", fence, in: database) } }
+    if earlier == nil {
+      try store { () throws(SQLiteError) in try MetaTable.set("writer", fence, in: database) }
+      try concludeBackup()
+    }
     try transaction { () throws(SQLiteError) in try burials.hashEarlierOnes(in: database) }
   }
 

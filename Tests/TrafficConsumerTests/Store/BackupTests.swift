@@ -23,7 +23,7 @@ import Testing
     try bench.apply(0..<4)
     let path = "\(bench.directory.path)/copy.db"
     var parts = 0
-    bench.writer.beginBackup()
+    try bench.writer.beginBackup(to: path)
     let (floors, _) = try StoreBackup.make(of: bench.databasePath, to: path, pagesPerStep: 4) {
       if parts < 6 { #expect((try? bench.apply(4 + parts..<5 + parts))?.applied == 1) }
       parts += 1
@@ -51,13 +51,51 @@ import Testing
     let missing = MissingEntries(entries: 3, through: bench.ids[9], counted: 10, since: before)
     try bench.writer.make(.lost(missing), stream: 0)
     try bench.writer.make(.accounted(through: bench.ids[9]), stream: 0)
-    bench.writer.beginBackup()
     let path = "\(bench.directory.path)/copy.db"
+    try bench.writer.beginBackup(to: path)
     let (floors, _) = try StoreBackup.make(of: bench.databasePath, to: path, pagesPerStep: 4)
     #expect(floors.floors[StreamBench.stream]?.id == bench.ids[9])
     try bench.apply(4..<5)
     try bench.writer.endBackup(floors)
     #expect(bench.writer.streams[0].backupFloor == bench.ids[4])
+    withExtendedLifetime(server) {}
+  }
+
+  @Test("the first one keeps the stream from its beginning on; one that fails or is killed does so no longer")
+  func keepsFromItsBeginning() async throws {
+    let (server, bench) = try await bench(entries: 6)
+    let path = "\(bench.directory.path)/copy.db"
+    var floor: EntryID? { bench.writer.streams[0].backupFloor }
+    try bench.apply(0..<3)
+    try bench.writer.beginBackup(to: path)
+    #expect(floor == bench.ids[2])
+    try bench.apply(3..<4)
+    try bench.writer.giveUpBackup()
+    #expect(floor == nil)
+    // Killed before the copy is in its place, then after it and before the writer heard of it.
+    try bench.writer.beginBackup(to: path)
+    #expect(floor == bench.ids[2])
+    try bench.restart()
+    #expect(floor == nil)
+    try bench.writer.beginBackup(to: path)
+    _ = try StoreBackup.make(of: bench.databasePath, to: path)
+    try bench.apply(4..<5)
+    try bench.restart()
+    #expect(floor == bench.ids[2])
+    #expect(try MetaTable.integer(MetaTable.backupTime, in: bench.reader()) != nil)
+    #expect(try MetaTable.text(MetaTable.backupPath, in: bench.reader()) == nil)
+    // A later one that fails leaves the earlier one what it needs.
+    try bench.writer.beginBackup(to: path + "2")
+    try bench.restart()
+    #expect(floor == bench.ids[2])
+    // What began after it is not in it at all.
+    try bench.writer.make(.newEpoch(goneBefore: 0, restoredThrough: .zero), stream: 0)
+    #expect(floor == .zero)
+    let more = try StoreWriter(
+      settings: StoreWriter.Settings(
+        databasePath: bench.databasePath, streamNames: [StreamBench.stream, "new"], windowSeconds: 3600,
+        maximumDeliveries: 3))
+    #expect(more.streams.map(\.backupFloor) == [.zero, .zero])
     withExtendedLifetime(server) {}
   }
 
