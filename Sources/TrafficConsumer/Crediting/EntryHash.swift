@@ -8,7 +8,8 @@ struct EntryHash: Sendable {
 
   init(key: (UInt64, UInt64)) { self.key = key }
 
-  /// The hash of every field but the session's key: fingerprints are compared within one session.
+  /// The hash of every field but the session's key: fingerprints are compared within one session. Of a producer with counters
+  /// without those and `dt`, which are others when it is sent again to a Redis that has forgotten the session.
   func fingerprint(of event: TrafficEvent) -> UInt64 {
     var state = SipHash(key: key)
     var address: (UInt64, UInt64) = (0, 0)
@@ -20,14 +21,12 @@ struct EntryHash: Sendable {
     state.absorb(event.uploadedDelta)
     state.absorb(event.downloadedDelta)
     state.absorb(event.left)
-    state.absorb(UInt64(event.timestamp) << 32 | UInt64(event.elapsedSeconds))
+    let elapsed = event.counters == nil ? event.elapsedSeconds : 0
+    state.absorb(UInt64(event.timestamp) << 32 | UInt64(elapsed))
     state.absorb(UInt64(event.intervalSeconds) << 32 | UInt64(event.minIntervalSeconds))
-    guard let counters = event.counters else { return state.finish(byteCount: 64) }
-    state.absorb(counters.creditedUpload)
-    state.absorb(counters.creditedDownload)
+    guard event.counters != nil else { return state.finish(byteCount: 64) }
     state.absorb(UInt64(event.announces))
-    counters.generation.withBytes { absorb($0, into: &state) }
-    return state.finish(byteCount: 96)
+    return state.finish(byteCount: 72)
   }
 
   private func absorb(_ bytes: UnsafeRawBufferPointer, into state: inout SipHash) {

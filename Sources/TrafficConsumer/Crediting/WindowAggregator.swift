@@ -117,7 +117,9 @@ struct WindowAggregator: Sendable {
     } else {
       rule = byBytes(event, sums)
     }
-    if rule != .duplicate && event.isIdle && event.timestamp == ledger.coveredTo { ledger.noteIdle(entry) }
+    if rule != .duplicate && event.mayComeIdle(isFirst: seen == nil) && event.timestamp == ledger.coveredTo {
+      ledger.noteIdle(entry)
+    }
     return Credit(rule: rule, sums: sums, counters: after)
   }
 

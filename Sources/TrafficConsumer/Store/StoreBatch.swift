@@ -208,7 +208,7 @@ extension StoreWriter {
       userSums: sessionTable.users[row.user].sums, torrentSums: sessionTable.torrents[row.torrent].sums)
     context.mayHaveReturned = mayHaveReturned
     // With counters and something to credit they say all.
-    let hasOnlyContent = event.counters == nil || event.isIdle
+    let hasOnlyContent = event.counters == nil || event.mayComeIdle(isFirst: counters == nil)
     let fingerprint = EntryFingerprint(
       arrivedMilliseconds: id.milliseconds, hash: hasOnlyContent ? hash.fingerprint(of: event) : 0)
     if event.counters == nil && row.ledger.reachesBack(id.milliseconds) {

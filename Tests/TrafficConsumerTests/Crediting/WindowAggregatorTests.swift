@@ -159,6 +159,28 @@ private struct Bench {
     }
   }
 
+  @Test("a restart that is sent again to a Redis that has forgotten the session is counted once")
+  func restartAgain() throws {
+    let start: Int64 = 1_700_000_000
+    var bench = Bench()
+    try bench.apply(maker.event(event: .started, ts: start, gen: "1"))
+    try bench.apply(maker.event(event: .started, ts: start + 60, dt: 60, gen: "2"))
+    // Without the snapshot it says of no time; under whatever generation.
+    for gen in ["2", "3"] {
+      let again = maker.event(event: .started, ts: start + 60, gen: gen)
+      #expect(try bench.apply(again, mayHaveReturned: true).rule == .duplicate)
+    }
+    #expect(bench.sums.events == 2 && bench.sums.seedSeconds == 60)
+    // Of two in one second the second one as well.
+    try bench.apply(maker.event(du: 9, ts: start + 90, dt: 30, gen: "3", cu: 9))
+    try bench.apply(maker.event(left: 6, ts: start + 90, gen: "3", cu: 9))
+    for left in [0, 6] {
+      let again = maker.event(left: UInt64(left), ts: start + 90, gen: "4")
+      #expect(try bench.apply(again, mayHaveReturned: true).rule == .duplicate)
+    }
+    #expect(bench.sums.events == 4)
+  }
+
   @Test("without a fault an announce that says nothing is known when it comes again much later, and late ones count")
   func idleAgain() throws {
     var bench = Bench()
