@@ -42,7 +42,8 @@ let package = Package(
       name: "Tracker", dependencies: ["Wire", "Linux", "Settings", "HTTP", "Redis", "CLinux", "BuildStamp"],
       path: "Sources/Tracker",
       // What Redis runs: Sources/Tracker/Push/PushScript.swift.
-      resources: ["common", "push", "restore"].map { .embedInCode("Push/Scripts/\($0).lua") }, swiftSettings: strict),
+      resources: ["clock", "common", "push", "restore"].map { .embedInCode("Push/Scripts/\($0).lua") },
+      swiftSettings: strict),
     .executableTarget(
       name: "TrafficConsumer",
       dependencies: ["Wire", "Linux", "Settings", "HTTP", "Redis", "SQLite", "CLinux", "BuildStamp"],

@@ -66,8 +66,10 @@ import Testing
   @Test("what was found once stays mended", arguments: Regressions.names)
   func regressions(name: String) throws {
     let quiet = QuietLog()
-    let result = try SimulationRunner().run(Scenario(text: Regressions.text(name)))
+    let isTraced = Self.setting("TRACE") == name
+    let result = try SimulationRunner().run(Scenario(text: Regressions.text(name)), keepsTrace: isTraced)
     quiet.end()
+    for line in isTraced ? result.lines : [] { print(line) }
     if let reason = Regressions.open[name] {
       // It says so when it is mended, so that it is taken from the list.
       #expect(result.failure != nil, "\(name) does not fail any more (\(reason))")

@@ -34,15 +34,6 @@ struct PublisherSettings: Sendable {
   var retainedBytes = Self.retainedBytes
   /// A run that was silent for longer begins anew: Redis forgets it after `PushScript.stateSeconds`.
   static let runIdleSeconds: UInt64 = UInt64(PushScript.stateSeconds) / 2
-  /// How often Redis is asked what time it is, and what the answer may differ by from the last besides the time that the
-  /// question took: less is not worth a correction.
-  static let clockPauseNanoseconds: UInt64 = 60_000_000_000
-  static let clockToleranceMicroseconds: UInt64 = 10_000
-  /// An answer that took longer says too little: the question is repeated, and the quickest answer counts.
-  static let clockTripNanoseconds: UInt64 = 2_000_000
-  static let clockQuestions = 8
-  /// A difference between this machine's clock and Redis' that is worth a line in the log.
-  static let clockWarningMicroseconds: UInt64 = 10_000_000
   /// A publisher with nothing to do looks this often whether its connection still lives.
   static let idleCheckMilliseconds = 1000
   /// No wait is longer without a look at the spool.

@@ -26,10 +26,8 @@ extension PushSession {
     case restore(PushBatch, PushCall, scriptHash: String, given: UInt64, done: Int)
     /// Wait for the reply to the first of those calls: `restored`.
     case awaitRestored
-    /// Ask Redis what time it is: `time`.
-    case askTime
-    /// Ask Redis for a sign of life: `done`.
-    case ping
+    /// Ask what the clock is that trackers have in common: `time`.
+    case askTime(CommonClock.Question)
     /// Sleep until there is something in the queue or it is time to stop: `woken`; else `timePassed`.
     case awaitAnnounces(milliseconds: Int)
     /// Sleep, unless it is time to stop: `timePassed`.
@@ -51,8 +49,7 @@ extension PushSession {
     /// How many of the call's records are given back, fewer than all when the stream has no room for more, and the number of
     /// entries that were added for them; nil: Redis has forgotten again.
     case restored(records: Int?, entries: UInt64)
-    /// By Redis' clock, nil when it may not be asked, and by this machine's; Unix microseconds.
-    case time(redis: UInt64?, wall: UInt64)
+    case time(CommonClock.Answer)
     case woken
     case timePassed
     case spooled(SpoolState)
@@ -75,6 +72,8 @@ extension PushSession {
     case abandonedRun(expected: UInt64, found: UInt64)
     /// What Redis' clock is ahead of this machine's.
     case clocksDiffer(seconds: Int64)
+    /// Redis' clock went ahead by so much, or back.
+    case clockSet(milliseconds: Int64)
     /// At the end: what Redis did not take.
     case spooledRest(announces: Int)
     case gaveUpRest(announces: Int)

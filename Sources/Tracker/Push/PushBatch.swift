@@ -19,6 +19,7 @@ final class PushBatch {
   private var tailsEnd: UInt64 = 0
   /// Whether it is on its way: its reply is owed.
   var isSent = false
+  var sentAt: UInt64 = 0
   /// How often it was sent under its run.
   var sends = 0
   /// Whether the spool's file has all of it as it is.

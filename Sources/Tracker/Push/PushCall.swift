@@ -14,9 +14,12 @@ struct PushCall {
   var creditFirstAnnounce: Bool
   /// Bytes in one direction that no line carries in a second; 0: no limit.
   var maximumBytesPerSecond: UInt64 = 0
-  /// What Redis' clock is ahead of the OrderClock, and the time by Redis' clock.
+  /// What the common clock is ahead of the OrderClock and of this machine's, and what it says.
   var correctionMicroseconds: Int64 = 0
+  var wallCorrectionMicroseconds: Int64 = 0
   var nowMicroseconds: UInt64 = 0
+  /// From when on Redis has forgotten nothing.
+  var sinceMicroseconds: UInt64 = 0
 
   /// From where the script accepts a gap: the record that Redis expects, and how many restore.lua gave back before.
   struct Gap: Equatable {
@@ -54,6 +57,8 @@ struct PushCall {
     buffer.append(decimal: maximumBytesPerSecond)
     buffer.append(records.bytes)
     buffer.append(decimal: nowMicroseconds / PushScript.orderTickMicroseconds)
+    buffer.append("\(wallCorrectionMicroseconds / Int64(PushScript.orderTickMicroseconds))")
+    buffer.append(decimal: sinceMicroseconds / PushScript.orderTickMicroseconds)
   }
 
   /// `<prefix><passkey>:<infohash>:<peer_id>`.

@@ -17,6 +17,9 @@ struct PushPartition: Sendable, Equatable {
     }
   }
 
+  /// Where the trackers keep the clock that they have in common.
+  var clockKey: String { streamKey + ":clock" }
+
   /// Where a publisher's run keeps its place.
   func stateKey(run: UInt64) -> String { "\(streamKey):publisher:" + String(run, radix: 16) }
 }

@@ -1,5 +1,5 @@
 // PushScript: the server-side scripts that turn a batch of announces into stream entries and snapshots, and that give them
-// back to a Redis that has lost them. Their texts are Scripts/*.lua, part of the binary; this is what Swift knows of them,
+// back to a Redis that has lost them, and of the one that keeps the trackers' clock. Their texts are Scripts/*.lua, part of the binary; this is what Swift knows of them,
 // the reply included. A Swift model of push.lua is in the tests. Pure.
 
 import Redis
@@ -23,12 +23,15 @@ enum PushScript {
   /// restore.lua.
   static let restoreText = script(PackageResources.restore_lua)
 
+  /// clock.lua.
+  static let clockText = String(decoding: PackageResources.clock_lua, as: UTF8.self)
+
   private static func script(_ body: [UInt8]) -> String {
     String(decoding: PackageResources.common_lua + body, as: UTF8.self)
   }
 
   /// The arguments of push.lua besides the keys.
-  static let headerArguments = 9
+  static let headerArguments = 11
   /// The largest counter that is accepted: Lua's numbers are doubles.
   static let maximumBytes = TrafficEvent.maximumBytes
   /// Microseconds in a tick of `order`: its six bytes last until 2112, and no client announces twice within one.
@@ -37,7 +40,7 @@ enum PushScript {
   /// for half of it begins a new run.
   static let stateSeconds = 86_400
 
-  /// What the script answers: ten integers and the tails.
+  /// What the script answers: eleven integers and the tails.
   struct Reply: Equatable {
     enum Status: Int64 {
       case done = 0
@@ -50,6 +53,8 @@ enum PushScript {
     /// Records that this call applied; those it skipped as applied before are not among them.
     var applied: UInt64 = 0
     var counts = Counts()
+    /// By Redis' clock; nil where the ACL has no TIME.
+    var timeMicroseconds: UInt64?
 
     /// Counted since the run began.
     struct Counts: Equatable {
@@ -70,7 +75,7 @@ enum PushScript {
 
     /// Nil when the reply has another shape.
     init?(_ view: RedisReplyView) {
-      guard view.count == 11, let first = view[0].integer, let status = Status(rawValue: first) else { return nil }
+      guard view.count == 12, let first = view[0].integer, let status = Status(rawValue: first) else { return nil }
       func number(_ index: Int) -> UInt64? { view[index].integer.flatMap { UInt64(exactly: $0) } }
       guard let next = number(1), let applied = number(2), let resets = number(3), let late = number(4),
         let tooLarge = number(5), let wrongType = number(6), let implausible = number(7), let unannounced = number(8),
@@ -79,12 +84,13 @@ enum PushScript {
       self.status = status
       self.next = next
       self.applied = applied
+      timeMicroseconds = number(10)
       counts = Counts(
         resets: resets, late: late, tooLarge: tooLarge, wrongType: wrongType, implausible: implausible,
         unannounced: unannounced, unknown: unknown)
     }
 
     /// What the script tells of the records it applied, for `restoreText`; nil when it applied none.
-    static func tails(of view: RedisReplyView) -> UnsafeRawBufferPointer? { view[10].bytes }
+    static func tails(of view: RedisReplyView) -> UnsafeRawBufferPointer? { view[11].bytes }
   }
 }

@@ -18,7 +18,7 @@ struct PushSession {
     /// Nothing: what is next is decided from the rest of the state.
     case deciding
     case connecting, loading, timing, verifying
-    case sending, awaiting, idle, pinging, pausing
+    case sending, awaiting, idle, pausing
     case discarding(AfterDiscard)
     case disconnecting(AfterDisconnect)
     /// The script after a NOSCRIPT, which is the error.
@@ -94,16 +94,9 @@ struct PushSession {
   var backoff: RetryBackoff
   var fullBackoff: RetryBackoff
 
-  /// What Redis' clock is ahead of the OrderClock; what it is ahead of this machine's, when that could be asked.
-  var correctionMicroseconds: Int64 = 0
-  var clockOffsetMicroseconds: Int64 = 0
-  let clock: OrderClock
-  var isClockKnown = false
-  /// The quickest answer of those that were had in a row, and how many those are.
-  var clockAnswer: ClockAnswer?
-  var clockQuestions = 0
-  var clockAsked: UInt64
-  var clockLog = RareLog(pauseNanoseconds: PublisherSettings.clockPauseNanoseconds)
+  /// What the trackers have in common.
+  var clock: CommonClock
+  var placeAsked: UInt64 = 0
   var replyDeadline: UInt64 = 0
   var pauseEnd: UInt64 = 0
   var flushDeadline: UInt64?
@@ -136,8 +129,7 @@ struct PushSession {
     self.now = now
     lastReply = now
     lastProgress = now
-    self.clock = clock
-    clockAsked = now
+    self.clock = CommonClock(clock, now: now)
     self.restored = RestoredRecords(restored)
     ownRun = newRun()
     run = restored.first?.run ?? ownRun
@@ -167,7 +159,7 @@ struct PushSession {
     case (_, .failed(let error)): return fail(error)
     case (.awaiting, .reply(let reply, let tails)): return take(reply, tails: tails)
     case (.awaiting, .timePassed): return keepAwaiting()
-    case (.deciding, .done), (.pinging, .done): return decide()
+    case (.deciding, .done): return decide()
     case (.sending, .done): return proceed()
     case (.idle, .woken), (.idle, .timePassed): return leaveIdle(isWoken: event.isWoken)
     case (.pausing, .timePassed): return keepPausing()
@@ -190,11 +182,11 @@ struct PushSession {
     renewIdleRun()
     guard isConnected else { return connect() }
     if let action = resumeGivingBack() { return action }
-    if isClockDue, window.isEmpty { return askTime() }
+    if isClockDue, !window.contains(where: \.isSent) { return askTime() }
     call?.nowMicroseconds = clock.microseconds(atMonotonicNanoseconds: now)
-      .corrected(byMicroseconds: correctionMicroseconds)
     if let batch = nextToSend() {
       batch.isSent = true
+      batch.sentAt = now
       batch.sends += 1
       phase = .sending
       return .send(batch, isAsking: isAsking)
@@ -224,9 +216,7 @@ struct PushSession {
   private mutating func leaveIdle(isWoken: Bool) -> Action {
     lastProgress = now
     if isWoken { return decide() }
-    if let question = askWhatIsHeld() { return question }
-    phase = .pinging
-    return .ping
+    return askWhatIsHeld() ?? askTime()
   }
 
   /// Redis forgets a run that is silent for a day; half a day earlier nothing is in doubt and a new one may begin.

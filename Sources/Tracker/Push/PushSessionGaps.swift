@@ -36,6 +36,7 @@ extension PushSession {
   /// Redis expects an older record than it should.
   mutating func beginGap(_ gap: Gap) -> Action {
     tally.gaps += 1
+    clock.noticeLoss()
     return discardReplies(.gap(gap))
   }
 

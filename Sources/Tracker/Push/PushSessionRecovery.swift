@@ -9,10 +9,9 @@ extension PushSession {
     switch (phase, event) {
     case (.connecting, .done): return prepare()
     case (.loading, .scriptLoaded(let hash)): return beginCalls(scriptHash: hash)
-    case (.timing, .time(let redis, let wall)):
-      guard takeTime(redis, wall: wall) else { return askTime() }
-      return isPreparing ? verifyPlace() : decide()
+    case (.timing, .time(let answer)): return take(answer)
     case (.verifying, .reply(let reply, _)):
+      clock.notice(redisMicroseconds: reply.timeMicroseconds, sent: placeAsked, now: now)
       guard let last = retained.last else { return goOnAfterGap() }
       if last.run == run, isFromFuture(reply.next) { return abandonRun(found: reply.next) }
       guard reply.status == .gap else { return goOnAfterGap() }
@@ -45,8 +44,7 @@ extension PushSession {
   private mutating func prepare() -> Action {
     isConnected = true
     isPreparing = true
-    clockAnswer = nil
-    clockQuestions = 0
+    clock.begin()
     for batch in window { batch.isSent = false }
     phase = .loading
     return .loadScript(.push)
@@ -59,7 +57,7 @@ extension PushSession {
         maximumStreamLength: settings.maximumStreamLength, creditFirstAnnounce: settings.creditFirstAnnounce,
         maximumBytesPerSecond: settings.maximumBytesPerSecond)
     }
-    return isAsking ? verifyPlace() : askTime()
+    return isAsking && clock.isKnown ? verifyPlace() : askTime()
   }
 
   /// Compares the place of the run with what this Redis knows of it: another process may answer than before.
@@ -72,68 +70,30 @@ extension PushSession {
   mutating func askWhatIsHeld() -> Action? {
     guard let last = retained.last, var call else { return nil }
     call.run = last.run
+    placeAsked = now
     phase = .verifying
     // A call that was sent again is held last and is not the newest.
     return .askPlace(call, next: retained.end(of: last.run) ?? last.end, gapFrom: nil)
   }
 
-  // MARK: clocks
+  // MARK: the clock
 
-  /// Once a minute, when no call is on its way: Redis' clock may be set, and a failover brings another.
-  var isClockDue: Bool {
-    !isAsking && Self.isOver(PublisherSettings.clockPauseNanoseconds, since: clockAsked, now: now)
-  }
-
-  /// What Redis and this machine said, when, and how long Redis took.
-  struct ClockAnswer {
-    var redisMicroseconds: UInt64?
-    var wallMicroseconds: UInt64
-    var at: UInt64
-    var tripNanoseconds: UInt64
-  }
-
-  /// Whether the answer, or the quickest of several, is good enough.
-  private mutating func takeTime(_ redis: UInt64?, wall: UInt64) -> Bool {
-    let answer = ClockAnswer(
-      redisMicroseconds: redis, wallMicroseconds: wall, at: now, tripNanoseconds: now &- clockAsked)
-    if clockAnswer.map({ answer.tripNanoseconds < $0.tripNanoseconds }) ?? true { clockAnswer = answer }
-    clockQuestions += 1
-    let best = clockAnswer!
-    guard
-      redis == nil || best.tripNanoseconds <= PublisherSettings.clockTripNanoseconds
-        || clockQuestions >= PublisherSettings.clockQuestions
-    else { return false }
-    clockAnswer = nil
-    clockQuestions = 0
-    note(redis == nil ? answer : best)
-    return true
-  }
+  /// Once a minute, when no call is on its way.
+  var isClockDue: Bool { !isAsking && clock.isDue(now: now) }
 
   mutating func askTime() -> Action {
-    clockAsked = now
     phase = .timing
-    return .askTime
+    return .askTime(clock.ask(now: now))
   }
 
-  /// Announces of different trackers are put in order by the one clock that they have in common, Redis'. Where it may not
-  /// be asked this machine's has to do. A correction that is within the error of the measurement stays as it is.
-  private mutating func note(_ answer: ClockAnswer) {
-    let (redisMicroseconds, wallMicroseconds) = (answer.redisMicroseconds, answer.wallMicroseconds)
-    let tripNanoseconds = answer.tripNanoseconds
-    let middle = redisMicroseconds == nil ? answer.at : answer.at &- tripNanoseconds / 2
-    let read = clock.microseconds(atMonotonicNanoseconds: middle)
-    let found = Int64(bitPattern: (redisMicroseconds ?? wallMicroseconds) &- read)
-    let tolerance = PublisherSettings.clockToleranceMicroseconds + tripNanoseconds / 2000
-    if !isClockKnown || (found - correctionMicroseconds).magnitude > tolerance {
-      isClockKnown = true
-      correctionMicroseconds = found
-      call?.correctionMicroseconds = found
-    }
-    guard let redisMicroseconds else { return }
-    clockOffsetMicroseconds = Int64(bitPattern: redisMicroseconds &- wallMicroseconds) + Int64(tripNanoseconds / 2000)
-    if clockOffsetMicroseconds.magnitude > PublisherSettings.clockWarningMicroseconds, clockLog.next(now: now) != nil {
-      tally.notes.append(.clocksDiffer(seconds: clockOffsetMicroseconds / 1_000_000))
-    }
+  private mutating func take(_ answer: CommonClock.Answer) -> Action {
+    let isEnough = clock.take(answer, now: now)
+    tally.notes += clock.takeNotes()
+    guard isEnough else { return askTime() }
+    call?.correctionMicroseconds = clock.correctionMicroseconds
+    call?.wallCorrectionMicroseconds = clock.wallCorrectionMicroseconds
+    call?.sinceMicroseconds = clock.sinceMicroseconds
+    return isPreparing ? verifyPlace() : decide()
   }
 
   /// The connection is of use.

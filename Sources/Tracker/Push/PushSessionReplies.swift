@@ -5,6 +5,7 @@ extension PushSession {
   mutating func take(_ reply: PushScript.Reply, tails: UnsafeRawBufferPointer?) -> Action {
     lastReply = now
     let oldest = window[0]
+    clock.notice(redisMicroseconds: reply.timeMicroseconds, sent: oldest.sentAt, now: now)
     if isFromFuture(reply.next) || skipsUnsent(reply, of: oldest) { return abandonRun(found: reply.next) }
     if reply.status == .gap { return beginGap(Gap(run: run, found: reply.next, expected: oldest.first)) }
     count(reply, of: oldest, tails: tails)

@@ -6,12 +6,13 @@ extension PushSession {
   mutating func nextToSend() -> PushBatch? {
     // An ASK holds for one call.
     if isAsking, window.first?.isSent == true { return nil }
+    if isClockDue { return nil }
     if let waiting = window.first(where: { !$0.isSent }) {
       if waiting.gapFrom != nil, window.first !== waiting { return nil }
       waiting.refresh(call!)
       return waiting
     }
-    guard !isClockDue, window.count < (isAsking ? 1 : PublisherSettings.window) else { return nil }
+    guard window.count < (isAsking ? 1 : PublisherSettings.window) else { return nil }
     let batch = pool.popLast() ?? PushBatch()
     batch.take(encodings.popLast())
     guard fillRestored(batch) || fillOwn(batch) else {

@@ -19,6 +19,8 @@ final class StreamPublisher {
   private var connection: RedisConnection?
   private var reply = RedisReply()
   private lazy var restorations = PushEncoding()
+  /// Of clock.lua, once it was loaded.
+  private var clockHash: String?
 
   init(
     settings: PublisherSettings, partition: PushPartition, queue: EventQueue, metrics: PushMetrics,
@@ -77,8 +79,7 @@ final class StreamPublisher {
       batch.encodeRestoration(call, scriptHash: hash, given: given, done: done, into: restorations)
       try connection!.send(restorations.buffer)
     case .awaitRestored: return try awaitRestored()
-    case .askTime: return .time(redis: try askTime(), wall: wallMicroseconds())
-    case .ping: _ = try connection!.command(["PING"])
+    case .askTime(let question): return .time(try ask(question))
     case .awaitAnnounces(let milliseconds):
       return signal.wait(milliseconds: Int32(milliseconds), isGathering: true) ? .woken : .timePassed
     case .pause(let milliseconds):
@@ -87,7 +88,7 @@ final class StreamPublisher {
     case .writeSpool:
       spool!.write(
         restored: session.restored.rest, unsent: session.window, run: session.ownRun, queue: queue,
-        correctionMicroseconds: session.correctionMicroseconds)
+        correctionMicroseconds: session.clock.correctionMicroseconds)
       return .spooled(spool!.state)
     case .removeSpool:
       spool!.remove(queue: queue)
@@ -150,19 +151,43 @@ final class StreamPublisher {
     return try scriptReply()
   }
 
-  /// Nil where the ACL has no TIME.
-  private func askTime() throws(RedisError) -> UInt64? {
+  private func ask(_ question: CommonClock.Question) throws(RedisError) -> CommonClock.Answer {
+    let change = question.change
+    let arguments = [
+      "1", partition.clockKey, question.expectedMicroseconds.map { "\($0)" } ?? "-",
+      change.map { "\($0.from)" } ?? "-", change.map { "\($0.to)" } ?? "-", question.isForgetful ? "1" : "0",
+    ]
     let reply: RedisReply
     do {
-      reply = try connection!.command(["TIME"])
+      reply = try askClock(arguments)
     } catch {
+      // The ACL leaves the key or the command out.
       guard error.code == .noPerm else { throw error }
-      return nil
+      return CommonClock.Answer(wallMicroseconds: wallMicroseconds())
     }
-    guard reply.view.count == 2, let seconds = reply.view[0].string.flatMap({ UInt64($0) }),
-      let microseconds = reply.view[1].string.flatMap({ UInt64($0) })
-    else { throw .protocolViolation("TIME gave no time") }
-    return seconds &* 1_000_000 &+ microseconds
+    guard reply.view.count == 3, let redis = reply.view[0].integer, let shift = reply.view[1].integer,
+      let since = reply.view[2].integer
+    else { throw .protocolViolation("the clock script's reply") }
+    return CommonClock.Answer(
+      redisMicroseconds: UInt64(exactly: redis), shiftMicroseconds: shift, sinceMicroseconds: UInt64(max(0, since)),
+      wallMicroseconds: wallMicroseconds())
+  }
+
+  private func askClock(_ arguments: [String]) throws(RedisError) -> RedisReply {
+    if let clockHash {
+      do {
+        return try evaluate(clockHash, arguments)
+      } catch {
+        guard error.code == .noScript else { throw error }
+      }
+    }
+    clockHash = try connection!.command(["SCRIPT", "LOAD", PushScript.clockText]).string
+    return try evaluate(clockHash ?? "", arguments)
+  }
+
+  private func evaluate(_ hash: String, _ arguments: [String]) throws(RedisError) -> RedisReply {
+    if session.isAsking { _ = try connection!.command(["ASKING"]) }
+    return try connection!.command(["EVALSHA", hash] + arguments)
   }
 
   private func awaitRestored() throws(RedisError) -> PushSession.Event {
@@ -179,7 +204,7 @@ final class StreamPublisher {
   private func tell(_ tally: PushSession.Tally) {
     metrics.add(tally)
     signal.restoredLeft.store(session.restored.count, ordering: .relaxed)
-    signal.clockOffsetMilliseconds.store(Int(session.clockOffsetMicroseconds / 1000), ordering: .relaxed)
+    signal.clockOffsetMilliseconds.store(Int(session.clock.offsetMicroseconds / 1000), ordering: .relaxed)
     if tally.isTroubleNew { signal.setTrouble(session.trouble) }
     for note in tally.notes { log(note) }
   }
@@ -217,6 +242,10 @@ final class StreamPublisher {
       Log.warning(
         "this machine's clock and redis' differ: announces of different trackers are put in order by redis', their "
           + "times are this machine's", ["partition": index, "redis_ahead_seconds": seconds])
+    case .clockSet(let milliseconds):
+      Log.warning(
+        "redis' clock was set; announces stay in order by what it was",
+        ["partition": index, "ahead_milliseconds": milliseconds])
     case .spooledRest(let announces):
       Log.info("announces are spooled", ["partition": index, "announces": announces])
     case .gaveUpRest(let announces):

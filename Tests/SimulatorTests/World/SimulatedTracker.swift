@@ -209,7 +209,6 @@ extension PushSession.Action {
     case .askPlace(_, let next, let gap): gap != nil ? "adopt \(next)" : "ask \(next)"
     case .restore(let batch, _, _, _, _): "restore \(batch.first)..<\(batch.end)"
     case .awaitRestored: "await restored"
-    case .ping: "ping"
     case .askTime: "ask time"
     case .awaitAnnounces: "sleep"
     case .pause(let milliseconds): "pause \(milliseconds)"

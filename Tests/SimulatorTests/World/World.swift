@@ -96,6 +96,8 @@ final class World {
     self.keepsTrace = keepsTrace
     runNames = RunNames(salt: salt)
     redis = RedisModel(programs: programs)
+    // The site is not new: its trackers know that Redis has forgotten nothing.
+    _ = redis.execute(["HSET", Self.streamKey + ":clock", "since", "1"])
     redis.onAdd = { [unowned self] _, id, fields in
       serial += 1
       serials[id] = serial

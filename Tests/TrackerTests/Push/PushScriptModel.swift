@@ -63,7 +63,7 @@ struct PushScriptModel {
     var deltas: (up: UInt64, down: UInt64) = (0, 0)
     var elapsed: Int64 = 0
     if let last = snapshots[Session(record)] {
-      if queued.order < last.order, let entry = applyLate(queued, last) {
+      if queued.order < last.order, let entry = applyLate(queued, last, run.generation(number)) {
         late += 1
         entries.append(entry)
         return
@@ -117,7 +117,9 @@ struct PushScriptModel {
   }
 
   /// An announce that was made before the snapshot's, by the same run; nil when its counters say that it is the later one.
-  private mutating func applyLate(_ queued: QueuedAnnounce, _ last: Snapshot) -> TrafficEvent? {
+  private mutating func applyLate(_ queued: QueuedAnnounce, _ last: Snapshot, _ name: TrafficGeneration)
+    -> TrafficEvent?
+  {
     let record = queued.record
     let here = Counted(up: record.uploaded, down: record.downloaded)
     let newest = Counted(up: last.uploaded, down: last.downloaded)
@@ -126,15 +128,17 @@ struct PushScriptModel {
     let elapsed = max(0, record.timestamp - last.timestamp)
     let stale = Self.entry(queued, nothing, elapsed, last.generation, newest - base)
     func isComparable(_ one: Counted, _ other: Counted) -> Bool { one >= other || other >= one }
-    if here == newest { return stale }
+    if here == newest, queued.order >= last.began || last.order - queued.order <= 50_000 { return stale }
+    if here == base, let before = last.before, record.timestamp > before.timestamp { return stale }
     if queued.order >= last.began {
       if here >= newest {
         unknown += 1
         return nil
       }
       if here >= base && newest >= here && (record.event != .started || here == base) { return stale }
-    } else if base >= here, record.event == .started, last.before.map({ record.timestamp > $0.timestamp }) ?? true {
-      if here == base { return stale }
+    } else if base >= here, here != base, record.event == .started,
+      last.before.map({ record.timestamp > $0.timestamp }) ?? true
+    {
       snapshots[Session(record)]!.baseUploaded = here.up
       snapshots[Session(record)]!.baseDownloaded = here.down
       snapshots[Session(record)]!.began = queued.order
@@ -147,6 +151,10 @@ struct PushScriptModel {
       snapshots[Session(record)]!.before!.timestamp = max(before.timestamp, record.timestamp)
       return Self.entry(
         queued, here - before.last, max(0, record.timestamp - before.timestamp), before.generation, here - before.base)
+    } else if last.before == nil, !(base >= here) || here == base {
+      snapshots[Session(record)]!.before = Before(
+        began: queued.order, generation: name, base: here, last: here, timestamp: record.timestamp)
+      return Self.entry(queued, nothing, 0, name, nothing)
     }
     unknown += 1
     return stale

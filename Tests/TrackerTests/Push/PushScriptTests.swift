@@ -20,7 +20,7 @@ struct ScriptCaller: ~Copyable {
     connection = opened
     call = PushCall(
       partition: partition, run: run, scriptHash: hash, ttlSeconds: 86400, maximumStreamLength: maximum,
-      creditFirstAnnounce: creditFirst)
+      creditFirstAnnounce: creditFirst, nowMicroseconds: 1_700_050_000_000_000)
   }
 
   mutating func send(_ announces: [QueuedAnnounce], first: UInt64, gapFrom: PushCall.Gap? = nil) throws

@@ -20,6 +20,8 @@ struct ModelRedis {
   /// Of each entry of the stream, where its run was then.
   var places: [UInt64] = []
   var scripts: Set<String> = []
+  /// Of the trackers' clock.
+  var clockShift: Int64 = 0
   /// Longest stream; 0: no limit.
   var limit = 0
   /// Told to every call instead of being served.
@@ -211,11 +213,14 @@ struct PushSessionSite {
     case .restore(let batch, let call, _, let given, let done):
       restored.append(redis.restore(batch, run: call.run.id, given: given, done: done))
     case .awaitRestored: return restored.removeFirst()
-    case .ping: break
-    case .askTime:
+    case .askTime(let question):
       now += slowness(action)
       let wall = clock.microseconds(atMonotonicNanoseconds: now)
-      return .time(redis: isTimeAllowed ? wall.corrected(byMicroseconds: redisAheadMicroseconds) : nil, wall: wall)
+      if let change = question.change, change.from == redis.clockShift { redis.clockShift = change.to }
+      return .time(
+        CommonClock.Answer(
+          redisMicroseconds: isTimeAllowed ? wall.corrected(byMicroseconds: redisAheadMicroseconds) : nil,
+          shiftMicroseconds: redis.clockShift, wallMicroseconds: wall))
     case .awaitAnnounces(let milliseconds): return queue.depth > 0 ? .woken : pass(milliseconds)
     case .pause(let milliseconds): return pass(milliseconds)
     case .writeSpool: return .spooled(writeSpool())
@@ -278,7 +283,6 @@ extension PushSession.Action {
     case .restore(let batch, _, _, _, _): "restore \(batch.first)..<\(batch.end)"
     case .awaitRestored: "awaitRestored"
     case .askTime: "askTime"
-    case .ping: "ping"
     case .awaitAnnounces: "awaitAnnounces"
     case .pause: "pause"
     case .writeSpool: "writeSpool"

@@ -35,10 +35,10 @@ import Testing
     var site = try PushSessionSite()
     try site.settle()
     let begin = site.now
-    try site.run { $0.trace.count { $0 == "ping" } == 10 }
+    try site.run { $0.trace.count { $0 == "askTime" } == 11 }
     #expect((9_000_000_000...11_000_000_000).contains(site.now - begin))
     // One that does not come is a lost connection, and what is announced then goes over a new one.
-    site.fault = { if case .ping = $0 { (.timedOut(.read), false) } else { nil } }
+    site.fault = { if case .askTime = $0 { (.timedOut(.read), false) } else { nil } }
     try site.run { $0.trace.last == "disconnect" }
     #expect(site.session.trouble?.contains("timed out") == true)
     site.fault = { _ in nil }
@@ -115,7 +115,7 @@ import Testing
     #expect(
       site.trace == [
         "verify 50", "load restore", "restore 20..<30", "restore 30..<40", "restore 40..<50", "awaitRestored",
-        "awaitRestored", "awaitRestored", "adopt 50", "awaitAnnounces",
+        "awaitRestored", "awaitRestored", "adopt 50", "askTime", "awaitAnnounces",
       ])
     site.announce(0..<10, uploaded: 9)
     try site.settle()
@@ -278,7 +278,7 @@ import Testing
           "awaitAnnounces", "verify 12", "disconnect", "pause", "connect", "load push", "askTime", "verify 12",
           "load restore",
           "restore 0..<4", "restore 4..<8", "restore 8..<12", "awaitRestored", "awaitRestored", "awaitRestored",
-          "adopt 12", "send 12..<13", "awaitReply", "awaitAnnounces",
+          "adopt 12", "askTime", "send 12..<13", "awaitReply", "awaitAnnounces",
         ].suffix(site.trace.count))
     #expect(site.redis.stream == Self.entries(0..<13))
     #expect(site.sum.resent == 12 && site.sum.gaps == 1 && site.sum.lostToFailover == 0)
@@ -306,34 +306,45 @@ import Testing
   // MARK: clocks
 
   @Test(
-    "orders are by Redis' clock, asked at the connection and once a minute, and by this machine's where it may not be")
+    "orders are by the common clock, asked at the connection and once a minute: Redis' may be set, and it goes on")
   func clocks() throws {
     var site = try PushSessionSite()
-    func correction(_ seconds: Int64) -> Bool {
-      let found = site.session.correctionMicroseconds
-      return (found - seconds * 1_000_000).magnitude < 10_000
-        && site.session.retained.last?.correctionMicroseconds == found
+    func announce(_ seconds: Int64, sharing shift: Int64) throws {
+      site.announce(0..<2)
+      try site.settle()
+      let found = site.session.clock.correctionMicroseconds
+      #expect((found - seconds * 1_000_000).magnitude < 10_000)
+      #expect((site.redis.clockShift - shift * 1_000_000).magnitude < 10_000)
+      #expect(site.session.retained.last?.correctionMicroseconds == found)
     }
+    func ask(_ times: Int) throws { try site.run { $0.trace.count { $0 == "askTime" } == times } }
     site.redisAheadMicroseconds = -60_000_000
-    site.announce(0..<2)
-    try site.settle()
-    #expect(correction(-60) && site.notes.contains(.clocksDiffer(seconds: -60)))
+    try announce(-60, sharing: 0)
+    #expect(site.notes.contains(.clocksDiffer(seconds: -60)))
     // Within the error of the measurement nothing changes.
     site.redisAheadMicroseconds = -60_004_000
-    try site.run { $0.trace.count { $0 == "askTime" } == 2 }
-    site.announce(2..<4)
-    try site.settle()
-    #expect(correction(-60))
+    try ask(2)
+    try announce(-60, sharing: 0)
+    // Redis' clock is set, ahead and back: the first question finds it, the second has the clock go on.
     site.redisAheadMicroseconds = 5_000_000
-    try site.run { $0.trace.count { $0 == "askTime" } == 3 }
-    site.announce(4..<6)
-    try site.settle()
-    #expect(correction(5))
+    try ask(4)
+    try announce(-60, sharing: -65)
+    site.redisAheadMicroseconds = -100_000_000
+    try ask(6)
+    try announce(-60, sharing: 40)
+    #expect(
+      site.notes.contains { if case .clockSet(65_000) = $0 { true } else { false } }
+        && site.notes.contains { if case .clockSet(-105_000) = $0 { true } else { false } })
+  }
+
+  @Test("where Redis may not be asked what time it is, the machine's clock has to do")
+  func noTime() throws {
+    var site = try PushSessionSite()
     site.isTimeAllowed = false
-    try site.run { $0.trace.count { $0 == "askTime" } == 4 }
-    site.announce(6..<8)
+    site.redisAheadMicroseconds = 1_000_000_000
+    site.announce(0..<2)
     try site.settle()
-    #expect(correction(0))
+    #expect(site.session.clock.correctionMicroseconds == 0 && site.session.clock.isKnown)
   }
 
   @Test("an answer that took long says too little about the clock: of several the quickest counts")
@@ -348,7 +359,7 @@ import Testing
     }
     site.announce(0..<2)
     try site.settle()
-    #expect(asked == 3 && site.session.correctionMicroseconds.magnitude < 1000)
+    #expect(asked == 3 && site.session.clock.correctionMicroseconds.magnitude < 1000)
   }
 
   // MARK: errors of the server

@@ -9,14 +9,16 @@
 --     ARGV[4] 1: credit a first announce   ARGV[5] `-`, or from where a gap is accepted
 --     ARGV[6] bytes of a snapshot key's prefix
 --     ARGV[7] most bytes a second in one direction, 0: no limit   ARGV[8] the records
---     ARGV[9] the publisher's clock, in ticks
+--     ARGV[9] the trackers' clock (clock.lua), in ticks   ARGV[10] what it is ahead of the clock that `ts` is of
+--     ARGV[11] since when Redis has forgotten nothing, by the trackers' clock
 --
 -- A gap is accepted from one place only: the number that Redis expects, `:`, and the records that restore.lua has given
 -- back since the last accepted gap. When anything was forgotten since the publisher asked, the answer is GAP again.
 --
--- Answers eleven values: status (0 done, 1 FULL, 2 GAP); the number of the next record; records that this call
+-- Answers twelve values: status (0 done, 1 FULL, 2 GAP); the number of the next record; records that this call
 -- applied; counted since the run began: resets, late announces, counters too large, snapshot keys of another type,
--- implausible counters, unannounced sessions, late announces of a generation that is not known; the tails, or nil.
+-- implausible counters, unannounced sessions, late announces of a generation that is not known; Redis' time,
+-- microseconds, -1 where the ACL has none; the tails, or nil.
 --
 -- An announce with lower counters is a client that began anew, unless it was made before the one the snapshot is of:
 -- two trackers, or a queue that Redis was away from, may deliver out of order. `order`, the time when the announce
@@ -67,24 +69,23 @@ local tails, told = {}, 0
 local type, KEYS = type, KEYS
 
 local saved = pcall('HMGET', state, 'next', 'resets', 'late', 'large', 'wrong', 'implausible', 'unannounced',
-  'unknown', 'forgot', 'given')
+  'unknown', 'given')
 if saved.err then return saved end
 local function known(i) return tonumber(saved[i]) or 0 end
 local nxt, resets, late, large, wrong = known(1), known(2), known(3), known(4), known(5)
 local implausible, unannounced, unknown = known(6), known(7), known(8)
--- Whether Redis has lost what this run had applied. A session that it sees for the first time may be one of those, so
--- no earlier announce may lower what its generation began with: the bytes in between may be credited.
-local forgot = saved[9]
 
 local function answer(status, applied)
   local all = told > 0 and table.concat(tails)
-  return {status, nxt, applied, resets, late, large, wrong, implausible, unannounced, unknown, all}
+  local time = pcall('TIME')
+  local now = time.err and -1 or tonumber(time[1]) * 1000000 + tonumber(time[2])
+  return {status, nxt, applied, resets, late, large, wrong, implausible, unannounced, unknown, now, all}
 end
 
-if ARGV[5] ~= '-' and ARGV[5] == digits(nxt) .. ':' .. (saved[10] or '0') then
-  local marked = pcall('HSET', state, 'forgot', '1', 'given', '0')
+if ARGV[5] ~= '-' and ARGV[5] == digits(nxt) .. ':' .. (saved[9] or '0') then
+  local marked = pcall('HSET', state, 'given', '0')
   if type(marked) == 'table' then return marked end
-  nxt, forgot = math.max(nxt, from), true
+  nxt = math.max(nxt, from)
 elseif from > nxt then
   return answer(2, 0)
 elseif count == 0 and saved[1] then
@@ -117,15 +118,14 @@ local function counter(text, limit)
   if x and x >= 0 and x <= limit then return floor(x) end
 end
 
--- Whether an order is from a clock that was wrong. Where the ACL has no TIME the publisher's clock has to do.
-local future
-local function isWrong(order)
-  if not future then
-    local time = pcall('TIME')
-    -- Once a call, and only where something is late.
-    future = FUTURE_TICKS + (time.err and tonumber(ARGV[9]) or tonumber(time[1]) * ORDER_TICKS_PER_SECOND)
-  end
-  return order > future
+-- Whether an order is from a clock that was wrong.
+local function isWrong(order) return order > tonumber(ARGV[9]) + FUTURE_TICKS end
+
+-- Whether Redis knows of all announces that were made after `order` and applied: no snapshot has expired, and nothing
+-- was forgotten. Only then does an announce that nothing is known to come before credit no byte twice.
+local function remembers(order)
+  local lived = (ttl - step) * ORDER_TICKS_PER_SECOND
+  return order >= math.max(tonumber(ARGV[11]), tonumber(ARGV[9]) - lived)
 end
 
 -- Whether counters may be of a generation that began with `bu`, `bd` and was last at `lu`, `ld`: they only grow.
@@ -138,13 +138,15 @@ end
 -- generation that the announce would begin. Answers nil, when it is an ordinary one after all, or one of
 --     'stale'    what it says was credited with a later one: nothing
 --     'unknown'  of a generation that is not known, or of either of two: nothing, lest bytes are credited twice
---     'before'   of the generation before: bytes credited, in it so far, its base and name, its last ts, the new `p`
+--     'before'   of the generation before, or its first: bytes credited, in it so far, its base and name, its last ts,
+--                the new `p`
 --     'lower'    the beginning of the generation, which was begun with a later one: the same seven
 local function judge(key, own, event, u, d, order, ts, gen, lu, ld, lt, bu, bd, behind)
   local isOfRun = gen and sub(own, 1, RUN_CHARACTERS) == sub(gen, 1, RUN_CHARACTERS)
   local addsNew = u >= lu and d >= ld
   if behind <= 0 and (isOfRun or not gen) then return end
-  if not gen or u == lu and d == ld then return 'stale' end
+  local isSame, isBase = u == lu and d == ld, u == bu and d == bd
+  if not gen or isSame and behind <= CLOCK_ERROR then return 'stale' end
   if addsNew and not isOfRun and behind <= CLOCK_ERROR then return end
   local p = pcall('HGET', key, 'p')
   if type(p) ~= 'string' or sub(p, 1, 8) ~= gen then
@@ -162,9 +164,12 @@ local function judge(key, own, event, u, d, order, ts, gen, lu, ld, lt, bu, bd, 
     isOld = isOld and order >= pbegan - tolerance and fits(u, d, pbu, pbd, pu, pd)
     addsOld = u >= pu and d >= pd and (u > pu or d > pd)
   end
-  if event == 'started' and u <= bu and d <= bd and (not pgen or ts > pts) then
-    if u == bu and d == bd then return 'stale' end
-    if order < began - tolerance then
+  -- Nothing is known to come before this generation, nor between it and the announce.
+  local isFirst = not pgen and order < began - tolerance and remembers(order)
+  local isAfter = not pgen or ts > pts
+  if isSame and order >= began - tolerance or isBase and isAfter and not isFirst then return 'stale' end
+  if event == 'started' and u <= bu and d <= bd and isAfter and not isBase then
+    if order < began - tolerance and remembers(order) then
       p = gen .. pack('<I6', order) .. sub(p, 15)
       return 'lower', bu - u, bd - d, lu - u, ld - d, pack('<I7I7', u, d) .. gen, lt, p
     end
@@ -181,6 +186,11 @@ local function judge(key, own, event, u, d, order, ts, gen, lu, ld, lt, bu, bd, 
     return (addsNew or isRestart or isOld and addsOld and pgen) and 'unknown' or 'stale'
   end
   if not isOld and behind <= 0 then return end
+  if isFirst and (isBase or u > bu or d > bd) then
+    -- The first that is known of the counters before, as a first announce is; or of these, which were no higher then.
+    p = gen .. pack('<I6I6I4I7I7I7I7', began, order, ts, u, d, u, d) .. own
+    return 'before', 0, 0, 0, 0, pack('<I7I7', u, d) .. own, ts, p
+  end
   if not isOld or not pgen then return 'unknown' end
   if not addsOld then return 'stale' end
   if pbegan == 0 or order < pbegan + tolerance then return 'unknown' end
@@ -228,7 +238,7 @@ for i = 0, count - 1 do
         if event ~= 'started' then unannounced = unannounced + 1 end
       else
         lt = lt or ts
-        lo = lo or lt * ORDER_TICKS_PER_SECOND
+        lo = lo or lt * ORDER_TICKS_PER_SECOND + tonumber(ARGV[10])
         if ts > lt then
           passed = ts - lt
           dt = seconds[passed]
@@ -306,7 +316,7 @@ for i = 0, count - 1 do
         else
           if reset and before then
             p = beginning(gen, order, pcall('HGET', key, 'p'), before, lt, lu, ld, obu, obd)
-          elseif fresh and not forgot and (reset or not lu) then
+          elseif fresh and (reset or not lu) then
             p = gen .. pack('<I6', order)
           end
           if p then

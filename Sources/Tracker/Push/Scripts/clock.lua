@@ -1,0 +1,33 @@
+-- clock.lua: the clock that the trackers of a stream have in common: Redis' own, plus a shift that Redis keeps. Orders
+-- of announces are compared by it, so it may not step: when Redis' clock is set, or another Redis takes over, a tracker
+-- notices that this clock is not where its own says that it should be, and sets the shift.
+--
+--     KEYS[1] the hash with microseconds: `shift`, what is added to TIME; `top`, the highest reading that a tracker
+--     took; `since`, from when on Redis has forgotten nothing
+--     ARGV[1] where the caller expects the clock, microseconds; `-`: it does not know
+--     ARGV[2] the shift that the caller has found and wants to change, or `-`   ARGV[3] to what
+--     ARGV[4] 1: Redis has forgotten something that the caller had applied
+--
+-- Answers TIME, -1 where the ACL has none, the shift, and `since`. What cannot be kept (a Redis without memory) is
+-- answered all the same.
+
+-- A caller that expects another reading than this has not taken it yet.
+local AGREEMENT_MICROSECONDS = 1000000
+
+local kept = redis.pcall('HMGET', KEYS[1], 'shift', 'top', 'since')
+if kept.err then return kept end
+local shift, top = tonumber(kept[1]) or 0, tonumber(kept[2]) or 0
+local time = redis.pcall('TIME')
+if time.err then return {-1, shift, 0} end
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+if ARGV[2] ~= '-' and tonumber(ARGV[2]) == shift and now + tonumber(ARGV[3]) >= top then shift = tonumber(ARGV[3]) end
+-- It never goes back, whoever was there to notice.
+shift = math.max(shift, top - now)
+local expected = tonumber(ARGV[1])
+if not expected or math.abs(now + shift - expected) <= AGREEMENT_MICROSECONDS then
+  top = math.max(top, now + shift)
+end
+local since = ARGV[4] ~= '1' and tonumber(kept[3]) or now + shift
+redis.pcall('HSET', KEYS[1], 'shift', string.format('%d', shift), 'top', string.format('%d', top),
+  'since', string.format('%d', since))
+return {now, shift, since}

@@ -1,0 +1,220 @@
+import Linux
+import Redis
+import Simulation
+import Testing
+
+@testable import Tracker
+
+/// What clock.lua keeps, and what Redis' clock says, which may be set; several trackers ask in turn.
+private struct ClockSite {
+  var shift: Int64 = 0
+  var top: Int64 = 0
+  /// Nanoseconds of CLOCK_MONOTONIC, which all have in common here; microseconds that Redis' clock is ahead of it.
+  var now: UInt64 = 1_000_000_000_000
+  var redisAhead: Int64 = 1_700_000_000_000_000
+  var trackers: [CommonClock] = []
+  /// What each machine stood still, nanoseconds.
+  var standstills: [UInt64] = []
+  /// Of the questions: how long one takes.
+  var trip: UInt64 = 500_000
+
+  mutating func add() {
+    // Their wall clocks are anything.
+    let clock = OrderClock(
+      wallNanoseconds: 1_600_000_000_000_000_000 + UInt64(trackers.count) * 77_000_000_000, atMonotonicNanoseconds: now)
+    trackers.append(CommonClock(clock, now: now))
+    standstills.append(0)
+  }
+
+  /// clock.lua.
+  private mutating func answer(_ question: CommonClock.Question) -> CommonClock.Answer {
+    let redis = Int64(now / 1000) + redisAhead
+    if let change = question.change, change.from == shift, redis + change.to >= top { shift = change.to }
+    shift = max(shift, top - redis)
+    let expected = question.expectedMicroseconds.map { Int64($0) }
+    if expected.map({ (redis + shift - $0).magnitude <= 1_000_000 }) ?? true { top = max(top, redis + shift) }
+    return CommonClock.Answer(
+      redisMicroseconds: UInt64(redis), shiftMicroseconds: shift, wallMicroseconds: UInt64(redis))
+  }
+
+  /// A tracker asks until it knows.
+  mutating func ask(_ index: Int) {
+    var questions = 0
+    repeat {
+      let question = trackers[index].ask(now: now - standstills[index])
+      now += trip / 2
+      let answer = answer(question)
+      now += trip / 2
+      questions += 1
+      precondition(questions < 100, "it never knows")
+      if trackers[index].take(answer, now: now - standstills[index]) { break }
+    } while true
+  }
+
+  /// What a tracker would order an announce of now by.
+  func order(_ index: Int) -> Int64 {
+    Int64(trackers[index].microseconds(atMonotonicNanoseconds: now - standstills[index]))
+  }
+
+  /// What the trackers' orders differ by.
+  var spread: Int64 {
+    let orders = trackers.indices.map { order($0) }
+    return orders.max()! - orders.min()!
+  }
+
+  mutating func pass(seconds: UInt64) { now += seconds * 1_000_000_000 }
+}
+
+@Suite("the clock that trackers have in common") struct CommonClockTests {
+  private func site(trackers: Int) -> ClockSite {
+    var site = ClockSite()
+    for index in 0..<trackers {
+      site.add()
+      site.ask(index)
+    }
+    return site
+  }
+
+  @Test("it goes on when Redis' is set, for those who notice, those who were away, and those who begin later")
+  func steps() {
+    var site = site(trackers: 3)
+    var (last, at) = (site.order(0), site.now)
+    for step: Int64 in [-3_600_000_000, 3_600_000_000, 600_000_000, -5_000_000, 30_000, -30_000] {
+      site.pass(seconds: 700)
+      site.redisAhead += step
+      site.ask(0)
+      #expect(site.spread < 31_000, "after a step of \(step)")
+      // The second was away meanwhile, the first of the third kind begins.
+      site.ask(1)
+      site.add()
+      site.ask(site.trackers.count - 1)
+      #expect(site.spread < 62_000, "after a step of \(step)")
+      let passed = Int64((site.now - at) / 1000)
+      #expect((site.order(0) - last - passed).magnitude < 62_000, "after a step of \(step)")
+      (last, at) = (site.order(0), site.now)
+    }
+  }
+
+  @Test("Redis' clock is set again and again within a minute, and nobody takes that for a machine that stood still")
+  func quickSteps() {
+    var site = site(trackers: 1)
+    let (first, at) = (site.order(0), site.now)
+    for step: Int64 in [3_595_000_000, 605_000_000, -600_000_000, 600_000_000] {
+      site.redisAhead += step
+      site.pass(seconds: 5)
+      site.ask(0)
+    }
+    #expect((site.order(0) - first - Int64((site.now - at) / 1000)).magnitude < 22_000)
+  }
+
+  @Test("no tracker's orders go back, whatever a reading says", arguments: [500_000, 80_000_000] as [UInt64])
+  func monotonic(trip: UInt64) {
+    var site = site(trackers: 2)
+    var random = SeededRandom(seed: 7)
+    site.trip = trip
+    var last = [site.order(0), site.order(1)]
+    for _ in 0..<500 {
+      site.redisAhead += Int64(random.next() % 8_000_000) - 4_000_000
+      site.pass(seconds: random.next() % 100)
+      site.ask(Int(random.next() % 2))
+      for index in 0..<2 {
+        #expect(site.order(index) >= last[index])
+        last[index] = site.order(index)
+      }
+    }
+  }
+
+  @Test("Redis' clock is set back while nobody is there: the clock goes on from where it was read last")
+  func nobodyThere() {
+    var site = site(trackers: 1)
+    let before = site.order(0)
+    site.trackers = []
+    site.standstills = []
+    site.redisAhead -= 3_600_000_000
+    site.pass(seconds: 5)
+    site.add()
+    site.ask(0)
+    #expect(site.order(0) >= before)
+    site.pass(seconds: 60)
+    site.add()
+    site.ask(1)
+    #expect(site.spread < 11_000)
+  }
+
+  @Test("Redis has forgotten all: the trackers that are there say where the clock was")
+  func flushed() {
+    var site = site(trackers: 2)
+    site.redisAhead -= 9_000_000_000
+    site.ask(0)
+    (site.shift, site.top) = (0, 0)
+    site.pass(seconds: 60)
+    site.ask(1)
+    site.ask(0)
+    #expect(site.spread < 11_000 && site.shift > 8_990_000_000)
+  }
+
+  @Test("a machine that stood still finds that it did, and the others do not follow it")
+  func standstill() {
+    var site = site(trackers: 3)
+    for seconds: UInt64 in [5, 40, 300] {
+      let order = site.order(0)
+      let at = site.now
+      site.pass(seconds: seconds)
+      site.standstills[1] += seconds * 1_000_000_000
+      site.ask(1)
+      for _ in 0..<2 {
+        for index in [0, 2, 1] {
+          site.pass(seconds: 20)
+          site.ask(index)
+        }
+      }
+      #expect(site.spread < 22_000, "after \(seconds) s")
+      #expect((site.order(0) - order - Int64((site.now - at) / 1000)).magnitude < 22_000)
+      site.pass(seconds: 700)
+    }
+  }
+
+  @Test("the script keeps the clock: a shift is set if it is as it was found, and nothing takes the clock back")
+  func script() async throws {
+    let directory = try TemporaryDirectory()
+    let redis = try await RedisServer.start(in: directory)
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    func ask(_ expected: String, _ from: String = "-", _ to: String = "-", forgot: String = "0") throws
+      -> (time: Int64, shift: Int64)
+    {
+      let reply = try connection.command([
+        "EVAL", PushScript.clockText, "1", "clock", expected, from, to, forgot,
+      ])
+      return (try #require(reply.view[0].integer), try #require(reply.view[1].integer))
+    }
+    func top() throws -> Int64 { Int64(try connection.command(["HGET", "clock", "top"]).string ?? "0")! }
+    let first = try ask("-")
+    #expect(first.shift == 0 && abs(first.time - Int64(Clock.unixNanoseconds() / 1000)) < 5_000_000)
+    #expect(try top() == first.time)
+    // Another one has set it meanwhile.
+    #expect(try ask("-", "7", "900000000").shift == 0)
+    // One that expects it elsewhere does not take it for granted.
+    _ = try ask("\(first.time - 3_600_000_000)")
+    #expect(try top() < first.time + 1_000_000_000)
+    // An hour ahead, and not back again.
+    #expect(try ask("-", "0", "3600000000").shift == 3_600_000_000)
+    let high = try top()
+    #expect(high > first.time + 3_599_000_000)
+    #expect(try ask("-", "3600000000", "0").shift == 3_600_000_000)
+    // As if Redis' clock had gone back by a day.
+    _ = try connection.command(["HSET", "clock", "shift", "0", "top", "\(high + 86_400_000_000)"])
+    let later = try ask("\(high)")
+    #expect(later.time + later.shift == high + 86_400_000_000)
+    // From when on nothing was forgotten.
+    func since() throws -> Int64 { Int64(try connection.command(["HGET", "clock", "since"]).string ?? "0")! }
+    #expect(try since() == first.time)
+    let last = try ask("-", forgot: "1")
+    #expect(try since() == last.time + last.shift)
+    // Full memory keeps nothing and answers.
+    _ = try connection.command(["CONFIG", "SET", "maxmemory", "1"])
+    #expect(try ask("\(high + 86_400_000_000)").shift > 0)
+    _ = try connection.command(["CONFIG", "SET", "maxmemory", "0"])
+    _ = try connection.command(["ACL", "SETUSER", "default", "-time"])
+    #expect(try ask("-").time == -1)
+  }
+}
