@@ -48,7 +48,7 @@ struct ReadmeTests {
       }
     }
     let path = try directory.write(script, as: "readme.sh")
-    let result = try await CommandResult.run(["bash", path], within: 120)
+    let result = try await CommandResult.run(["bash", path])
     let log =
       TemporaryDirectory.read("\(directory.path)/tracker.log")
       + TemporaryDirectory.read("\(directory.path)/consumer.log")

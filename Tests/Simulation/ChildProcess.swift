@@ -104,13 +104,13 @@ public final class ChildProcess: Sendable {
 
   /// Waits for the end; a child that does not end is a failure that shows its log.
   @discardableResult
-  public func waitForExit(within seconds: Double = 30) async throws -> ChildExit {
+  public func waitForExit(within seconds: Double = patienceSeconds) async throws -> ChildExit {
     try await eventually("\(name) ends", within: seconds, evidence: self.log) { self.exit }
   }
 
   /// SIGTERM and wait: the clean way out.
   @discardableResult
-  public func terminate(within seconds: Double = 30) async throws -> ChildExit {
+  public func terminate(within seconds: Double = patienceSeconds) async throws -> ChildExit {
     signal(SIGTERM)
     return try await waitForExit(within: seconds)
   }
@@ -152,7 +152,8 @@ public struct CommandResult: Sendable {
 
   /// Runs `arguments` with `input` as standard input; output and errors apart.
   public static func run(
-    _ arguments: [String], input: String = "", environment: [String: String] = [:], within seconds: Double = 60
+    _ arguments: [String], input: String = "", environment: [String: String] = [:],
+    within seconds: Double = patienceSeconds
   ) async throws -> CommandResult {
     let directory = try TemporaryDirectory()
     let inputPath = try directory.write(input, as: "in")

@@ -225,14 +225,14 @@ public final class Site {
 
   /// Waits until every user's report equals what the swarm announced, and fails with what differs and the seed.
   public func awaitEqual(
-    to swarm: SwarmSimulator, _ comparison: Comparison = .everything, within seconds: Double = 30
+    to swarm: SwarmSimulator, _ comparison: Comparison = .everything, within seconds: Double = patienceSeconds
   ) async throws {
     try await awaitEqual(to: swarm.ledger, comparison, origin: "seed \(swarm.seed)", within: seconds)
   }
 
   /// Waits until every user's report equals the ledger, and fails with what differs and `origin`.
   public func awaitEqual(
-    to ledger: Ledger, _ comparison: Comparison = .everything, origin: String, within seconds: Double = 30
+    to ledger: Ledger, _ comparison: Comparison = .everything, origin: String, within seconds: Double = patienceSeconds
   ) async throws {
     var last: [String] = []
     do {

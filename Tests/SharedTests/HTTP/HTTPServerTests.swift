@@ -374,7 +374,7 @@ struct HTTPServerTests {
     #expect(try client.response().text == host)
   }
 
-  @Test("running out of descriptors pauses accepting and recovers", .timeLimit(.minutes(1)))
+  @Test("running out of descriptors pauses accepting and recovers", .timeLimit(.minutes(10)))
   func outOfDescriptors() async {
     await #expect(processExitsWith: .success) {
       let server = try TestServer()

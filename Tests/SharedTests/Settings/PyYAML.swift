@@ -58,7 +58,7 @@ enum PyYAML {
     try documents.map { Hex.encode($0) + "\n" }.joined().write(toFile: input, atomically: false, encoding: .utf8)
     let python = try ChildProcess(
       ["python3", "-c", program, input], name: "python3", logPath: "\(directory.path)/shapes")
-    let exit = try await python.waitForExit(within: 120)
+    let exit = try await python.waitForExit()
     let shapes = python.log.split(separator: "\n").map(String.init)
     guard exit == .code(0), shapes.count == documents.count else {
       throw PyYAMLError(

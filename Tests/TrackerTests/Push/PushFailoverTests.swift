@@ -113,7 +113,7 @@ import Wire
       return (try? probe.isMaster()) ?? false
     }
     crowd.announce()
-    try await eventually("the push is ready again", within: 60, evidence: sentinel.log) {
+    try await eventually("the push is ready again", evidence: sentinel.log) {
       push.isReady && metrics.value(of: "tracker_push_queue_depth") == 0
     }
     push.shutdown()
@@ -154,10 +154,10 @@ import Wire
     let metrics = MetricRegistry()
     let push = try TrafficPush(options: options, metrics: metrics)
     try push.start()
-    try await eventually("all partitions are ready", within: 60) { push.isReady }
+    try await eventually("all partitions are ready") { push.isReady }
     for entry in servers {
       var connection = try RedisConnection(endpoint: RedisEndpoint(url: entry.server.url))
-      try await eventually("replicas are in step", within: 60) {
+      try await eventually("replicas are in step") {
         let info = try connection.command(["INFO", "replication"]).string!
         return info.contains("master_link_status:up") || info.contains("connected_slaves:1")
       }
@@ -177,7 +177,7 @@ import Wire
       return victimPort != 0
     }
     crowd.announce()
-    try await eventually("the push is ready again", within: 60, evidence: push.troubles.joined(separator: "; ")) {
+    try await eventually("the push is ready again", evidence: push.troubles.joined(separator: "; ")) {
       push.isReady && metrics.value(of: "tracker_push_queue_depth") == 0
     }
     push.shutdown()
@@ -208,12 +208,23 @@ import Wire
     for _ in 0..<3 {
       let folder = try TemporaryDirectory()
       let server = try await RedisServer.start(
-        in: folder, extra: ["--cluster-enabled", "yes", "--cluster-port", "\(try FreePort.take())"])
+        in: folder,
+        // No node is taken for dead because the machine is slow.
+        extra: [
+          "--cluster-enabled", "yes", "--cluster-port", "\(try FreePort.take())", "--cluster-node-timeout", "120000",
+        ])
       servers.append((folder, server))
     }
     let nodes = servers.map { "127.0.0.1:\($0.server.port)" }
     let created = try await CommandResult.run(["redis-cli", "--cluster", "create"] + nodes + ["--cluster-yes"])
     #expect(created.exit == .code(0), "\(created.output)\(created.errors)")
+    for entry in servers {
+      var connection = try RedisConnection(endpoint: RedisEndpoint(url: entry.server.url))
+      // Each node finds out by itself that all slots are served.
+      try await eventually("the node takes part") {
+        try connection.command(["CLUSTER", "INFO"]).string!.contains("cluster_state:ok")
+      }
+    }
     let url = "redis+cluster://\(nodes.joined(separator: ","))"
     var options = TrafficPushOptions(redisBroker: url)
     options.partitions = 2
@@ -221,7 +232,7 @@ import Wire
     let metrics = MetricRegistry()
     let push = try TrafficPush(options: options, metrics: metrics)
     try push.start()
-    try await eventually("all partitions are ready", within: 60) { push.isReady }
+    try await eventually("all partitions are ready") { push.isReady }
     var crowd = Crowd(push: push, metrics: metrics)
     try await crowd.announce(until: "some are published") { metrics.value(of: "tracker_push_published_total") > 500 }
     let stream = "tracker:traffic:{p0}"
@@ -253,7 +264,7 @@ import Wire
       _ = try connection.command(["CLUSTER", "SETSLOT", slot, "NODE", targetID])
     }
     crowd.announce()
-    try await eventually("the push is ready again", within: 60) {
+    try await eventually("the push is ready again") {
       push.isReady && metrics.value(of: "tracker_push_queue_depth") == 0
     }
     push.shutdown()

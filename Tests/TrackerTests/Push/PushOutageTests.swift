@@ -40,7 +40,7 @@ import Wire
       depth <= Double(2 * sessions + sessions / 10 + EventQueue.Limits().coalesceAbove + PushBatch.maximumRecords))
     try await redis.start()
     var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
-    try await eventually("everything is published", within: 120) { metrics.value(of: "tracker_push_queue_depth") == 0 }
+    try await eventually("everything is published") { metrics.value(of: "tracker_push_queue_depth") == 0 }
     push.shutdown()
     var totals: [PushScriptModel.Session: (up: UInt64, down: UInt64, announces: UInt64, seconds: UInt64)] = [:]
     var stopped = 0

@@ -121,16 +121,16 @@ import Wire
       in: directory,
       extra: ["--appendonly", "no", "--key-load-delay", "50000", "--loading-process-events-interval-bytes", "1024"])
     async let started: Void = slow.start()
-    try await eventually("the push was told LOADING", within: 60, evidence: metrics.render()) {
+    try await eventually("the push was told LOADING", evidence: metrics.render()) {
       metrics.errors("LOADING") >= 1
     }
     #expect(!push.isReady)
-    try await eventually("the load is quick again", within: 60) {
+    try await eventually("the load is quick again") {
       guard var hasty = try? RedisConnection(endpoint: RedisEndpoint(url: slow.url)) else { return false }
       return (try? hasty.command(["CONFIG", "SET", "key-load-delay", "0"])) != nil
     }
     try await started
-    try await eventually("everything is published", within: 60, evidence: push.troubles.joined()) {
+    try await eventually("everything is published", evidence: push.troubles.joined()) {
       metrics.value(of: "tracker_push_published_total") == 4000 && push.isReady
     }
     connection = try RedisConnection(endpoint: RedisEndpoint(url: slow.url))

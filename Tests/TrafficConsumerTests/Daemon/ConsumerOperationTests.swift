@@ -214,7 +214,7 @@ import Wire
     kill(redis, SIGSTOP)
     defer { kill(redis, SIGCONT) }
     child.signal(SIGTERM)
-    #expect(try await child.waitForExit(within: 60) == .code(0))
+    #expect(try await child.waitForExit() == .code(0))
     #expect(bench.log.contains("redis does not answer"), "\(bench.log)")
     kill(redis, SIGCONT)
     try bench.addMany(5)
@@ -252,19 +252,20 @@ import Wire
     let bench = try await ConsumerBench()
     try bench.start()
     try await bench.waitUntilReady()
-    try await letters(30, bench)
+    // One a second: minutes lie between the first and the last, however late this test sees the first.
+    try await letters(300, bench)
     let replay = [Binaries.consumer, "dlq", "replay", "--all", "--set", "du=5", "--config", bench.configPath]
     let slow = try ChildProcess(
-      replay + ["--rate", "2"], name: "replay", logPath: "\(bench.directory.path)/replay.log")
+      replay + ["--rate", "1"], name: "replay", logPath: "\(bench.directory.path)/replay.log")
     try await eventually("some are replayed") { try bench.credited().bytes > 0 }
     slow.signal(SIGINT)
     #expect(try await slow.waitForExit() != .code(0))
     let some = try bench.credited().bytes
-    #expect(some > 0 && some < 150 && some % 5 == 0)
+    #expect(some > 0 && some < 1500 && some % 5 == 0)
     #expect(try await CommandResult.run(replay).exit == .code(0))
-    #expect(try bench.credited().bytes == 150)
+    #expect(try bench.credited().bytes == 1500)
     #expect(try await CommandResult.run(replay).exit == .code(2))
-    #expect(try bench.credited().events == 30)
+    #expect(try bench.credited().events == 300)
     try await bench.stop()
     #expect(try bench.faults() == [])
   }

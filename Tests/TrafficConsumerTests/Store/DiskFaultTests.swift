@@ -93,7 +93,7 @@ import Testing
       $0[named: "entries-added"]?.integer ?? 0
     }
     // What the first one still read when it woke up comes back by XAUTOCLAIM, a minute later.
-    try await bench.awaitCredited(total * 64, within: 120)
+    try await bench.awaitCredited(total * 64)
     #expect(try bench.credited().events == total)
     try await bench.stop()
     #expect(try bench.faults() == [])

@@ -111,7 +111,7 @@ final class ConsumerBench {
     )
   }
 
-  func awaitCredited(_ bytes: Int64, within seconds: Double = 30) async throws {
+  func awaitCredited(_ bytes: Int64, within seconds: Double = patienceSeconds) async throws {
     try await eventually(
       "\(bytes) bytes are credited", within: seconds, evidence: "\((try? self.credited()) ?? (0, 0))\n\(self.log)"
     ) { try self.credited().bytes >= bytes }
