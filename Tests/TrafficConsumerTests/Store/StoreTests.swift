@@ -1,6 +1,7 @@
 // The database: schema, retention, explanations, backups, against a real Redis' entries.
 
 import Foundation
+import Glibc
 import SQLite
 import Simulation
 import Testing
@@ -452,6 +453,24 @@ import Wire
     #expect(again.duplicates == 12 && again.applied == 1)
     #expect(try bench.reader().integer("SELECT uploaded FROM users") == 13_000)
     withExtendedLifetime(server) {}
+  }
+
+  @Test("a database that every user can read is said so at the start, and stays as it is")
+  func readers() async throws {
+    let bench = try await ConsumerBench()
+    _ = try StoreWriter(
+      settings: StoreWriter.Settings(
+        databasePath: bench.databasePath, streamNames: [], windowSeconds: 3600, maximumDeliveries: 3))
+    let warning = "every user of this machine can read the passkeys"
+    for (mode, isSaid) in [(0o640, false), (0o644, true)] as [(mode_t, Bool)] {
+      #expect(chmod(bench.databasePath, mode) == 0)
+      try bench.start()
+      try await bench.waitUntilReady()
+      #expect(bench.log.contains(warning) == isSaid)
+      try await bench.stop()
+      let attributes = try FileManager.default.attributesOfItem(atPath: bench.databasePath)
+      #expect(attributes[.posixPermissions] as? Int == Int(mode))
+    }
   }
 
   @Test("a database of another program is refused, and stays as it is to the byte")
