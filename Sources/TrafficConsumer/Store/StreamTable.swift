@@ -42,6 +42,11 @@ final class StreamTable {
     return try read(name: name, from: database) ?? StreamState(id: 0, name: name)
   }
 
+  /// The stream, its row and what belongs to it of one moment, beside a writer; nil when there is none.
+  static func snapshot(name: String, from database: borrowing SQLiteDatabase) throws(SQLiteError) -> StreamState? {
+    try database.transaction(.deferred) { () throws(SQLiteError) in try read(name: name, from: database) }
+  }
+
   /// The stream's row; nil when there is none.
   static func read(name: String, from database: borrowing SQLiteDatabase) throws(SQLiteError) -> StreamState? {
     let select = try database.prepare(

@@ -37,14 +37,16 @@ enum StreamCheck {
     func passed(_ why: String) -> StoreCheck.Result { StoreCheck.Result(name: name, isOK: true, detail: why) }
     var difference = ""
     for attempt in 1...attempts {
-      let found = try store { () throws(SQLiteError) in try StreamTable.read(name: stream, from: database) }
+      let found = try store { () throws(SQLiteError) in try StreamTable.snapshot(name: stream, from: database) }
       guard let state = found, let before = state.counters.addedBefore else {
         return passed("not compared with Redis: no count yet")
       }
       let (added, rest): (Int64?, (entries: Int64, isCut: Bool))
       do throws(RedisError) {
         var commands = try StreamCommands(settings, stream: index)
-        (added, rest) = (try commands.census().entriesAdded, try commands.unapplied(state.applied))
+        let census = try commands.census()
+        // What is added after the count is not in it.
+        (added, rest) = (census.entriesAdded, try commands.unapplied(state.applied, through: census.lastGeneratedID))
       } catch {
         return passed("not compared with Redis: \(error)")
       }

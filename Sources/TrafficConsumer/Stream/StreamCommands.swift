@@ -258,10 +258,12 @@ struct StreamCommands: ~Copyable {
       oldestWaitingMilliseconds: oldest.count == 0 ? nil : oldest.view[0][0].id?.milliseconds)
   }
 
-  /// Entries in the stream that were not dealt with.
-  mutating func unapplied(_ applied: AppliedRanges) throws(RedisError) -> (entries: Int64, isCut: Bool) {
+  /// Entries in the stream, up to one, that were not dealt with.
+  mutating func unapplied(_ applied: AppliedRanges, through end: EntryID = .maximum) throws(RedisError)
+    -> (entries: Int64, isCut: Bool)
+  {
     var spans = applied.gaps.map { StreamSpan(after: $0.after, through: $0.before, isClosed: false) }
-    spans.append(StreamSpan(after: applied.last ?? .zero, through: .maximum, isClosed: true))
+    spans.append(StreamSpan(after: applied.last ?? .zero, through: end, isClosed: true))
     var sum: Int64 = 0
     for span in spans {
       let (entries, isCut) = try count(span)
