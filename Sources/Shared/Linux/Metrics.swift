@@ -61,7 +61,7 @@ public final class MetricRegistry: Sendable {
     case counter(Counter)
     case gauge(Gauge)
     case histogram(Histogram)
-    case function(@Sendable () -> Double)
+    case function(@Sendable () -> Double?)
   }
   private struct Series: Sendable {
     let labels: String
@@ -89,8 +89,9 @@ public final class MetricRegistry: Sendable {
     return gauge
   }
 
-  /// A gauge that is computed when it is read; `read` is called on the admin thread and must not block.
-  public func gauge(_ name: String, help: String, labels: Labels = [], read: @escaping @Sendable () -> Double) {
+  /// A gauge that is computed when it is read; `read` is called on the admin thread and must not block. While it gives nil
+  /// the series is not there: a rule that looks for a change must not take the first value for one.
+  public func gauge(_ name: String, help: String, labels: Labels = [], read: @escaping @Sendable () -> Double?) {
     add(name, help, "gauge", labels, .function(read))
   }
 
@@ -149,12 +150,15 @@ public final class MetricRegistry: Sendable {
     var integer: UInt64 = 0
     var signed: Int64 = 0
     var real = 0.0
+    var isKnown = false
     var histogram: (bounds: [Double], counts: [UInt64], sum: Double)?
     for source in series.sources {
       switch source {
-      case .counter(let counter): integer &+= counter.current
-      case .gauge(let gauge): signed += gauge.current
-      case .function(let read): real += read()
+      case .counter(let counter): (integer, isKnown) = (integer &+ counter.current, true)
+      case .gauge(let gauge): (signed, isKnown) = (signed + gauge.current, true)
+      case .function(let read):
+        guard let value = read() else { continue }
+        (real, isKnown) = (real + value, true)
       case .histogram(let one):
         let (counts, sum) = one.snapshot
         if let soFar = histogram {
@@ -165,6 +169,7 @@ public final class MetricRegistry: Sendable {
       }
     }
     guard let histogram else {
+      guard isKnown else { return }
       let value: String
       if family.type == "counter" {
         value = String(integer)

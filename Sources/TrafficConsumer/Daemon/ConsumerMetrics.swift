@@ -72,10 +72,14 @@ struct ConsumerMetrics: Sendable {
     }
     registry.gauge(
       "traffic_consumer_stream_epochs", help: "Times a stream came back older, or was another one."
-    ) { Double(engine.committed.reduce(0) { $0 + $1.epoch - 1 }) }
+    ) {
+      // Not known before the database is open: a standby that takes over, or a start, is no change of the stream.
+      let streams = engine.committed
+      return streams.isEmpty ? nil : Double(streams.reduce(0) { $0 + $1.epoch - 1 })
+    }
     registry.gauge(
       "traffic_consumer_left_behind_entries", help: "Entries unread in streams that are not read any more."
-    ) { Double(engine.leftBehind) }
+    ) { engine.leftBehind.map { Double($0) } }
     registry.gauge("traffic_consumer_ready", help: "1 when the writer writes and every stream is read.") {
       engine.isReady ? 1 : 0
     }

@@ -57,9 +57,11 @@ final class EngineState: Sendable {
     var isWriterOpen = false
     var isStandby = false
     var fatal: Fatal?
+    /// The latest; what readers go by.
     var healRequest: HealRequest?
-    var healed: [Int: Int] = [:]
-    var leftBehind: Int64 = 0
+    /// The latest request that the reader of each stream has done.
+    var healed: [Int]
+    var leftBehind: Int64?
     /// Copies of the writer's states, after each commit.
     var committed: [StreamState] = []
   }
@@ -67,7 +69,11 @@ final class EngineState: Sendable {
   /// Monotonic nanoseconds of the writer's latest turn: what liveness is told by.
   let lastTurn = Atomic<UInt64>(Clock.monotonicNanoseconds())
 
-  init(streams: Int) { state = Monitor(State(streams: .init(repeating: StreamProgress(), count: streams))) }
+  init(streams: Int) {
+    state = Monitor(
+      State(
+        streams: .init(repeating: StreamProgress(), count: streams), healed: .init(repeating: 0, count: streams)))
+  }
 
   func update(stream: Int, _ change: (inout StreamProgress) -> Void) { state.withLock { change(&$0.streams[stream]) } }
   var streams: [StreamProgress] { state.read { $0.streams } }
@@ -84,8 +90,8 @@ final class EngineState: Sendable {
   var hasWriterSettled: Bool { state.read { $0.isWriterOpen || $0.isStandby || $0.writerTrouble != nil } }
   var writerTrouble: String? { state.read { $0.writerTrouble } }
 
-  /// Entries in streams that are not read any more.
-  var leftBehind: Int64 { state.read { $0.leftBehind } }
+  /// Entries in streams that are not read any more; nil before they were looked for.
+  var leftBehind: Int64? { state.read { $0.leftBehind } }
   func setLeftBehind(_ entries: Int64) { state.withLock { $0.leftBehind = entries } }
 
   func publish(_ committed: [StreamState]) { state.withLock { $0.committed = committed } }
@@ -110,16 +116,22 @@ final class EngineState: Sendable {
 
   // MARK: heal
 
-  /// Asks every reader to read its stream again from an id; returns the request's number.
+  /// Asks every reader to read its stream again from an id; returns the request's number. A reader does the latest one
+  /// only, so that one begins where the earliest begins of those that are not done.
   func requestHeal(from id: EntryID) -> Int {
     state.withLock { state in
-      let serial = (state.healRequest?.serial ?? 0) + 1
-      state.healRequest = HealRequest(serial: serial, from: id)
-      return serial
+      var request = HealRequest(serial: 1, from: id)
+      if let last = state.healRequest {
+        let isOpen = state.healed.contains { $0 < last.serial }
+        request = HealRequest(serial: last.serial + 1, from: isOpen ? min(id, last.from) : id)
+      }
+      state.healRequest = request
+      return request.serial
     }
   }
-  func finishHeal(_ serial: Int) { state.withLock { $0.healed[serial, default: 0] += 1 } }
+  /// A reader has done a request, and with it all before it.
+  func finishHeal(_ serial: Int, stream: Int) { state.withLock { $0.healed[stream] = max($0.healed[stream], serial) } }
   func waitForHeal(_ serial: Int, milliseconds: Int) -> Bool {
-    state.wait(milliseconds: milliseconds) { $0.healed[serial, default: 0] >= $0.streams.count ? true : nil } ?? false
+    state.wait(milliseconds: milliseconds) { $0.healed.allSatisfy { $0 >= serial } ? true : nil } ?? false
   }
 }

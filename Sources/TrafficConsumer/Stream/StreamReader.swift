@@ -25,6 +25,8 @@ struct StreamReader: ~Copyable {
   private let engine: EngineState
   private let redisErrors: Counter
   private let abandoned: AbandonedStreams
+  /// Monotonic nanoseconds at which they were looked at.
+  private var abandonedSeen: UInt64?
   private var session: ReaderSession
   private var commands: StreamCommands?
 
@@ -121,7 +123,7 @@ struct StreamReader: ~Copyable {
   // MARK: reports
 
   /// Tells the rest of the daemon.
-  private func tell(_ report: ReaderReport) {
+  private mutating func tell(_ report: ReaderReport) {
     switch report {
     case .connected:
       engine.update(stream: index) { progress in
@@ -130,8 +132,7 @@ struct StreamReader: ~Copyable {
       }
     case .caughtUp:
       engine.update(stream: index) { $0.isCaughtUp = true }
-      // One of them is enough; Redis answers just now.
-      if index == 0 { lookForAbandoned() }
+      abandonedSeen = nil
     case .surveyed(let survey):
       engine.update(stream: index) { progress in
         progress.pendingEntries = survey.census.pending
@@ -139,7 +140,8 @@ struct StreamReader: ~Copyable {
         progress.oldestWaitingMilliseconds = survey.oldestWaitingMilliseconds
         progress.oldestMilliseconds = survey.census.firstEntryID?.milliseconds ?? .max
       }
-    case .healed(let serial): engine.finishHeal(serial)
+      lookForAbandoned()
+    case .healed(let serial): engine.finishHeal(serial, stream: index)
     case .lost(let error, _):
       redisErrors.add()
       engine.update(stream: index) { progress in
@@ -159,10 +161,20 @@ struct StreamReader: ~Copyable {
     }
   }
 
-  /// Says what is left in streams that are not read any more. Trouble with Redis is told where it matters.
-  private func lookForAbandoned() {
+  /// Trackers may still write to such a stream, and another daemon may read it.
+  private static let abandonedNanoseconds: UInt64 = 60_000_000_000
+
+  /// Looks for what is left in streams that are not read any more, now and then; Redis answers just now, and one reader is
+  /// enough. Trouble with Redis is told where it matters.
+  private mutating func lookForAbandoned() {
+    let now = Clock.monotonicNanoseconds()
+    guard index == 0, abandonedSeen.map({ now &- $0 >= Self.abandonedNanoseconds }) ?? true else { return }
+    abandonedSeen = now
     guard let found = try? abandoned.unread() else { return }
-    engine.setLeftBehind(found.reduce(0) { $0 + $1.entries })
+    let entries = found.reduce(0) { $0 + $1.entries }
+    let isNews = entries > engine.leftBehind ?? 0
+    engine.setLeftBehind(entries)
+    guard isNews else { return }
     for (stream, entries) in found {
       Log.warning(
         "a stream that is not read any more has unread entries; were `partitions` or `stream_key` changed?",
