@@ -32,11 +32,30 @@ enum DeadLetterReplayVerb {
   private static func run(_ input: VerbInput) throws(VerbError) -> VerbExit {
     let repairs = try repairs(input)
     let rate = try input.arguments.value("rate") == nil ? nil : input.count("rate", default: 1)
-    let isDry = input.arguments.has("dry-run")
     let ids = try letters(input)
     guard !ids.isEmpty else { throw VerbError(.nothingMatched, "no dead letter to replay") }
     var output = try input.stream(["id", "result", "uploaded", "downloaded", "detail"])
     var counts: [ReplayResult.Outcome: Int] = [:]
+    do throws(VerbError) {
+      try replay(ids, repairs, rate: rate, input) { result, cells in
+        output.add(cells)
+        counts[result.outcome, default: 0] += 1
+      }
+    } catch {
+      // What was done before is done.
+      if output.isBegun { output.finish() }
+      throw error
+    }
+    output.finish()
+    return code(counts)
+  }
+
+  /// Portion by portion; `told` hears of each letter.
+  private static func replay(
+    _ ids: [Int64], _ repairs: [String], rate: Int64?, _ input: VerbInput,
+    _ told: (ReplayResult, [OutputCell]) -> Void
+  ) throws(VerbError) {
+    let isDry = input.arguments.has("dry-run")
     let size = rate.map { Int(min($0, Int64(portion))) } ?? portion
     let isTerminal = isatty(STDERR_FILENO) == 1
     for start in stride(from: 0, to: ids.count, by: size) {
@@ -46,8 +65,7 @@ enum DeadLetterReplayVerb {
       for at in stride(from: 0, to: answer.count, by: ReplayResult.wordCount) {
         let end = min(at + ReplayResult.wordCount, answer.count)
         guard let result = ReplayResult(words: answer[at..<end]) else { continue }
-        output.add(cells(result, isDry: isDry))
-        counts[result.outcome, default: 0] += 1
+        told(result, cells(result, isDry: isDry))
       }
       if isTerminal && ids.count > size {
         Standard.write("\r\(start + part.count) of \(ids.count)", to: STDERR_FILENO)
@@ -55,8 +73,6 @@ enum DeadLetterReplayVerb {
       if let rate, start + part.count < ids.count { usleep(UInt32(part.count) * 1_000_000 / UInt32(clamping: rate)) }
     }
     if isTerminal && ids.count > size { Standard.write("\n", to: STDERR_FILENO) }
-    output.finish()
-    return code(counts)
   }
 
   /// `replay dry|wet <number of set> <field=value>... <id>...`; five words back for each letter.

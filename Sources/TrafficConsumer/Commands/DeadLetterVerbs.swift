@@ -33,10 +33,15 @@ enum DeadLetterVerbs {
         limit: try input.count("limit", default: 1000))
       let isTable = try input.format() == .table
       var output = try input.stream(isTable ? columns.dropLast() : columns)
-      _ = try input.reading { database throws(StoreError) in
-        try DeadLetterTable.each(filter, in: database) { letter in
-          output.add(isTable ? cells(letter).dropLast() : cells(letter))
+      do throws(VerbError) {
+        _ = try input.reading { database throws(StoreError) in
+          try DeadLetterTable.each(filter, in: database) { letter in
+            output.add(isTable ? cells(letter).dropLast() : cells(letter))
+          }
         }
+      } catch {
+        if output.isBegun { output.finish() }
+        throw error
       }
       output.finish()
       return .ok
@@ -87,9 +92,9 @@ enum DeadLetterVerbs {
       }
       var ids: [Int64] = []
       for text in input.positionals { ids.append(try id(text)) }
-      let count = try StoreAccess.perform([note] + ids.map { String($0) }, input).first.flatMap { Int($0) }
-      Standard.output("\(count ?? 0) discarded\n")
-      return count == ids.count ? .ok : count ?? 0 > 0 ? .partial : .nothingMatched
+      let count = try StoreAccess.performInPortions([note], ids.map { String($0) }, input)
+      Standard.output("\(count) discarded\n")
+      return count == ids.count ? .ok : count > 0 ? .partial : .nothingMatched
     })
 
   private static let purge = Verb(

@@ -57,9 +57,8 @@ enum LossVerbs {
       for text in input.positionals where EntryID(text) == nil {
         throw VerbError(.badData, "\(text): expected an id: 1700000000000-0")
       }
-      let words = isAll ? ["all"] : ["ids"] + input.positionals
-      let count = try StoreAccess.perform(words, input).first ?? "0"
+      let count = try StoreAccess.performInPortions([isAll ? "all" : "ids"], input.positionals, input)
       Standard.output("\(count) acknowledged\n")
-      return count == "0" ? .nothingMatched : .ok
+      return count == 0 ? .nothingMatched : .ok
     })
 }

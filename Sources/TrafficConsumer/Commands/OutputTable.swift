@@ -64,6 +64,8 @@ struct OutputTable: Equatable, Sendable {
     /// Of a table whose head is written.
     private var layout: Layout?
     private var count = 0
+    /// Has rows: a verb that fails now ends what it has begun, so that a script can read it.
+    var isBegun: Bool { count > 0 }
 
     init(
       _ columns: [String], _ format: OutputFormat, redacts: Bool = false, colours: Bool = false,

@@ -23,6 +23,7 @@ enum RestoreVerb {
     run: { input throws(VerbError) in try run(input) })
 
   private static func run(_ input: VerbInput) throws(VerbError) -> VerbExit {
+    try input.oneDatabase()
     let copy = try input.onlyArgument("a file")
     guard input.arguments.has("yes") else {
       throw VerbError(.usage, "restore stops the daemon and replaces the database; say --yes")
@@ -31,7 +32,8 @@ enum RestoreVerb {
     let streams = try input.streamSettings()
     let objection: String?
     do throws(StoreError) { objection = try StoreRestore.objection(to: copy, for: path) } catch {
-      throw VerbError(error, path: copy)
+      guard case .database(let reason) = error, reason.code == 14 else { throw VerbError(error, path: copy) }
+      throw VerbError(.inputOutput, "\(copy): no such file, or not readable")
     }
     if let objection { throw VerbError(.badData, "\(copy): \(objection)") }
     var hasStopped = false

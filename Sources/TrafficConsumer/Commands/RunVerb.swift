@@ -20,7 +20,7 @@ enum RunVerb {
     ],
     run: { input throws(VerbError) in
       try input.noArguments()
-      if input.databases.count > 1 { throw VerbError(.usage, "run writes one --database") }
+      try input.oneDatabase()
       return VerbExit(
         ConsumerDaemon.run(
           input.config, adoptsGroup: input.arguments.has("adopt-group"),

@@ -34,8 +34,9 @@ enum StatusVerb {
     var report = StatusReport()
     var trouble: String?
     let streams = try input.streamSettings()
-    if let answer = StoreAccess.ask(["status"], input) {
-      report.read(Array(answer.prefix(4)))
+    let answer = try StoreAccess.ask(["status"], input)
+    if let answer {
+      report.read(answer)
     } else {
       trouble = askRedis(streams, &report)
     }
@@ -43,8 +44,8 @@ enum StatusVerb {
       do throws(StoreError) {
         let database = try StoreConnection.openForReading(path: path)
         try report.add(database)
-        // The other databases' streams are another configuration's.
-        guard trouble == nil, path == input.config.databasePath else { continue }
+        // The daemon has said it. The other databases' streams are another configuration's.
+        guard answer == nil, trouble == nil, path == input.config.databasePath else { continue }
         let abandoned = AbandonedStreams(streams, try AbandonedStreams.stored(in: database))
         do throws(RedisError) {
           report.leftBehind = try abandoned.unread().reduce(0) { $0 + $1.entries }

@@ -74,6 +74,7 @@ struct VerbError: Error, Sendable {
       self.init(.inputOutput, "\(path): no database there, or not readable (`traffic-consumer run` makes it)")
     case .fenced: self.init(.locked, "\(path): \(error)")
     case .ownFile: self.init(.badData, "\(error)")
+    case .copy: self.init(.inputOutput, "\(error)")
     case .database, .empty, .damaged, .replaced: self.init(.inputOutput, "\(path): \(error)")
     }
   }
@@ -127,6 +128,11 @@ struct VerbInput: Sendable {
     let known = Choice.allCases.map(\.rawValue)
     let near = Suggestion.nearest(to: text, among: known).map { "; did you mean \($0)?" } ?? ""
     throw VerbError(.badData, "--\(option) \(text): expected \(known.joined(separator: ", "))\(near)")
+  }
+
+  /// Refuses more databases than the verb works on.
+  func oneDatabase() throws(VerbError) {
+    if databases.count > 1 { throw VerbError(.usage, "\(verb.name) takes one --database") }
   }
 
   /// The only argument behind the verb.

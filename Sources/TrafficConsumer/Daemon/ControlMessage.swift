@@ -12,8 +12,14 @@ import Settings
 struct ControlMessage: Equatable, Sendable {
   var words: [String]
 
-  /// The longest message: some thousand dead letters' results.
+  /// The longest answer: some thousand dead letters' results.
   static let maximumBytes = 16 << 20
+  /// The longest request: an argument of the kernel's longest, or some thousand ids. The daemon holds as many of these as it
+  /// has clients, and takes 64 MB in all.
+  static let maximumRequestBytes = 256 << 10
+
+  /// Bytes on the socket.
+  var byteCount: Int { words.reduce(0) { $0 + 4 + $1.utf8.count } }
 
   /// The answer to a request that was carried out, and to one that was not.
   static func ok(_ words: [String]) -> ControlMessage { ControlMessage(words: ["ok"] + words) }
@@ -21,8 +27,8 @@ struct ControlMessage: Equatable, Sendable {
     ControlMessage(words: ["error", String(code.rawValue), text])
   }
 
-  /// Reads one message; nil at the end of the connection or when it is none.
-  static func receive(from descriptor: Int32) -> ControlMessage? {
+  /// Reads one message; nil at the end of the connection, or when it is none or too long.
+  static func receive(from descriptor: Int32, atMost maximumBytes: Int = maximumBytes) -> ControlMessage? {
     guard let head = read(4, from: descriptor) else { return nil }
     let count = head.withUnsafeBytes { Int(UInt32(littleEndian: $0.loadUnaligned(as: UInt32.self))) }
     guard count <= maximumBytes, let body = read(count, from: descriptor) else { return nil }

@@ -24,17 +24,20 @@ final class ControlContext: Sendable {
   /// A backup is being made: one at a time.
   let isBackingUp = Mutex(false)
 
-  /// Runs work on the writer thread; nil when the daemon stops before it is done.
+  /// Runs work on the writer thread; nil when the writer has ended, and the work is not done.
   func onWriter<Value: Sendable>(_ work: @escaping @Sendable (StoreWriter) -> Value) -> Value? {
     let result = Monitor<Value?>(nil)
-    queue.post { writer in
+    let isTaken = queue.post { writer in
       let value = work(writer)
       result.withLock { $0 = value }
     }
-    while true {
+    // A daemon that stops does it all the same: an answer that nothing was done must be true.
+    while isTaken {
+      let isClosed = queue.isClosed
       if let value = result.wait(milliseconds: 200, until: { $0 }) { return value }
-      if queue.isStopping { return nil }
+      if isClosed { return nil }
     }
+    return nil
   }
 }
 
@@ -75,8 +78,12 @@ private final class ControlLoop: Sendable {
   /// How long a client may take to send its request or take its answer.
   private static let clientSeconds = 10
   private static let pollMilliseconds: Int32 = 200
-  /// Verbs at once: more than an operator and his scripts run. One more is not answered.
+  /// Verbs at once: more than an operator and his scripts run. The next ones wait ...
   private static let maximumClients = 16
+  private static let maximumWaiting = 64
+  /// ... but not as long as a verb waits for an answer before it takes the daemon for dead.
+  private static let waitingNanoseconds: UInt64 = 3_000_000_000
+  private static let busyPollMilliseconds: Int32 = 10
   /// It is tried again every second; what is wrong stays the same for long.
   private static let warningNanoseconds: UInt64 = 3_600_000_000_000
 
@@ -125,22 +132,31 @@ private final class ControlLoop: Sendable {
       throw SystemError("bind", subject: path)
     }
     chmod(path, 0o660)
-    guard Glibc.listen(number, 16) == 0 else { throw SystemError("listen", subject: path) }
+    guard Glibc.listen(number, 128) == 0 else { throw SystemError("listen", subject: path) }
     return listener
   }
 
   private func serve(_ listener: borrowing FileDescriptor) {
     var clients: [ControlClient] = []
+    var waiting: [(connection: ControlConnection, since: UInt64)] = []
     while !isStopping.load(ordering: .relaxed) {
       clients.removeAll { $0.joinIfEnded() }
+      while clients.count < Self.maximumClients, !waiting.isEmpty {
+        if let client = ControlClient.start(waiting.removeFirst().connection) { clients.append(client) }
+      }
+      let now = Clock.monotonicNanoseconds()
+      while let first = waiting.first, now &- first.since >= Self.waitingNanoseconds {
+        waiting.removeFirst().connection.refuse("\(Self.maximumClients) other verbs are being carried out; try again")
+      }
+      // With no room at all they stay in the kernel's line.
       var poll = pollfd(fd: listener.number, events: Int16(POLLIN), revents: 0)
-      guard Glibc.poll(&poll, 1, Self.pollMilliseconds) > 0 else { continue }
+      let count: nfds_t = waiting.count < Self.maximumWaiting ? 1 : 0
+      let pause = waiting.isEmpty ? Self.pollMilliseconds : Self.busyPollMilliseconds
+      guard Glibc.poll(&poll, count, pause) > 0 else { continue }
       let number = accept(listener.number, nil, nil)
       guard number >= 0 else { continue }
-      let socket = FileDescriptor(owning: number)
-      guard clients.count < Self.maximumClients else { continue }
-      ControlSocket.setTimeout(socket.number, seconds: Self.clientSeconds)
-      if let client = ControlClient.start(ControlConnection(socket, context)) { clients.append(client) }
+      ControlSocket.setTimeout(number, seconds: Self.clientSeconds)
+      waiting.append((ControlConnection(FileDescriptor(owning: number), context), now))
     }
     for client in clients { client.end() }
   }
@@ -161,12 +177,24 @@ private final class ControlConnection: Sendable {
   var hasEnded: Bool { hasEndedFlag.load(ordering: .acquiring) }
 
   func serve() {
-    while let request = ControlMessage.receive(from: socket.number) {
-      guard ControlRequests.answer(request, context).send(to: socket.number) else { break }
+    while let request = ControlMessage.receive(from: socket.number, atMost: ControlMessage.maximumRequestBytes) {
+      let answer = ControlRequests.answer(request, context, isWanted: { !hasClientGone })
+      guard answer.send(to: socket.number) else { break }
     }
     // The other side must not wait until the thread is joined.
     close(for: SHUT_RDWR)
     hasEndedFlag.store(true, ordering: .releasing)
+  }
+
+  /// Answers what was not read.
+  func refuse(_ reason: String) {
+    ControlMessage.error(.locked, reason).send(to: socket.number)
+    close(for: SHUT_RDWR)
+  }
+
+  private var hasClientGone: Bool {
+    var poll = pollfd(fd: socket.number, events: 0, revents: 0)
+    return Glibc.poll(&poll, 1, 0) > 0 && Int32(poll.revents) & POLLHUP != 0
   }
 
   func close(for directions: some BinaryInteger) { _ = shutdown(socket.number, Int32(directions)) }

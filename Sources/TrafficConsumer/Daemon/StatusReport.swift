@@ -25,6 +25,7 @@ struct StatusReport: Equatable, Sendable {
   init(_ engine: EngineState) {
     let streams = engine.streams
     isReady = engine.isReady
+    leftBehind = engine.leftBehind
     if streams.allSatisfy(\.isConnected) {
       lagEntries = streams.reduce(0) { $0 + $1.undeliveredEntries }
       pendingEntries = streams.reduce(0) { $0 + $1.pendingEntries }
@@ -32,21 +33,22 @@ struct StatusReport: Equatable, Sendable {
     }
   }
 
-  /// Lag entries, lag milliseconds, pending entries; empty words for what is not known.
+  /// Lag entries, lag milliseconds, pending entries, entries left behind; empty words for what is not known.
   var words: [String] {
     [
       lagEntries.map { String($0) } ?? "", lagSeconds.map { String(Int64($0 * 1000)) } ?? "",
-      pendingEntries.map { String($0) } ?? "",
+      pendingEntries.map { String($0) } ?? "", leftBehind.map { String($0) } ?? "",
     ]
   }
 
-  /// Takes over the words of a daemon's answer, readiness first.
+  /// Takes over the words of a daemon's answer, readiness first; an earlier version's lacks the last.
   mutating func read(_ words: [String]) {
-    guard words.count == 4 else { return }
+    guard words.count >= 4 else { return }
     isReady = words[0] == "ready"
     lagEntries = Int64(words[1])
     lagSeconds = Int64(words[2]).map { Double($0) / 1000 }
     pendingEntries = Int64(words[3])
+    leftBehind = words.count > 4 ? Int64(words[4]) : nil
   }
 
   /// Adds what a database says.

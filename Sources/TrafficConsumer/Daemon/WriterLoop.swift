@@ -39,6 +39,7 @@ struct WriterLoop: Sendable {
 
   /// Runs until the daemon stops. What ends it early is left in `engine.fatal`.
   func run() {
+    defer { queue.close() }
     SQLiteDatabase.limitMemory(toBytes: Self.databaseBytes)
     // Set once, they stay: by default a large block that is freed teaches malloc to keep the next ones (mallopt(3)).
     mallopt(M_MMAP_THRESHOLD, Self.returnedBlockBytes)
@@ -105,7 +106,7 @@ struct WriterLoop: Sendable {
     switch error {
     case .newerSchema, .olderSchema, .empty, .otherWindow, .ownFile: .configuration
     case .fenced: .locked
-    case .damaged, .replaced: .inputOutput
+    case .damaged, .replaced, .copy: .inputOutput
     case .database(let error): error.kind == .corrupt ? .inputOutput : nil
     }
   }

@@ -1,6 +1,7 @@
 // StoreBackup: a verified copy of the database while it is in use, on a connection of its own: entries are committed
 // meanwhile. A control thread of the daemon, or a verb that holds the lock; begun and ended on the writer thread.
 
+import CLinux
 import Glibc
 import Linux
 import SQLite
@@ -16,37 +17,78 @@ struct BackupFloors: Equatable, Sendable {
   }
 }
 
+/// A copy that is not in its place yet; it is removed with this value.
+struct BackupCopy: ~Copyable {
+  private let path: String
+  fileprivate(set) var floors = BackupFloors(floors: [:], time: 0)
+  fileprivate var partial: String { path + Self.suffix }
+  fileprivate static let suffix = ".partial"
+
+  /// Makes the file, which holds passkeys from its first byte on.
+  fileprivate init(to path: String) throws(StoreError) {
+    self.path = path
+    unlink(path + Self.suffix)
+    let number = clinux_open(path + Self.suffix, O_WRONLY | O_CREAT | O_EXCL, StoreConnection.fileMode)
+    guard number >= 0 else { throw .copy(path, SystemError("open").description) }
+    _ = FileDescriptor(owning: number)
+  }
+
+  deinit { unlink(path + Self.suffix) }
+
+  /// Puts it in its place in one step, for good. Returns its bytes.
+  borrowing func place() throws(StoreError) -> Int {
+    guard rename(partial, path) == 0, StoreBackup.syncFolder(of: path) else {
+      throw .copy(path, SystemError("rename").description)
+    }
+    var info = stat()
+    return stat(path, &info) == 0 ? Int(info.st_size) : 0
+  }
+}
+
 enum StoreBackup {
   /// 4 MB: a few milliseconds, after which it may be told to end.
   static let pagesPerStep: Int32 = 1024
 
-  /// Copies a database to a new file, checks the copy, writes into it up to where it has everything, and puts it in its
-  /// place in one step. Returns that, and the bytes of the copy.
-  static func make(
+  /// Copies a database to a new file beside `path`, checks the copy, and writes into it up to where it has everything.
+  /// `goesOn` is asked again and again: with false it ends, and there is no copy.
+  static func copy(
     of source: String, to path: String, pagesPerStep: Int32 = pagesPerStep, while goesOn: () -> Bool = { true }
-  ) throws(StoreError) -> (floors: BackupFloors, bytes: Int) {
+  ) throws(StoreError) -> BackupCopy {
     try refuseOwnFiles(of: source, path)
-    let partial = path + ".partial"
-    unlink(partial)
-    defer { unlink(partial) }
     let database = try StoreConnection.openForReading(path: source)
-    try store { () throws(SQLiteError) in
-      let target = try SQLiteDatabase(path: partial, access: .readWriteCreate)
-      chmod(partial, StoreConnection.fileMode)
+    var copy = try BackupCopy(to: path)
+    do throws(SQLiteError) {
+      let target = try SQLiteDatabase(path: copy.partial, access: .readWrite)
       try database.backup(to: target, pages: pagesPerStep, while: goesOn)
       // The copy says of itself that it is one file: no write-ahead log that could be left behind.
       try target.execute("PRAGMA journal_mode = DELETE")
+      guard goesOn() else { throw SQLiteError(extendedCode: 9, message: "interrupted", context: "backup") }
+    } catch {
+      throw .copy(path, error.description)
     }
-    let floors = try complete(partial)
-    try makeDurable(partial, as: path)
-    var info = stat()
-    return (floors, stat(path, &info) == 0 ? Int(info.st_size) : 0)
+    do throws(StoreError) {
+      copy.floors = try complete(copy.partial)
+    } catch {
+      throw .copy(path, error.description)
+    }
+    guard sync(copy.partial) else { throw .copy(path, SystemError("fsync").description) }
+    return copy
+  }
+
+  /// The same, put in its place at once. Returns also the bytes of the copy.
+  static func make(
+    of source: String, to path: String, pagesPerStep: Int32 = pagesPerStep, while goesOn: () -> Bool = { true }
+  ) throws(StoreError) -> (floors: BackupFloors, bytes: Int) {
+    let copy = try Self.copy(of: source, to: path, pagesPerStep: pagesPerStep, while: goesOn)
+    return (copy.floors, try copy.place())
   }
 
   /// The copy must not take the place of what it is a copy of.
   private static func refuseOwnFiles(of source: String, _ path: String) throws(StoreError) {
     for suffix in ["", "-wal", "-shm", ".lock"] {
-      let isSame = StoreFile(path: source + suffix).map { $0.isSame(as: path) || $0.isSame(as: path + ".partial") }
+      let isSame = StoreFile(path: source + suffix).map {
+        $0.isSame(as: path) || $0.isSame(as: path + BackupCopy.suffix)
+      }
       guard isSame != true, path != source + suffix else { throw .ownFile(path) }
     }
   }
@@ -85,13 +127,6 @@ enum StoreBackup {
     return (try? MetaTable.integer(MetaTable.backupTime, in: copy)) ?? nil
   }
 
-  private static func makeDurable(_ partial: String, as path: String) throws(StoreError) {
-    guard Self.sync(partial) && rename(partial, path) == 0 && syncFolder(of: path) else {
-      let error = SystemError("rename", subject: path)
-      throw .database(SQLiteError(extendedCode: 10, message: error.description, context: path))
-    }
-  }
-
   /// Makes what was renamed in a file's folder durable.
   static func syncFolder(of path: String) -> Bool {
     let folder = path.contains("/") ? String(path[..<path.lastIndex(of: "/")!]) : "."
@@ -115,7 +150,7 @@ extension StoreWriter {
       try endBackup(floors)
       return bytes
     } catch {
-      try? giveUpBackup()
+      try? concludeBackup()
       throw error
     }
   }
@@ -153,8 +188,8 @@ extension StoreWriter {
     try transaction { () throws(SQLiteError) in try MetaTable.remove(MetaTable.backupPath, in: database) }
   }
 
-  /// A backup was begun by a process that is gone. Its copy is in its place when it was complete; then it counts, and what
-  /// was kept for it from its beginning is.
+  /// A backup was begun by a process that is gone, or failed. Its copy may be in its place all the same; then it counts, and
+  /// what was kept for it from its beginning is.
   func concludeBackup() throws(StoreError) {
     guard let path = try MetaTable.text(MetaTable.backupPath, in: database) else { return }
     let earlier = try MetaTable.integer(MetaTable.backupTime, in: database) ?? 0

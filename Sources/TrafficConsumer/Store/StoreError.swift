@@ -18,6 +18,8 @@ enum StoreError: Error, Equatable, Sendable, CustomStringConvertible {
   case damaged(String)
   /// A copy was to take the place of the database or of a file beside it.
   case ownFile(String)
+  /// A copy at a path could not be made, and why.
+  case copy(String, String)
   /// The file was removed or replaced while it was open.
   case replaced
 
@@ -43,6 +45,7 @@ enum StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         + "up; set `window` back, or begin a new database"
     case .fenced: "another process has taken over the database while this one stood still"
     case .damaged(let what): "damaged: \(what)"
+    case .copy(let path, let why): "\(path): \(why)"
     case .ownFile(let path): "\(path): that is the database itself, or a file of its own"
     case .replaced:
       "the database file was removed or replaced while the consumer ran; put it back, or start again with what is there"

@@ -28,11 +28,15 @@ final class DeliveryQueue: Sendable {
     /// Monotonic nanoseconds at which the readers are not waited for any more; once stopping.
     var stopDeadline = UInt64.max
     var readersRunning: Int
+    /// Others that have a last job for the writer.
+    var holds = 0
+    /// The writer takes no more jobs.
+    var isClosed = false
 
     /// The writer takes more.
     var hasRoom: Bool { !isStopping && outstandingBytes < DeliveryQueue.capacityBytes }
     /// Nothing more will come.
-    func isDeserted(now: UInt64) -> Bool { readersRunning == 0 || now >= stopDeadline }
+    func isDeserted(now: UInt64) -> Bool { holds == 0 && (readersRunning == 0 || now >= stopDeadline) }
   }
   private let state: Monitor<State>
 
@@ -109,7 +113,11 @@ final class DeliveryQueue: Sendable {
           defer { state.jobs = [] }
           return .jobs(state.jobs)
         }
-        guard !state.waiting.isEmpty else { return state.isDeserted(now: now) ? .ended : now >= end ? .nothing : nil }
+        guard !state.waiting.isEmpty else {
+          guard state.isDeserted(now: now) else { return now >= end ? .nothing : nil }
+          state.isClosed = true
+          return .ended
+        }
         let due = state.waitingSince &+ UInt64(batchMilliseconds) &* 1_000_000
         let isBatch = state.waitingEntries >= batchEntries || state.waitingBytes >= Self.batchBytes
         guard isBatch || now >= due || state.isStopping || state.readersRunning == 0 else {
@@ -130,7 +138,8 @@ final class DeliveryQueue: Sendable {
       _ = state.wait(milliseconds: pause) { state -> Bool? in
         let isNew = !state.jobs.isEmpty || (!hadWaiting && !state.waiting.isEmpty)
         let isBatch = state.waitingEntries >= batchEntries || state.waitingBytes >= Self.batchBytes
-        return isNew || isBatch || state.isStopping && !state.waiting.isEmpty || state.readersRunning == 0 ? true : nil
+        let isOver = state.holds == 0 && state.readersRunning == 0
+        return isNew || isBatch || state.isStopping && !state.waiting.isEmpty || isOver ? true : nil
       }
     }
   }
@@ -142,7 +151,33 @@ final class DeliveryQueue: Sendable {
     }
   }
 
-  func post(_ job: @escaping Job) { state.withLock { $0.jobs.append(job) } }
+  /// Has the writer do a job; false when there is no writer any more. A job that was taken is done, unless the writer could
+  /// not even begin (`isClosed` says so then).
+  @discardableResult
+  func post(_ job: @escaping Job) -> Bool {
+    state.withLock { state in
+      if !state.isClosed { state.jobs.append(job) }
+      return !state.isClosed
+    }
+  }
+
+  /// The writer takes no more jobs, and will do none.
+  func close() {
+    state.withLock { state in
+      state.isClosed = true
+      state.jobs = []
+    }
+  }
+  var isClosed: Bool { state.read { $0.isClosed } }
+
+  /// Keeps the writer until `release`, for a job that must not be left out; false when the daemon stops already.
+  func hold() -> Bool {
+    state.withLock { state in
+      if !state.isStopping { state.holds += 1 }
+      return !state.isStopping
+    }
+  }
+  func release() { state.withLock { $0.holds -= 1 } }
 
   func stop() {
     let deadline = Clock.monotonicNanoseconds() &+ UInt64(Self.stopMilliseconds) &* 1_000_000

@@ -1,5 +1,6 @@
 // Injects disk faults into a program that is started with LD_PRELOAD: while the file named by FAULT_FILE holds a word,
-// calls on files whose path contains FAULT_MATCH fail: ENOSPC or EIO on write, SHORT writes half, FSYNC fails fsync.
+// calls on files whose path contains FAULT_MATCH fail: ENOSPC or EIO on write, SHORT writes half, FSYNC fails fsync; FOLDER
+// holds up fsync of a folder as long as the word is there.
 // Compiled by the test that uses it.
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -45,6 +47,8 @@ ssize_t pwrite64(int fd, const void *data, size_t count, off64_t at) {
   WRITE_FAULT("pwrite64", (int, const void *, size_t, off64_t), (fd, data, count, at), (fd, data, count / 2, at))
 }
 int fsync(int fd) {
+  struct stat info;
+  while (fstat(fd, &info) == 0 && S_ISDIR(info.st_mode) && fault_is("FOLDER", fd)) usleep(10000);
   if (fault_is("FSYNC", fd)) { errno = EIO; return -1; }
   int (*real)(int) = dlsym(RTLD_NEXT, "fsync");
   return real(fd);
