@@ -128,7 +128,10 @@ struct ContractTests {
       keys[row[0]] = try #require(row[1].isEmpty ? [] : keys[basis[0]]).subtracting(basis.dropFirst()).union(more)
     }
     let expected = keys
-    let arguments = ["query user": Self.user, "query torrent": String(repeating: "61", count: 20), "dlq show": "1"]
+    var arguments = [
+      "query user": [Self.user], "query torrent": [String(repeating: "61", count: 20)], "dlq show": ["1"],
+    ]
+    arguments["dlq replay"] = ["1", "--dry-run"]
     try await Self.announced { site in
       // One entry that cannot be applied, for the dead letters.
       try site.addToStream([("passkey", Self.user)])
@@ -138,10 +141,23 @@ struct ContractTests {
       var connection = try RedisConnection(endpoint: RedisEndpoint(url: site.redis.url))
       _ = try connection.command(["EVAL", addAndDelete, "1", "tracker:traffic"])
       try await eventually("a loss") { try await site.json(StatusReport.self, ["status"]).lost == 1 }
-      for (command, keys) in expected {
+      let report =
+        #"{"type":"t","started_at":1,"finished_at":2,"status":"s","exit_code":0,"binary_path":"/b","#
+        + #""release_tag":null,"stderr_tail":"","runner_host":"h","runner_pid":1}"#
+      let reports = "\(site.directory.path)/reports"
+      try FileManager.default.createDirectory(atPath: reports, withIntermediateDirectories: true)
+      try report.write(toFile: "\(reports)/a.json", atomically: true, encoding: .utf8)
+      try await eventually("the report is imported") {
+        try await site.consumer(["tasks", "list", "-o", "csv"]).output.contains("/b")
+      }
+      let copy = "\(site.directory.path)/copy.db"
+      _ = try await site.consumer(["backup", "--to", copy])
+      arguments["restore"] = [copy, "--yes"]
+      // Last, because it stops the daemon.
+      for (command, keys) in expected.sorted(by: { $1.key == "restore" && $0.key != "restore" }) {
         let words = command.components(separatedBy: " ")
         let verb = Array(words.prefix { !$0.hasPrefix("--") })
-        let argument = arguments[verb.joined(separator: " ")].map { [$0] } ?? []
+        let argument = arguments[verb.joined(separator: " ")] ?? []
         let result = try await site.consumer(verb + argument + words.dropFirst(verb.count) + ["-o", "json"])
         let json = try JSONSerialization.jsonObject(with: Data(result.output.utf8))
         let object = json as? [String: Any] ?? (json as? [[String: Any]])?.first ?? [:]

@@ -111,6 +111,7 @@ public final class Site {
         window: "\(settings.window)"
         admin_addr: "127.0.0.1:\(adminPort)"
         control_socket: "\(folder.path)/consumer.sock"
+        task_reports: "\(folder.path)/reports"
 
       """, as: "consumer.yaml")
   }

@@ -138,10 +138,19 @@ enum QueryVerbs {
     _ subject: TrafficQuery.Subject, _ grain: QueryGrain, _ input: VerbInput, nothing: String
   ) throws(VerbError) -> VerbExit {
     let range = try input.range()
-    let lists = try input.reading { database throws(StoreError) in
-      try TrafficQuery.rows(of: subject, by: grain, in: range, from: database)
+    let mayBeFolded = range.isOpen && (grain == .day || grain == .window)
+    // Rows and totals are compared: both of one moment.
+    let answers = try input.reading { database throws(StoreError) in
+      try database.transaction(.deferred) { () throws(StoreError) in
+        (
+          rows: try TrafficQuery.rows(of: subject, by: grain, in: range, from: database),
+          totals: mayBeFolded ? try TrafficQuery.rows(of: subject, by: .total, in: range, from: database) : []
+        )
+      } mapError: {
+        .database($0)
+      }
     }
-    let rows = TrafficQuery.merged(lists)
+    let rows = TrafficQuery.merged(answers.map(\.rows))
     guard !rows.isEmpty else { throw VerbError(.nothingMatched, range.isOpen ? nothing : "nothing in this range") }
     let keys = keyColumns(subject, grain)
     var table = OutputTable(keys.map(\.name) + sumColumns)
@@ -149,21 +158,15 @@ enum QueryVerbs {
     var isObject = false
     if case .user = subject { isObject = grain == .total }
     try input.write(table, isObject: isObject)
-    if range.isOpen && (grain == .day || grain == .window) { try sayWhatIsFolded(rows, subject, grain, input) }
+    if mayBeFolded { sayWhatIsFolded(rows, answers.flatMap(\.totals), grain) }
     return .ok
   }
 
   /// Rows by time end where retention begins; what they leave out is said beside them, on standard error.
-  private static func sayWhatIsFolded(
-    _ rows: [QueryRow], _ subject: TrafficQuery.Subject, _ grain: QueryGrain, _ input: VerbInput
-  ) throws(VerbError) {
-    let totals = try input.reading { database throws(StoreError) in
-      try TrafficQuery.rows(of: subject, by: .total, in: QueryRange(), from: database)
-    }
-    func sum(_ rows: some Sequence<QueryRow>, _ value: KeyPath<TrafficSums, Int64>) -> Int64 {
+  private static func sayWhatIsFolded(_ rows: [QueryRow], _ all: [QueryRow], _ grain: QueryGrain) {
+    func sum(_ rows: [QueryRow], _ value: KeyPath<TrafficSums, Int64>) -> Int64 {
       rows.reduce(0) { $0 + $1.sums[keyPath: value] }
     }
-    let all = totals.joined()
     let announces = sum(all, \.events) - sum(rows, \.events)
     guard announces > 0 else { return }
     let up = OutputTable.human(.bytes(sum(all, \.uploaded) - sum(rows, \.uploaded)), redacts: false)

@@ -46,33 +46,64 @@ enum DeadLetterTable {
     return letters
   }
 
+  /// So many letters, or the first that are so large together, are read at once.
+  static let pageLetters = 500
+  private static let pageBytes = 1 << 20
+
+  /// Dead letters, the oldest first, whenever `body` is ready for the next: nothing is being read meanwhile, because as long
+  /// as a reader holds one moment of the database its write-ahead log grows.
   static func each(
     _ filter: DeadLetterFilter, in database: borrowing SQLiteDatabase, _ body: (DeadLetter) -> Void
   ) throws(StoreError) {
-    let isWhole = try store { () throws(SQLiteError) in
-      let select = try select(columns, filter, in: database)
-      while try select.step() {
-        guard let letter = row(select) else { return false }
-        body(letter)
+    var last: Int64 = 0
+    var rest = filter.limit ?? .max
+    while rest > 0 {
+      var isWhole = true
+      let letters = try store { () throws(SQLiteError) in
+        try page(filter, after: last, limit: min(rest, Int64(pageLetters)), isWhole: &isWhole, in: database)
       }
-      return true
+      for letter in letters { body(letter) }
+      guard isWhole else { throw .damaged("a dead letter's row") }
+      guard let end = letters.last else { return }
+      last = end.id
+      rest -= Int64(letters.count)
     }
-    guard isWhole else { throw .damaged("a dead letter's row") }
+  }
+
+  private static func page(
+    _ filter: DeadLetterFilter, after id: Int64, limit: Int64, isWhole: inout Bool,
+    in database: borrowing SQLiteDatabase
+  ) throws(SQLiteError) -> [DeadLetter] {
+    var part = filter
+    part.limit = limit
+    let select = try select(columns, part, after: id, in: database)
+    var letters: [DeadLetter] = []
+    var bytes = 0
+    while bytes < pageBytes, try select.step() {
+      bytes += select.bytes(10).count
+      guard let letter = row(select) else {
+        isWhole = false
+        break
+      }
+      letters.append(letter)
+    }
+    return letters
   }
 
   private static func select(
-    _ columns: String, _ filter: DeadLetterFilter, in database: borrowing SQLiteDatabase
+    _ columns: String, _ filter: DeadLetterFilter, after id: Int64 = 0, in database: borrowing SQLiteDatabase
   ) throws(SQLiteError) -> SQLiteStatement {
-    var conditions: [String] = []
+    var conditions = ["id > ?5"]
     if filter.reason != nil { conditions.append("reason = ?1") }
     if filter.since != nil { conditions.append("failed_at >= ?2") }
     if filter.state != nil { conditions.append("state = ?3") }
-    let condition = conditions.isEmpty ? "" : "WHERE " + conditions.joined(separator: " AND ")
-    let select = try database.prepare("SELECT \(columns) FROM dead_letters \(condition) ORDER BY id LIMIT ?4")
+    let select = try database.prepare(
+      "SELECT \(columns) FROM dead_letters WHERE \(conditions.joined(separator: " AND ")) ORDER BY id LIMIT ?4")
     if let reason = filter.reason { try select.bind(reason, at: 1) }
     if let since = filter.since { try select.bind(since, at: 2) }
     if let state = filter.state { try select.bind(state.rawValue, at: 3) }
     try select.bind(filter.limit ?? -1, at: 4)
+    try select.bind(id, at: 5)
     return select
   }
 

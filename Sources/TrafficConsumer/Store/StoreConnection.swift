@@ -20,8 +20,8 @@ enum StoreConnection {
 
   /// For the process that holds the StoreLock: creates or migrates as needed.
   static func openForWriting(path: String, windowSeconds: Int64) throws(StoreError) -> SQLiteDatabase {
-    // Before SQLite makes it; the log gets the same permissions.
-    let number = clinux_open(path, O_WRONLY | O_CREAT | O_EXCL, fileMode)
+    // Before SQLite makes it; the log gets the same permissions. SQLite's name for a database in memory is no file's.
+    let number = path == ":memory:" ? -1 : clinux_open(path, O_WRONLY | O_CREAT | O_EXCL, fileMode)
     if number >= 0 { _ = FileDescriptor(owning: number) } else { warnOfReaders(path) }
     let database = try store { () throws(SQLiteError) in
       try SQLiteDatabase(path: path, access: .readWriteCreate, busyTimeoutMilliseconds: busyTimeoutMilliseconds)
