@@ -2,6 +2,7 @@
 // the readers, read by the admin thread.
 
 import Linux
+import Synchronization
 
 struct ConsumerMetrics: Sendable {
   private let applied: Counter
@@ -15,10 +16,7 @@ struct ConsumerMetrics: Sendable {
   private let commitSeconds: Histogram
   private let batchEntries: Histogram
   private let deadLetters: [DeadLetterState: Gauge]
-  private let oldestDeadLetter: Gauge
-  private let lastBackup: Gauge
-  private let lostEntries: Gauge
-  private let freeBytes: Gauge
+  private let stored: StoredGauges
 
   init(registry: MetricRegistry, engine: EngineState) {
     func entries(_ result: String) -> Counter {
@@ -48,14 +46,18 @@ struct ConsumerMetrics: Sendable {
         "traffic_consumer_dlq_entries", help: "Dead letters by state.", labels: [("state", state.rawValue)])
     }
     deadLetters = gauges
-    oldestDeadLetter = registry.gauge(
-      "traffic_consumer_dlq_oldest_timestamp_seconds", help: "When the oldest dead letter that waits failed; 0: none.")
-    lastBackup = registry.gauge(
-      "traffic_consumer_last_backup_timestamp_seconds", help: "When the last verified backup was made; 0: never.")
-    lostEntries = registry.gauge(
-      "traffic_consumer_lost_entries", help: "Entries missing from the stream that nobody acknowledged.")
-    freeBytes = registry.gauge(
-      "traffic_consumer_database_free_bytes", help: "Bytes left on the disk of the database.")
+    let stored = StoredGauges()
+    self.stored = stored
+    func gauge(_ name: String, _ value: @escaping @Sendable (StoreGauges) -> Int64?, help: String) {
+      registry.gauge("traffic_consumer_\(name)", help: help) { stored.latest.flatMap(value).map { Double($0) } }
+    }
+    gauge(
+      "dlq_oldest_timestamp_seconds", { $0.oldestDeadLetter },
+      help: "When the oldest dead letter that waits failed; 0: none.")
+    gauge(
+      "last_backup_timestamp_seconds", { $0.lastBackup }, help: "When the last verified backup was made; 0: never.")
+    gauge("lost_entries", { $0.lostEntries }, help: "Entries missing from the stream that nobody acknowledged.")
+    gauge("database_free_bytes", { $0.freeBytes }, help: "Bytes left on the disk of the database.")
     Self.follow(engine, registry)
   }
 
@@ -102,14 +104,18 @@ struct ConsumerMetrics: Sendable {
     commitSeconds.observe(Double(nanoseconds) / 1e9)
   }
 
-  func set(_ gauges: StoreGauges) {
-    oldestDeadLetter.set(gauges.oldestDeadLetter)
-    lastBackup.set(gauges.lastBackup)
-    lostEntries.set(gauges.lostEntries)
-    freeBytes.set(gauges.freeBytes)
-  }
+  func set(_ gauges: StoreGauges) { stored.latest = gauges }
 
   func setDeadLetters(_ counts: [DeadLetterState: Int64]) {
     for (state, gauge) in deadLetters { gauge.set(counts[state] ?? 0) }
+  }
+}
+
+/// What the writer last saw in the database; nil before it was open: a standby has made no backup, and has no disk that is full.
+private final class StoredGauges: Sendable {
+  private let value = Mutex<StoreGauges?>(nil)
+  var latest: StoreGauges? {
+    get { value.withLock { $0 } }
+    set { value.withLock { $0 = newValue } }
   }
 }

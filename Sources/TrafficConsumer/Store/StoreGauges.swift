@@ -10,8 +10,8 @@ struct StoreGauges: Equatable, Sendable {
   var lastBackup: Int64
   /// Entries missing that nobody acknowledged, of whatever stream: also of one that is not read any more.
   var lostEntries: Int64
-  /// Bytes the daemon may still write on the database's disk; 0 when the system does not say.
-  var freeBytes: Int64
+  /// Bytes the daemon may still write on the database's disk; nil when the system does not say.
+  var freeBytes: Int64?
 
   static func read(_ database: borrowing SQLiteDatabase, path: String) throws(StoreError) -> StoreGauges {
     let oldest = try store { () throws(SQLiteError) in
@@ -22,6 +22,6 @@ struct StoreGauges: Equatable, Sendable {
     return StoreGauges(
       oldestDeadLetter: oldest ?? 0, lastBackup: try MetaTable.integer(MetaTable.backupTime, in: database) ?? 0,
       lostEntries: try store { () throws(SQLiteError) in try LostRangeTable.entries(in: database).open },
-      freeBytes: hasDisk ? Int64(clamping: UInt64(disk.f_bavail) &* UInt64(disk.f_frsize)) : 0)
+      freeBytes: hasDisk ? Int64(clamping: UInt64(disk.f_bavail) &* UInt64(disk.f_frsize)) : nil)
   }
 }

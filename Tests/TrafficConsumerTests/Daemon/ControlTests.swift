@@ -251,24 +251,6 @@ import Testing
     #expect(refused.exit == .code(64) && refused.errors.contains("bytes at once"), "\(refused)")
     try await bench.stop()
   }
-
-  @Test("before the database is open nothing is said of its streams: what is then there is no change")
-  func seriesBegin() throws {
-    let registry = MetricRegistry()
-    let engine = EngineState(streams: 1)
-    let metrics = ConsumerMetrics(registry: registry, engine: engine)
-    func line(_ name: String) -> Substring? {
-      registry.render().split(separator: "\n").first { $0.hasPrefix("traffic_consumer_\(name) ") }
-    }
-    #expect(line("stream_epochs") == nil && line("left_behind_entries") == nil && line("ready") != nil)
-    var state = StreamState(id: 1, name: "a")
-    state.epoch = 4
-    engine.publish([state])
-    engine.setLeftBehind(0)
-    #expect(line("stream_epochs") == "traffic_consumer_stream_epochs 3")
-    #expect(line("left_behind_entries") == "traffic_consumer_left_behind_entries 0")
-    withExtendedLifetime(metrics) {}
-  }
 }
 
 /// What a test hands to a thread and leaves to it.

@@ -38,6 +38,31 @@ import Testing
     withExtendedLifetime(directory) {}
   }
 
+  @Test("before the database is open nothing is said of its streams: what is then there is no change")
+  func seriesBegin() throws {
+    let registry = MetricRegistry()
+    let engine = EngineState(streams: 1)
+    let metrics = ConsumerMetrics(registry: registry, engine: engine)
+    func line(_ name: String) -> Substring? {
+      registry.render().split(separator: "\n").first { $0.hasPrefix("traffic_consumer_\(name) ") }
+    }
+    #expect(line("stream_epochs") == nil && line("left_behind_entries") == nil && line("ready") != nil)
+    var state = StreamState(id: 1, name: "a")
+    state.epoch = 4
+    engine.publish([state])
+    engine.setLeftBehind(0)
+    #expect(line("stream_epochs") == "traffic_consumer_stream_epochs 3")
+    #expect(line("left_behind_entries") == "traffic_consumer_left_behind_entries 0")
+    // A standby that never made a backup must not look like a site that never did.
+    let stored = [
+      "last_backup_timestamp_seconds", "database_free_bytes", "lost_entries", "dlq_oldest_timestamp_seconds",
+    ]
+    #expect(stored.allSatisfy { line($0) == nil })
+    metrics.set(StoreGauges(oldestDeadLetter: 0, lastBackup: 5, lostEntries: 0, freeBytes: nil))
+    #expect(stored.map { line($0)?.split(separator: " ").last } == ["5", nil, "0", "0"])
+    withExtendedLifetime(metrics) {}
+  }
+
   @Test("a new database is for its owner and group, with its log")
   func permissions() throws {
     let (directory, writer, settings) = try writer()
