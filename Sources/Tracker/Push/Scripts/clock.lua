@@ -8,8 +8,8 @@
 --     ARGV[2] the shift that the caller has found and wants to change, or `-`   ARGV[3] to what
 --     ARGV[4] 1: Redis has forgotten something that the caller had applied
 --
--- Answers TIME, -1 where the ACL has none, the shift, and `since`. What cannot be kept (a Redis without memory) is
--- answered all the same.
+-- Answers TIME, -1 where the ACL has none, the shift, and `since`; the error where it cannot be kept (a Redis without
+-- memory): the caller waits, else each tracker would go by another clock.
 
 -- A caller that expects another reading than this has not taken it yet.
 local AGREEMENT_MICROSECONDS = 1000000
@@ -28,6 +28,7 @@ if not expected or math.abs(now + shift - expected) <= AGREEMENT_MICROSECONDS th
   top = math.max(top, now + shift)
 end
 local since = ARGV[4] ~= '1' and tonumber(kept[3]) or now + shift
-redis.pcall('HSET', KEYS[1], 'shift', string.format('%d', shift), 'top', string.format('%d', top),
+local set = redis.pcall('HSET', KEYS[1], 'shift', string.format('%d', shift), 'top', string.format('%d', top),
   'since', string.format('%d', since))
+if type(set) == 'table' then return set end
 return {now, shift, since}
