@@ -26,6 +26,8 @@ import Testing
     .lossCounts,
     // Entries that are added again count as announces once more.
     .announceCounts,
+    // A stopped that comes late, by another tracker: the pause behind it counts (Regressions/late-stop-time).
+    .timeCounts,
   ]
 
   private static var allowed: Set<FaultKind> {

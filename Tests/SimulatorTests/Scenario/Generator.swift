@@ -13,10 +13,14 @@ enum FaultKind: String, CaseIterable {
   case consumer, standby
   /// The number of announces is checked as bytes are.
   case announceCounts
+  /// So are the seconds.
+  case timeCounts
   /// What the consumer reports as lost is compared with what is.
   case lossCounts
-  case consumerDies, consumerLink, consumerFuse, consumerFreezes, groupDeleted, groupSetBack, entriesDeleted, trimmed
-  case streamDeleted, backups, heal, documentedACL
+  case consumerDies, consumerLink, consumerFuse, consumerFreezes, consumerDisk
+  case groupDeleted, groupSetBack, entriesDeleted, trimmed, streamDeleted, backups, heal, documentedACL
+  /// Entries are deleted, and Redis' file of before is restored.
+  case fileRestored
   /// Entries of fourteen fields; and some that are dead letters until they are repaired.
   case foreign, deadLetters
   case longRuns
@@ -24,7 +28,7 @@ enum FaultKind: String, CaseIterable {
   case olderDump
 
   /// What is no fault, but how long a site runs, what it has, what is looked at.
-  static let settings: Set<FaultKind> = [.consumer, .announceCounts, .lossCounts, .heal, .longRuns]
+  static let settings: Set<FaultKind> = [.consumer, .announceCounts, .timeCounts, .lossCounts, .heal, .longRuns]
 }
 
 struct Generator {
@@ -45,9 +49,11 @@ struct Generator {
   }
 
   private mutating func scenario(_ seed: UInt64) -> Scenario {
-    // About a third of the faults, each with a weight of its own.
+    // About a third of the faults, each with a weight of its own, which no other kind has to do with: a seed stays what it
+    // is when kinds are added.
     var weights: [(FaultKind, Int)] = []
     for kind in FaultKind.allCases {
+      var random = SeededBytes(kind.rawValue.utf8.reduce(seed) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 })
       // A short list is meant.
       let weight = random.chance(oneIn: 3) || allowed.count < 10 ? 1 + random.below(4) : 0
       if weight > 0, allowed.contains(kind) { weights.append((kind, weight)) }
@@ -65,6 +71,7 @@ struct Generator {
     hasOlderDumps = kinds.contains(.olderDump)
     site.countsLosses = kinds.contains(.lossCounts)
     site.countsAnnounces = kinds.contains(.announceCounts)
+    site.countsTime = kinds.contains(.timeCounts)
     if kinds.contains(.documentedACL) { site.permissions = DocumentedPermissions.all }
     site.restartsWander = kinds.contains(.wanderingRestarts)
     if kinds.contains(.forgetfulPublisher) { site.retainedBytes = 2000 + random.below(10_000) }
@@ -109,10 +116,26 @@ struct Generator {
             step(.fault(.entryDeleted(1))), step(.wait(milliseconds: 2500)),
           ]
         }
+        if kind == .fileRestored, site.consumers > 0 { return deletionAndRestoration(site) }
         return fault(kind, site).map { step(.fault($0)) }
       }
       return []
     }
+  }
+
+  /// The consumer notices what is missing, or does not, before the file comes.
+  private mutating func deletionAndRestoration(_ site: SitePlan) -> [Step] {
+    var steps = [step(.fault(.consumerLink(0, .refused)))]
+    for _ in 0..<1 + random.below(3) {
+      steps.append(
+        random.chance(oneIn: 2) ? step(.foreign(client: random.below(6), isBad: false)) : announcement(site))
+    }
+    steps += [step(.run(actions: 8)), step(.fault(.redisFileSaved))]
+    for _ in 0..<1 + random.below(2) { steps.append(step(.fault(.entryDeleted(random.below(4))))) }
+    steps.append(step(.fault(.consumerLink(0, .up))))
+    if random.chance(oneIn: 2) { steps.append(announcement(site)) }
+    steps += [step(.wait(milliseconds: 1000 + random.below(6000))), step(.fault(.redisFileRestored))]
+    return steps
   }
 
   private mutating func announcement(_ site: SitePlan) -> Step {
@@ -174,7 +197,12 @@ struct Generator {
       return [.trackerClock(tracker: tracker, milliseconds: offsets[random.below(offsets.count)])]
     case .redisClock: return [.redisClock(milliseconds: [0, -3_600_000, -5000, 600_000][random.below(4)])]
     case .spoolFiles:
-      switch random.below(4) {
+      switch random.below(5) {
+      case 4:
+        return [
+          .kill(tracker: tracker), .spoolGarbled(tracker: tracker, bytes: 1 + random.below(400)),
+          .start(tracker: tracker),
+        ]
       case 0: return [.kill(tracker: tracker), .spoolLost(tracker: tracker), .start(tracker: tracker)]
       case 1:
         return [
@@ -185,7 +213,8 @@ struct Generator {
       }
     case .diskFull: return [.diskFull(tracker: tracker, random.chance(oneIn: 2))]
     case .sharedSpool, .fullStream, .twoTrackers, .manyTrackers, .smallQueues, .forgetfulPublisher, .longIdle,
-      .wanderingRestarts, .consumer, .standby, .documentedACL, .announceCounts, .lossCounts, .longRuns, .olderDump:
+      .wanderingRestarts, .consumer, .standby, .documentedACL, .announceCounts, .timeCounts, .lossCounts, .longRuns,
+      .olderDump:
       return []
     default: return consumerFault(kind, site)
     }
@@ -208,6 +237,7 @@ struct Generator {
         .consumerFuse(
           consumer, commands: random.below(8), WireFault.allCases[random.below(WireFault.allCases.count)])
       ]
+    case .consumerDisk: return [.consumerDisk(consumer, isFull: isOn)]
     case .consumerFreezes: return [.consumerFreeze(consumer, isOn)]
     case .groupDeleted: return [.groupDeleted]
     case .groupSetBack: return [.groupSetBack(entries: 1 + random.below(20))]

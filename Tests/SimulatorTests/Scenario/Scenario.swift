@@ -11,6 +11,8 @@ struct SitePlan: Equatable {
   var adoptsGroup = false
   /// The number of announces is checked as bytes are.
   var countsAnnounces = false
+  /// So are the seconds.
+  var countsTime = false
   /// What the consumer reports as lost is compared with what is.
   var countsLosses = false
   /// What the ACL of the documentation lets its users do; nil: everything.
@@ -91,6 +93,8 @@ enum Fault {
   case redisClock(milliseconds: Int)
   case spoolLost(tracker: Int)
   case spoolTorn(tracker: Int, bytes: Int)
+  /// Its last bytes become others.
+  case spoolGarbled(tracker: Int, bytes: Int)
   /// Puts the file away, and back later.
   case spoolSaved(tracker: Int)
   case spoolOld(tracker: Int)
@@ -101,6 +105,7 @@ enum Fault {
   case consumerFreeze(Int, Bool)
   case consumerLink(Int, SimulatedLink.Mode)
   case consumerFuse(Int, commands: Int, WireFault)
+  case consumerDisk(Int, isFull: Bool)
   case groupDeleted
   /// To the entry before so many of the newest.
   case groupSetBack(entries: Int)
@@ -109,6 +114,8 @@ enum Fault {
   /// XTRIM of all but so many, read or not.
   case streamTrimmed(Int)
   case streamDeleted
+  /// Redis' file is put away, and restored later.
+  case redisFileSaved, redisFileRestored
   case backup
   /// The database is replaced by the last backup.
   case backupRestored

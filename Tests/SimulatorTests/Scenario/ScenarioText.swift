@@ -68,7 +68,7 @@ extension SitePlan {
   private static var flags: [(String, WritableKeyPath<SitePlan, Bool>)] {
     [
       ("spool", \.hasSpool), ("sharesSpool", \.sharesSpool), ("wander", \.restartsWander), ("adopts", \.adoptsGroup),
-      ("announces", \.countsAnnounces), ("losses", \.countsLosses),
+      ("announces", \.countsAnnounces), ("time", \.countsTime), ("losses", \.countsLosses),
     ]
   }
 
@@ -156,6 +156,7 @@ extension Fault {
     case .redisClock(let milliseconds): "redisClock \(milliseconds)"
     case .spoolLost(let tracker): "spoolLost \(tracker)"
     case .spoolTorn(let tracker, let bytes): "spoolTorn \(tracker) \(bytes)"
+    case .spoolGarbled(let tracker, let bytes): "spoolGarbled \(tracker) \(bytes)"
     case .spoolSaved(let tracker): "spoolSaved \(tracker)"
     case .spoolOld(let tracker): "spoolOld \(tracker)"
     case .diskFull(let tracker, let isFull): "diskFull \(tracker) \(flag(isFull))"
@@ -165,11 +166,14 @@ extension Fault {
     case .consumerFreeze(let consumer, let isFrozen): "consumerFreeze \(consumer) \(flag(isFrozen))"
     case .consumerLink(let consumer, let mode): "consumerLink \(consumer) \(mode.rawValue)"
     case .consumerFuse(let consumer, let commands, let fault): "consumerFuse \(consumer) \(commands) \(fault.rawValue)"
+    case .consumerDisk(let consumer, let isFull): "consumerDisk \(consumer) \(flag(isFull))"
     case .groupDeleted: "groupDeleted"
     case .groupSetBack(let entries): "groupSetBack \(entries)"
     case .entryDeleted(let fromEnd): "entryDeleted \(fromEnd)"
     case .streamTrimmed(let kept): "streamTrimmed \(kept)"
     case .streamDeleted: "streamDeleted"
+    case .redisFileSaved: "redisFileSaved"
+    case .redisFileRestored: "redisFileRestored"
     case .backup: "backup"
     case .backupRestored: "backupRestored"
     case .heal: "heal"
@@ -202,6 +206,7 @@ extension Fault {
     case "redisClock": self = .redisClock(milliseconds: try words.number())
     case "spoolLost": self = .spoolLost(tracker: try words.number())
     case "spoolTorn": self = .spoolTorn(tracker: try words.number(), bytes: try words.number())
+    case "spoolGarbled": self = .spoolGarbled(tracker: try words.number(), bytes: try words.number())
     case "spoolSaved": self = .spoolSaved(tracker: try words.number())
     case "spoolOld": self = .spoolOld(tracker: try words.number())
     case "diskFull": self = .diskFull(tracker: try words.number(), try words.flag())
@@ -218,11 +223,14 @@ extension Fault {
     case "consumerLink": self = .consumerLink(try words.number(), try words.choice(SimulatedLink.Mode.self))
     case "consumerFuse":
       self = .consumerFuse(try words.number(), commands: try words.number(), try words.choice(WireFault.self))
+    case "consumerDisk": self = .consumerDisk(try words.number(), isFull: try words.flag())
     case "groupDeleted": self = .groupDeleted
     case "groupSetBack": self = .groupSetBack(entries: try words.number())
     case "entryDeleted": self = .entryDeleted(try words.number())
     case "streamTrimmed": self = .streamTrimmed(try words.number())
     case "streamDeleted": self = .streamDeleted
+    case "redisFileSaved": self = .redisFileSaved
+    case "redisFileRestored": self = .redisFileRestored
     case "backup": self = .backup
     case "backupRestored": self = .backupRestored
     case "heal": self = .heal

@@ -57,6 +57,10 @@ final class SimulatedConsumer {
   private(set) var process: Process?
   private let store: StoreWriter.Settings
   private(set) var settings: StreamSettings
+  /// The database cannot grow.
+  var isDiskFull = false {
+    didSet { limitDisk() }
+  }
 
   init(_ index: Int, world: World) {
     self.index = index
@@ -113,6 +117,7 @@ final class SimulatedConsumer {
     do throws(StoreError) {
       let writer = try StoreWriter(settings: store)
       process.writer = writer
+      limitDisk()
       process.lastBeat = world.now
       let instance = try MetaTable.text("instance", in: writer.database) ?? ""
       process.readers = store.streamNames.map { _ in
@@ -127,6 +132,11 @@ final class SimulatedConsumer {
     } catch {
       world.fail("x", "the database does not open: \(error)")
     }
+  }
+
+  private func limitDisk() {
+    let pages = isDiskFull ? 1 : 1 << 30
+    try? process?.writer?.database.execute("PRAGMA max_page_count = \(pages)")
   }
 
   /// It slept until then.
@@ -187,7 +197,10 @@ final class SimulatedConsumer {
       }
       process.writerTrouble = error.description
       process.writerWakeAt = world.now + 500_000_000
-      if let fresh = try? StoreWriter(settings: store, fence: process.writer!.fenceText) { process.writer = fresh }
+      if let fresh = try? StoreWriter(settings: store, fence: process.writer!.fenceText) {
+        process.writer = fresh
+        limitDisk()
+      }
     }
   }
 
