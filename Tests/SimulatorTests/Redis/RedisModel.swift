@@ -26,6 +26,8 @@ final class RedisModel {
   private var running: Running?
   /// Of the connection at hand.
   private var allowed: Set<String>?
+  /// The ACL has no TIME, as before it was asked for.
+  var hasNoTime = false
 
   /// What belongs to a connection.
   struct Session {
@@ -79,6 +81,9 @@ final class RedisModel {
 
   private func command(_ arguments: [[UInt8]]) -> RESP {
     let name = String(decoding: arguments[0], as: UTF8.self).uppercased()
+    if name == "TIME", hasNoTime || !(allowed?.contains(name) ?? true) {
+      return .error("NOPERM this user has no permissions to run the 'time' command")
+    }
     if let allowed, !allowed.contains(name) {
       return .error("NOPERM this user has no permissions to run the '\(name.lowercased())' command")
     }

@@ -11,6 +11,8 @@ enum FaultKind: String, CaseIterable {
   case longIdle, wanderingRestarts
   /// The real consumer, and with a standby.
   case consumer, standby
+  /// Trackers may not ask Redis for the time.
+  case noTime
   /// The number of announces is checked as bytes are.
   case announceCounts
   /// So are the seconds.
@@ -71,6 +73,7 @@ struct Generator {
     hasOlderDumps = kinds.contains(.olderDump)
     site.countsLosses = kinds.contains(.lossCounts)
     site.countsAnnounces = kinds.contains(.announceCounts)
+    site.hasNoTime = kinds.contains(.noTime)
     site.countsTime = kinds.contains(.timeCounts)
     if kinds.contains(.documentedACL) { site.permissions = DocumentedPermissions.all }
     site.restartsWander = kinds.contains(.wanderingRestarts)
@@ -191,7 +194,10 @@ struct Generator {
       ]
       return [.refusal(texts[random.below(texts.count)])]
     case .scripts: return [.forgetScripts]
-    case .smallClocks: return [.trackerClock(tracker: tracker, milliseconds: random.below(100) - 50)]
+    // Where Redis is not asked the trackers' clocks have to agree, to a second or so.
+    case .smallClocks:
+      let most = site.hasNoTime ? 900 : 50
+      return [.trackerClock(tracker: tracker, milliseconds: random.below(2 * most) - most)]
     case .wrongClocks:
       let offsets = [0, 0, 172_800_000, -172_800_000, 3_600_000, -60_000]
       return [.trackerClock(tracker: tracker, milliseconds: offsets[random.below(offsets.count)])]
@@ -213,7 +219,8 @@ struct Generator {
       }
     case .diskFull: return [.diskFull(tracker: tracker, random.chance(oneIn: 2))]
     case .sharedSpool, .fullStream, .twoTrackers, .manyTrackers, .smallQueues, .forgetfulPublisher, .longIdle,
-      .wanderingRestarts, .consumer, .standby, .documentedACL, .announceCounts, .timeCounts, .lossCounts, .longRuns,
+      .wanderingRestarts, .consumer, .standby, .documentedACL, .noTime, .announceCounts, .timeCounts, .lossCounts,
+      .longRuns,
       .olderDump:
       return []
     default: return consumerFault(kind, site)

@@ -17,6 +17,8 @@ struct SitePlan: Equatable {
   var countsLosses = false
   /// What the ACL of the documentation lets its users do; nil: everything.
   var permissions: [String: Set<String>]?
+  /// The ACL does not let trackers ask Redis for the time.
+  var hasNoTime = false
   var hasSpool = true
   /// All trackers have the same `spool_path`.
   var sharesSpool = false

@@ -68,7 +68,7 @@ extension SitePlan {
   private static var flags: [(String, WritableKeyPath<SitePlan, Bool>)] {
     [
       ("spool", \.hasSpool), ("sharesSpool", \.sharesSpool), ("wander", \.restartsWander), ("adopts", \.adoptsGroup),
-      ("announces", \.countsAnnounces), ("time", \.countsTime), ("losses", \.countsLosses),
+      ("announces", \.countsAnnounces), ("time", \.countsTime), ("noTime", \.hasNoTime), ("losses", \.countsLosses),
     ]
   }
 

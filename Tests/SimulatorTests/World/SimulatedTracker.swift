@@ -64,6 +64,9 @@ final class SimulatedTracker {
   /// Nothing of it waits for Redis.
   var isClean: Bool { process.map { $0.isEmpty && ($0.isAsleep || $0.isStopping) } ?? true }
 
+  /// It has asked Redis for the time, or it does not live.
+  var isClockKnown: Bool { process?.publisher.session.isClockKnown ?? true }
+
   // MARK: processes
 
   /// What TrafficPush.start does.

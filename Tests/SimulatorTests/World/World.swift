@@ -22,6 +22,9 @@ final class World {
   static let spoolGraceNanoseconds: UInt64 = 9_000_000_000
   static let intervalSeconds: Int64 = 1800
 
+  /// A publisher asks once a second whether Redis has what it was given; a connection that is gone it makes anew within
+  /// some seconds more.
+  private static let givingBackNanoseconds: UInt64 = 15_000_000_000
   private static let clockTolerance: UInt64 = 3_000_000_000
 
   /// Unix nanoseconds, truly.
@@ -87,6 +90,7 @@ final class World {
   private var hasWrongClocks = false
   /// Redis has lost something, and the process that sent it is dead: nobody can know.
   private var hasLostWitnesses = false
+  private var lastFault = World.startNanoseconds
   private var isStreamRemade = false
   private var lastAmnesia = World.startNanoseconds
   private(set) var failure: Violation?
@@ -105,6 +109,7 @@ final class World {
     redis = RedisModel(programs: programs)
     // The site is not new: its trackers know that Redis has forgotten nothing.
     _ = redis.execute(["HSET", Self.streamKey + ":clock", "since", "1"])
+    redis.hasNoTime = site.hasNoTime
     redis.onAdd = { [unowned self] _, id, fields in
       serial += 1
       serials[id] = serial
@@ -172,7 +177,9 @@ final class World {
     {
       fail("x", "the stream has \(after) entries, more than \(site.maximumStreamLength)")
     }
-    if let error = reply.error, error.hasPrefix("NOPERM") { fail("x", "the documented ACL: \(error)") }
+    if let error = reply.error, error.hasPrefix("NOPERM"), !(site.hasNoTime && command[0] == Array("TIME".utf8)) {
+      fail("x", "the documented ACL: \(error)")
+    }
     return reply
   }
 
@@ -493,17 +500,16 @@ final class World {
   private func note(_ loss: LossClass) { worst = max(worst, loss) }
 
   private func apply(_ fault: Fault) {
+    defer { lastFault = now }
     func tracker(_ index: Int) -> SimulatedTracker { trackers[index % trackers.count] }
     switch fault {
     case .kill(let index):
+      noteDeath(of: tracker(index))
       tracker(index).kill()
-      hasLostWitnesses = hasLostWitnesses || hasForgotten
-      lastAmnesia = now
     case .terminate(let index):
       if !site.hasSpool { note(.reported) }
+      noteDeath(of: tracker(index))
       tracker(index).terminate()
-      hasLostWitnesses = hasLostWitnesses || hasForgotten
-      lastAmnesia = now
     case .start(let index): tracker(index).start()
     case .link(let index, let mode): tracker(index).link.mode = mode
     case .fuse(let index, let commands, let fault): tracker(index).link.fuse = (commands, fault)
@@ -528,7 +534,8 @@ final class World {
     case .forgetScripts: redis.forgetScripts()
     case .trackerClock(let index, let milliseconds):
       if abs(milliseconds) > 1000 {
-        note(.reported)
+        // Its order is by Redis' clock.
+        if site.hasNoTime { note(.reported) }
         hasWrongClocks = true
       }
       hasSmallClocks = true
@@ -543,6 +550,18 @@ final class World {
     case .spoolLost, .spoolTorn, .spoolGarbled, .spoolSaved, .spoolOld, .diskFull: applyToDisk(fault)
     default: applyToConsumers(fault)
     }
+  }
+
+  /// What a process knows of what Redis has forgotten is gone with it, unless it had the time to give it back.
+  private func noteDeath(of tracker: SimulatedTracker) {
+    // Redis was away all its life, and its spool has the order of its own clock.
+    if hasWrongClocks, !tracker.isClockKnown { note(.reported) }
+    let isCalm =
+      !isRedisDown && !isRedisHung && !redis.isReadOnly && !redis.isOutOfMemory && redis.refusal == nil
+      && trackers.allSatisfy { $0.link.mode == .up && $0.link.fuse == nil }
+      && now > lastFault + Self.givingBackNanoseconds
+    hasLostWitnesses = hasLostWitnesses || hasForgotten && !isCalm
+    lastAmnesia = now
   }
 
   private func goBack(_ writes: Int) {
