@@ -5,7 +5,9 @@ import Simulation
 
 enum Regressions {
   /// Those that fail still, and why.
-  static let open: [String: String] = [:]
+  static let open: [String: String] = [
+    "late-stop-time": "a stopped that comes after the return, by another tracker: the pause between counts as time",
+  ]
 
   private static let folder = Repository.path("Tests/SimulatorTests/Regressions")
 

@@ -14,18 +14,11 @@ import Testing
     // Redis' clock steps: the correction that a tracker uses is older, its announces seem late, and the beginning of a
     // generation is lowered to a restart: bytes are minted (Regressions/redis-clock-minted).
     .redisClock,
-    // A stream made anew is trimmed although the last backup has nothing of it.
-    .backups,
     // Three trackers that Redis refuses for a while, a client that begins anew by way of all: some bytes are not credited,
     // though known (seed 584).
     .wanderingRestarts,
-    // Bytes are minted: two trackers, a reply lost, FLUSHALL (Regressions/flush-two-trackers-reply-lost); and one tracker with
-    // two failovers and a FLUSHALL (seed 939 with all other kinds; not shortened yet).
-    .flush,
     // A restart of which one announce is late counts as `late unknown` although nothing is missing.
     .lossCounts,
-    // Entries that are added again count as announces once more.
-    .announceCounts,
     // A stopped that comes late, by another tracker: the pause behind it counts (Regressions/late-stop-time).
     .timeCounts,
   ]

@@ -162,7 +162,7 @@ struct Generator {
     case 3..<6: 1000 + random.below(6000)
     case 6..<8: 30_000 + random.below(120_000)
     case 8: 1_800_000
-    default: random.chance(oneIn: 3) && hasLongWaits ? 50_000_000 : 4_000_000
+    default: random.chance(oneIn: 3) && hasLongWaits ? [50_000_000, 100_000_000][random.below(2)] : 4_000_000
     }
   }
 

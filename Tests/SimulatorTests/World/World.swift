@@ -25,6 +25,7 @@ final class World {
   /// A publisher asks once a second whether Redis has what it was given; a connection that is gone it makes anew within
   /// some seconds more.
   private static let givingBackNanoseconds: UInt64 = 15_000_000_000
+  private static let longestSleepNanoseconds: UInt64 = 30_000_000_000_000
   private static let clockTolerance: UInt64 = 3_000_000_000
 
   /// Unix nanoseconds, truly.
@@ -83,6 +84,8 @@ final class World {
   /// When a tracker last lost its memory: what Redis forgets from before then, it cannot give back.
   /// Redis has lost something it had.
   private var hasForgotten = false
+  /// Sessions may be forgotten, as documented.
+  private var hasExpired = false
   private var hasDeletions = false
   /// Its second may be the one before or behind.
   private var hasSmallClocks = false
@@ -214,17 +217,20 @@ final class World {
     return true
   }
 
-  /// Lets time pass. Nobody is interested in hours of waiting: a long wait is cut short for all at once.
+  /// Lets time pass. Nobody is interested in hours of waiting: a long wait is cut short for all at once, but for a look
+  /// every few hours.
   private func pass(nanoseconds: UInt64) {
     let end = now + nanoseconds
     var left = 40 * (trackers.count + 2 * consumers.count)
     while left > 0, act(by: end) { left -= 1 }
-    if left == 0, end > now + 4_000_000_000 {
-      now = end - 4_000_000_000
+    while left == 0, end > now + 4_000_000_000 {
+      now = min(end - 4_000_000_000, now + Self.longestSleepNanoseconds)
       for tracker in trackers { tracker.process?.wakeAt = now }
       for consumer in consumers { consumer.skip(to: now) }
-      left = 300
-      while left > 0, act(by: end) { left -= 1 }
+      let isLast = now == end - 4_000_000_000
+      left = isLast ? 300 : 40
+      while left > 0, act(by: isLast ? end : now + 2_000_000_000) { left -= 1 }
+      left = isLast ? 1 : 0
     }
     now = max(now, end)
   }
@@ -300,7 +306,7 @@ final class World {
       // Redis keeps a session for `last_ttl`, and a run that is silent for a day.
       if milliseconds > site.ttlSeconds * 500 {
         note(.reported)
-        hasForgotten = true
+        hasExpired = true
       }
       pass(nanoseconds: UInt64(milliseconds) * 1_000_000)
     case .settle:
