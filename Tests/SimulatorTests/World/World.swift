@@ -62,6 +62,7 @@ final class World {
   /// The entry that last had an id.
   private var serials: [StreamID: Int] = [:]
   private var committedSerials: Set<Int> = []
+  private var committedInBackup: Set<Int> = []
   /// What each entry says, by serial from 1.
   private var added: [EntryOrigin] = []
   /// Entries that somebody deleted before they were applied.
@@ -307,6 +308,8 @@ final class World {
       if milliseconds > site.ttlSeconds * 500 {
         note(.reported)
         hasExpired = true
+        // What waits for a day keeps nothing alive.
+        if !isUntroubled || site.maximumStreamLength > 0 { hasForgotten = true }
       }
       pass(nanoseconds: UInt64(milliseconds) * 1_000_000)
     case .settle:
@@ -383,7 +386,11 @@ final class World {
       return
     }
     var how = how
-    let isAtHome = trackers.count == 1 || client.reach == .first || client.reach == .dualStack
+    // By the way of its last announce.
+    let isAtHome =
+      trackers.count == 1
+      || (client.reach == .first || client.reach == .dualStack)
+        && client.last.map { $0.tracker == home(of: client, serving).index } ?? true
     if how == .restart, !isAtHome, !site.restartsWander { how = .restartAnew }
     if how == .restartAnew { client.name.peer += site.clients }
     let before = client.isStarted
@@ -397,10 +404,10 @@ final class World {
   private func deliver(_ client: SimulatedClient, _ event: TrueEvent, to serving: [SimulatedTracker]) {
     var targets: [SimulatedTracker]
     switch client.reach {
-    case .first: targets = [serving.first { $0.index == client.index % trackers.count } ?? serving[0]]
+    case .first: targets = [home(of: client, serving)]
     case .any: targets = [serving[random.below(serving.count)]]
     case .all: targets = serving
-    case .dualStack: targets = [serving[0], serving[0]]
+    case .dualStack: targets = [home(of: client, serving), home(of: client, serving)]
     }
     var client = client
     for (turn, tracker) in targets.enumerated() {
@@ -409,9 +416,9 @@ final class World {
         session: client.name, life: client.life, uploaded: client.uploaded, downloaded: client.downloaded,
         left: client.left, event: event, at: Self.wall(now), interval: Self.intervalSeconds, tracker: tracker.index)
       let record = self.record(client, event, by: tracker, isV6: client.reach == .dualStack && turn == 1)
-      // One that says what another of its second said may be that one, given back.
+      // One that says what another of its second said may be that one, given back or by another tracker.
       let isTwin = client.last.map { $0.isAlike(announce) } ?? false
-      announce.isExcused = !tracker.enqueue(record) || hasForgotten && site.countsAnnounces && isTwin
+      announce.isExcused = !tracker.enqueue(record) || site.countsAnnounces && isTwin
       truth.add(announce)
       client.last = announce
       trace {
@@ -419,6 +426,12 @@ final class World {
       }
     }
     if client.index < clients.count { clients[client.index] = client }
+  }
+
+  /// The tracker that a client goes to, or another while that does not serve.
+  private func home(of client: SimulatedClient, _ serving: [SimulatedTracker]) -> SimulatedTracker {
+    let own = client.reach == .first ? client.index % trackers.count : 0
+    return serving.first { $0.index == own } ?? serving[0]
   }
 
   private func record(_ client: SimulatedClient, _ event: TrueEvent, by tracker: SimulatedTracker, isV6: Bool)
@@ -558,14 +571,17 @@ final class World {
     }
   }
 
+  /// Nothing keeps trackers from Redis at the moment.
+  private var isUntroubled: Bool {
+    !isRedisDown && !isRedisHung && !redis.isReadOnly && !redis.isOutOfMemory && redis.refusal == nil
+      && trackers.allSatisfy { $0.link.mode == .up && $0.link.fuse == nil }
+  }
+
   /// What a process knows of what Redis has forgotten is gone with it, unless it had the time to give it back.
   private func noteDeath(of tracker: SimulatedTracker) {
     // Redis was away all its life, and its spool has the order of its own clock.
     if hasWrongClocks, !tracker.isClockKnown { note(.reported) }
-    let isCalm =
-      !isRedisDown && !isRedisHung && !redis.isReadOnly && !redis.isOutOfMemory && redis.refusal == nil
-      && trackers.allSatisfy { $0.link.mode == .up && $0.link.fuse == nil }
-      && now > lastFault + Self.givingBackNanoseconds
+    let isCalm = isUntroubled && now > lastFault + Self.givingBackNanoseconds
     hasLostWitnesses = hasLostWitnesses || hasForgotten && !isCalm
     lastAmnesia = now
   }
@@ -686,11 +702,14 @@ final class World {
       isStreamRemade = true
       data { _ = $0.remove(key) }
     case .replay: replayDeadLetters()
-    case .backup: consumers.first(where: \.isLeading)?.backup()
+    case .backup:
+      committedInBackup = committedSerials
+      consumers.first(where: \.isLeading)?.backup()
     case .backupRestored:
       for consumer in consumers { consumer.kill() }
       let path = "\(folder)/traffic.db"
       guard access(path + ".backup", F_OK) == 0 else { return }
+      committedSerials = committedInBackup
       unlink(path + "-wal")
       unlink(path + "-shm")
       copyFile(path + ".backup", to: path)
@@ -852,7 +871,8 @@ final class World {
       }
     }
     guard isOfBytes else {
-      if !consumers.isEmpty, site.countsAnnounces { value("announces", \.announces) }
+      // An announce that says nothing is known by its second.
+      if !consumers.isEmpty, site.countsAnnounces, !hasWrongClocks { value("announces", \.announces) }
       let slack = hasSmallClocks ? Int64(2 * truth.announces.count) : 0
       // Of seconds it is only said that there are not too many.
       if !consumers.isEmpty, site.countsTime, !hasWrongClocks, shown.seconds > bound.most.seconds + slack {
