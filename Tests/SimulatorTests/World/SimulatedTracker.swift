@@ -65,7 +65,7 @@ final class SimulatedTracker {
   var isClean: Bool { process.map { $0.isEmpty && ($0.isAsleep || $0.isStopping) } ?? true }
 
   /// It has asked Redis for the time, or it does not live.
-  var isClockKnown: Bool { process?.publisher.session.isClockKnown ?? true }
+  var isClockKnown: Bool { process?.publisher.session.clock.isKnown ?? true }
 
   // MARK: processes
 
