@@ -39,9 +39,9 @@ demo: build ## the whole path on simulated users, in about a minute; KEEP=1 leav
 	swift build -c release --product Demo
 	.build/release/Demo $(if $(KEEP),--keep)
 
-torture: build ## both daemons and Redis killed, stopped and cut off by a seed's schedule, totals compared; SEEDS=5 SEED=n
+torture: build ## both daemons and Redis killed, stopped, cut off and set back by a seed, totals compared; SEEDS=5 SEED=n FAULTS="spool,FLUSHALL"
 	swift build -c release --product Torture
-	.build/release/Torture $(or $(SEEDS),5) $(SEED)
+	.build/release/Torture $(or $(SEEDS),5) $(SEED) $(if $(FAULTS),"$(FAULTS)")
 
 # `make bench ROWS="udp-plain push" ROUNDS=5 SECONDS=8 JSON=file`; Benchmarks/README.md says what a row is.
 BENCH_OPTIONS = $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(JSON),--json '$(JSON)') $(ROWS)

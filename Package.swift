@@ -55,7 +55,8 @@ let package = Package(
     .executableTarget(
       name: "Demo", dependencies: ["Simulation", "Wire", "Linux", "Redis"], path: "Tests/Demo", swiftSettings: strict),
     .executableTarget(
-      name: "Torture", dependencies: ["Simulation"], path: "Tests/Torture", swiftSettings: strict),
+      name: "Torture", dependencies: ["Simulation", "Wire", "Linux", "Redis"], path: "Tests/Torture",
+      swiftSettings: strict),
     // `make bench`: what loads the trackers under test (Benchmarks/README.md).
     .executableTarget(
       name: "LoadGenerator", dependencies: ["CLinux"], path: "Benchmarks/LoadGenerator", swiftSettings: strict),

@@ -34,13 +34,13 @@ public final class RedisServer: Sendable {
     process = Mutex(nil)
   }
 
-  /// Starts it, or starts it again with the data it had.
-  public func start() async throws {
+  /// Starts it, or starts it again with the data it had. `more`: settings for this time.
+  public func start(_ more: [String] = []) async throws {
     let child = try ChildProcess(
       [
         "redis-server", "--port", "\(port)", "--bind", "127.0.0.1", "--unixsocket", socketPath, "--dir", folder,
         "--daemonize", "no", "--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--loglevel", "notice",
-      ] + extra, name: "redis-server", logPath: logPath)
+      ] + extra + more, name: "redis-server", logPath: logPath)
     process.withLock { $0 = child }
     try await eventually("redis-server answers", evidence: self.log) {
       if let exit = child.exit { throw HarnessError("redis-server: \(exit)\n\(self.log)") }

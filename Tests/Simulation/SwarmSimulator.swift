@@ -58,16 +58,26 @@ public final class SwarmSimulator {
   public let infoHashes: [InfoHash]
   public private(set) var ledger = Ledger()
   public private(set) var announceCount = 0
+  /// Every announce in words, with its passkey: what a failing run needs to be understood.
+  public private(set) var history: [(passkey: String, tracker: Int, words: String)] = []
   /// Announces by way, for the progress line.
   public private(set) var httpCount = 0
   public private(set) var udpCount = 0
   private var random: SeededRandom
   private var clients: [Client] = []
-  private var wires: Wires
+  private let wires: [Wires]
+  /// Trackers that clients announce to, by their place in `endpoints`; each announce goes to any of them.
+  public var reachable: [Int]
 
-  public init(_ plan: SwarmPlan, endpoints: TrackerEndpoints) {
+  public convenience init(_ plan: SwarmPlan, endpoints: TrackerEndpoints) {
+    self.init(plan, wanderingBetween: [endpoints])
+  }
+
+  /// Several trackers on one Redis.
+  public init(_ plan: SwarmPlan, wanderingBetween endpoints: [TrackerEndpoints]) {
     random = SeededRandom(seed: plan.seed)
-    wires = Wires(endpoints: endpoints)
+    wires = endpoints.map { Wires(endpoints: $0) }
+    reachable = Array(endpoints.indices)
     var random = self.random
     passkeys = (0..<plan.users).map { _ in random.hex(digits: 32) }
     infoHashes = (0..<plan.torrents).map { _ in random.bytes20() }
@@ -184,8 +194,10 @@ public final class SwarmSimulator {
 
   private func announce(_ client: Client) throws(HarnessError) {
     for way in client.transport.ways {
+      // No random number where there is nothing to choose: a seed means what it did before.
+      let tracker = reachable.count == 1 ? reachable[0] : reachable.randomElement(using: &random)!
       let before = Clock.unixSeconds()
-      let outcome = try wires.announce(client.announcement, way)
+      let outcome = try wires[tracker].announce(client.announcement, way)
       let after = Clock.unixSeconds()
       let reply: AnnounceReply
       do {
@@ -195,6 +207,12 @@ public final class SwarmSimulator {
       }
       ledger.record(client.announcement, interval: reply.interval, at: before...after)
       announceCount += 1
+      let said = client.announcement
+      history.append(
+        (
+          said.passkey, tracker,
+          "\(after) peer \(said.peerID.hex.prefix(6)) tracker \(tracker): \(said.event) up \(said.uploaded) down \(said.downloaded) left \(said.left)"
+        ))
       if way.isUDP { udpCount += 1 } else { httpCount += 1 }
     }
   }
