@@ -15,6 +15,9 @@ enum Regressions {
       "Redis may not be asked for the time, and the trackers' clocks are an hour apart: bytes are minted",
     "stop-restart-stop": "late announces of a generation that Redis never saw credit nothing",
     "late-stop-time": "a stopped that comes after the return, by another tracker: the pause between counts as time",
+    "killed-and-rolled-back":
+      "a tracker is killed while Redis is rolled back behind the beginning of a generation that was credited: nobody knows, "
+      + "and the next announce is credited against the generation before",
   ]
 
   private static let folder = Repository.path("Tests/SimulatorTests/Regressions")
