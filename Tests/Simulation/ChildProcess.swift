@@ -47,8 +47,7 @@ public final class ChildProcess: Sendable {
         descriptor > STDERR_FILENO + Int32(descriptors.count), "would be overwritten before it is handed over")
       posix_spawn_file_actions_adddup2(&actions, descriptor, STDERR_FILENO + 1 + Int32(index))
     }
-    pid = try Self.spawn(arguments, environment: environment, actions: &actions)
-    ProcessGuard.shared.watch(process: pid)
+    pid = try Self.spawn(ProcessGuard.shared.watched(arguments, &actions), environment: environment, actions: &actions)
   }
 
   /// posix_spawnp(3) with default signal dispositions and no signal blocked: threads of this project block theirs.

@@ -52,7 +52,16 @@ final class ProcessGuard: Sendable {
     pipe = ends[0]
   }
 
-  func watch(process: pid_t) { say("+\(process)") }
+  /// Where a child has our pipe until it is the program; above what is handed over to any.
+  private static let childPipe: Int32 = 9
+
+  /// The command line of a child that tells the guard of itself before it becomes the program: killed after the start and
+  /// before we could tell, we would leave it behind. The guard goes by the end of the pipe, which the child still holds then.
+  func watched(_ arguments: [String], _ actions: inout posix_spawn_file_actions_t) -> [String] {
+    posix_spawn_file_actions_adddup2(&actions, pipe, Self.childPipe)
+    let script = "echo +$$ >&\(Self.childPipe); exec \(Self.childPipe)>&-; exec \"$@\""
+    return ["/bin/sh", "-c", script, "sh"] + arguments
+  }
   func release(process: pid_t) { say("-\(process)") }
   func watch(directory: String) { say("<\(directory)") }
   /// Removing a directory that is gone does no harm, and its random name is not given twice.
