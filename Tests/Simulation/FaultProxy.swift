@@ -135,8 +135,10 @@ public final class FaultProxy: Sendable {
   }
 
   private func acceptPair() -> Pair? {
-    let client = accept(listener.number, nil, nil)
+    // Not for children that another thread starts: with one the connection would go on after we close it.
+    let client = clinux_accept(listener.number, nil, nil)
     guard client >= 0 else { return nil }
+    _ = fcntl(client, F_SETFL, 0)
     let server = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
     var address = Self.loopback(target)
     let connected = withUnsafePointer(to: &address) { pointer in

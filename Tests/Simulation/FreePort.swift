@@ -53,7 +53,9 @@ public enum FreePort {
   }
 
   private static func isFree(_ endpoint: LoopbackEndpoint, _ kind: __socket_type) -> Bool {
-    let number = socket(endpoint.address.family == .v4 ? AF_INET : AF_INET6, Int32(kind.rawValue), 0)
+    // A child that another thread starts just now must not keep the port.
+    let type = Int32(kind.rawValue | SOCK_CLOEXEC.rawValue)
+    let number = socket(endpoint.address.family == .v4 ? AF_INET : AF_INET6, type, 0)
     // A machine without IPv6 has no IPv6 port to be taken.
     guard number >= 0 else { return true }
     defer { close(number) }
