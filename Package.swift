@@ -94,11 +94,11 @@ let package = Package(
   ]
 )
 
-// `make simulate` and Tests/SimulatorTests/mutants build an optimised simulator, and nothing that it does not use.
-if Context.environment["SIMULATOR_ALONE"] != nil {
-  let others: Set = [
-    "Demo", "Torture", "LoadGenerator", "PushBenchmark", "SharedTests", "TrackerTests", "TrafficConsumerTests",
-    "IntegrationTests", "ClientTests",
-  ]
-  package.targets.removeAll { others.contains($0.name) }
+// ONLY_TESTS=SimulatorTests leaves out everything that these tests do not use: for an optimised build of theirs (`make simulate`,
+// Tests/SimulatorTests/mutants, the push rows of `make bench`).
+if let only = Context.environment["ONLY_TESTS"] {
+  package.targets.removeAll { target in
+    let isProgramOfTests = ["Demo", "Torture", "LoadGenerator"].contains(target.name)
+    return isProgramOfTests || target.type == .test && target.name != only
+  }
 }
