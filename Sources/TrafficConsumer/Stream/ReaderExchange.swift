@@ -29,8 +29,9 @@ enum StreamQuestion {
   case createGroup
   case claimGroup(for: String, replacing: Bool)
   case census
-  /// How things stand, and what waits behind the group's position or this entry.
-  case survey(beyond: EntryID)
+  /// How things stand, and what waits behind the group's position or this entry. Not exactly when that is only for showing:
+  /// with entries in flight nothing else comes of it.
+  case survey(beyond: EntryID, isExact: Bool)
   case entries([EntryID])
   case ownPending(after: EntryID, count: Int)
   case range(StreamSpan, count: Int)

@@ -147,7 +147,7 @@ struct ReaderSession {
     case .createGroup: return .ask(.createGroup)
     case .claimGroup: return .ask(.claimGroup(for: instance, replacing: settings.adoptsGroup))
     case .recognise: return .ask(.census)
-    case .countWaiting: return .ask(.survey(beyond: situation.known.applied.last ?? .zero))
+    case .countWaiting: return .ask(.survey(beyond: situation.known.applied.last ?? .zero, isExact: true))
     case .compareAnchors: return .ask(.entries(situation.known.anchors.map(\.id)))
     case .readOwnPending(let after): return .ask(.ownPending(after: after, count: connection.readCount))
     case .healGaps, .heal: return .ask(.census)

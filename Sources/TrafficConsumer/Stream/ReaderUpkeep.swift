@@ -42,7 +42,8 @@ extension ReaderSession {
         .filter { situation.known.lost.parts(of: $0).isEmpty }
       return gaps.isEmpty ? nil : .ask(.empty(gaps))
     case .firstCount where situation.known.counters.addedBefore != nil: return nil
-    case .firstCount, .survey, .recount: return .ask(.survey(beyond: situation.known.applied.last ?? .zero))
+    case .firstCount, .survey, .recount:
+      return .ask(.survey(beyond: situation.known.applied.last ?? .zero, isExact: situation.outstanding == 0))
     case .trim(let census):
       if let refused = trimRefusedAt,
         situation.monotonicNanoseconds &- refused < Self.trimRefusalNanoseconds

@@ -244,14 +244,17 @@ struct StreamCommands: ~Copyable {
     }
   }
 
-  /// The census, and what waits behind the group's position or the last entry dealt with.
-  mutating func survey(beyond dealtWith: EntryID) throws(RedisError) -> StreamSurvey {
+  /// The census, and what waits behind the group's position or the last entry dealt with; exactly, up to `countLimit`, or
+  /// only when it is little.
+  mutating func survey(beyond dealtWith: EntryID, isExact: Bool = true) throws(RedisError) -> StreamSurvey {
     let census = try census()
     let position = max(census.lastDeliveredID, dealtWith)
     // Up to the end that the census saw: what comes meanwhile is not in its count.
     let rest = StreamSpan(after: position, through: census.lastGeneratedID, isClosed: true)
     var (unread, isCut) = (census.unread(beyond: position) ?? 0, false)
-    if census.unread(beyond: position) == nil { (unread, isCut) = try count(rest) }
+    if census.unread(beyond: position) == nil {
+      (unread, isCut) = try count(rest, limit: isExact ? Self.countLimit : Int64(Self.idsPerCommand))
+    }
     let oldest = try connection.command(rangeCommand(rest, count: 1))
     return StreamSurvey(
       census: census, position: position, unread: unread, isUnreadCut: isCut,
@@ -274,11 +277,13 @@ struct StreamCommands: ~Copyable {
   }
 
   /// How many entries a part of the stream has, or that there are too many to count.
-  mutating func count(_ span: StreamSpan) throws(RedisError) -> (entries: Int64, isCut: Bool) {
+  mutating func count(_ span: StreamSpan, limit: Int64 = Self.countLimit) throws(RedisError)
+    -> (entries: Int64, isCut: Bool)
+  {
     var rest = span
     var count: Int64 = 0
     while rest.after < rest.through {
-      guard count < Self.countLimit else { return (count, true) }
+      guard count < limit else { return (count, true) }
       let reply = try connection.command(rangeCommand(rest, count: Self.idsPerCommand))
       guard reply.count > 0, let last = reply.view[reply.count - 1][0].id else { break }
       count += Int64(reply.count)
@@ -290,7 +295,7 @@ struct StreamCommands: ~Copyable {
 
   /// Counting is reading: 6 MB and twenty calls. A reader that is further behind will be there within a second, or has
   /// other troubles than entries that are missing.
-  private static let countLimit: Int64 = 20_000
+  static let countLimit: Int64 = 20_000
 
   private mutating func reply() throws(RedisError) -> RedisReply {
     let reply = try connection.nextReply()

@@ -226,7 +226,7 @@ extension StreamCommands {
     case .claimGroup(let instance, let isReplacing):
       return .groupOwner(try claimGroup(for: instance, replacing: isReplacing))
     case .census: return .census(try census())
-    case .survey(let id): return .survey(try survey(beyond: id))
+    case .survey(let id, let isExact): return .survey(try survey(beyond: id, isExact: isExact))
     case .entries(let ids): return .found(try entries(ids))
     case .ownPending(let after, let count): return .entries(try readOwnPending(after: after, count: count))
     case .range(let span, let count): return .entries(try range(span, count: count))

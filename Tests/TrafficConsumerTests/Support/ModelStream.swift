@@ -78,12 +78,13 @@ struct ModelStream {
       if owner == nil || isReplacing { owner = instance }
       return .groupOwner(owner ?? "")
     case .census: return .census(census)
-    case .survey(let dealtWith):
+    case .survey(let dealtWith, let isExact):
       let position = max(lastDelivered, dealtWith)
       let rest = entries.filter { $0.id > position }
       return .survey(
         StreamSurvey(
           census: census, position: position, unread: Int64(rest.count),
+          isUnreadCut: !isExact && !rest.isEmpty,
           oldestWaitingMilliseconds: rest.first?.id.milliseconds))
     case .entries(let ids): return .found(ids.map { id in entries.first { $0.id == id }?.fields })
     case .ownPending(let after, let count):
