@@ -1,0 +1,85 @@
+// Faults of trackers, of Redis and between them, and what each may cost.
+
+extension World {
+  func apply(_ fault: Fault) {
+    defer { trouble.lastFault = now }
+    func tracker(_ index: Int) -> SimulatedTracker { trackers[index % trackers.count] }
+    switch fault {
+    case .kill(let index):
+      noteDeath(of: tracker(index))
+      tracker(index).kill()
+    case .terminate(let index):
+      if !site.hasSpool { trouble.note(.reported) }
+      noteDeath(of: tracker(index))
+      tracker(index).terminate()
+    case .start(let index): tracker(index).start()
+    case .link(let index, let mode): tracker(index).link.mode = mode
+    case .fuse(let index, let commands, let fault): tracker(index).link.fuse = (commands, fault)
+    case .redisDown:
+      isRedisDown = true
+      breakWires()
+    case .redisUp:
+      if isRedisDown { redis.forgetScripts() }
+      isRedisDown = false
+    case .redisHangs(let hangs): isRedisHung = hangs
+    case .redisRestart: restartRedis()
+    case .failover(let writes): goBack(writes)
+    case .flushAll:
+      trouble.hasForgotten = true
+      trouble.hasLostWitnesses = trouble.hasLostWitnesses || trouble.hasAmnesia
+      // One tracker may begin a session anew before another one gives it back.
+      if trouble.hasAmnesia || site.retainedBytes < 1 << 20 || trackers.count > 1 { trouble.note(.reported) }
+      redis.data.removeAll()
+    case .readOnly(let value): redis.isReadOnly = value
+    case .outOfMemory(let value): redis.isOutOfMemory = value
+    case .refusal(let text): redis.refusal = text
+    case .forgetScripts: redis.forgetScripts()
+    case .trackerClock(let index, let milliseconds):
+      if abs(milliseconds) > 1000 {
+        // Its order is by Redis' clock.
+        if site.hasNoTime { trouble.note(.reported) }
+        trouble.hasWrongClocks = true
+      }
+      trouble.hasSmallClocks = true
+      tracker(index).wallOffset = Int64(milliseconds) * 1_000_000
+    case .redisClock(let milliseconds):
+      // What was to be kept for a day is not, if the day is over.
+      trouble.hasForgotten = true
+      trouble.note(.reported)
+      redisOffset = Int64(milliseconds)
+    case .redisFileSaved: history.putAway(redis.data, at: now)
+    case .redisFileRestored: if let file = history.file { goBack(to: file) }
+    case .spoolLost, .spoolTorn, .spoolGarbled, .spoolSaved, .spoolOld, .diskFull: applyToDisk(fault)
+    default: applyToConsumers(fault)
+    }
+  }
+
+  /// Nothing keeps trackers from Redis at the moment.
+  var isUntroubled: Bool {
+    !isRedisDown && !isRedisHung && !redis.isReadOnly && !redis.isOutOfMemory && redis.refusal == nil
+      && trackers.allSatisfy { $0.link.mode == .up && $0.link.fuse == nil }
+  }
+
+  /// What a process knows of what Redis has forgotten is gone with it, unless it had the time to give it back.
+  private func noteDeath(of tracker: SimulatedTracker) {
+    // Redis was away all its life, and its spool has the order of its own clock.
+    if trouble.hasWrongClocks, !tracker.isClockKnown { trouble.note(.reported) }
+    let isCalm = isUntroubled && now > trouble.lastFault + Self.givingBackNanoseconds
+    trouble.hasLostWitnesses = trouble.hasLostWitnesses || trouble.hasForgotten && !isCalm
+    trouble.lastAmnesia = now
+  }
+
+  private func goBack(_ writes: Int) {
+    if let past = history.past(writes: writes) { goBack(to: past) }
+  }
+
+  private func goBack(to past: RedisHistory.Past) {
+    // What a process of before had sent is held by nobody.
+    if past.at < trouble.lastAmnesia || site.retainedBytes < 1 << 20 || trackers.count > 1 { trouble.note(.reported) }
+    trouble.hasForgotten = true
+    trouble.hasLostWitnesses = trouble.hasLostWitnesses || past.at < trouble.lastAmnesia
+    redis.data = past.data
+    history.goBack(to: past)
+    restartRedis()
+  }
+}
