@@ -29,8 +29,12 @@ struct AppliedRanges: Sendable {
 
   init() {}
 
-  /// As read from the database.
-  init(stored ranges: [Range]) { self.ranges = ranges.sorted { $0.first < $1.first } }
+  /// As read from the database. A development version wrote ranges that end before they begin, between neighbouring places
+  /// of loss: they say nothing.
+  init(stored ranges: [Range]) {
+    self.ranges = ranges.filter { $0.first <= $0.last }.sorted { $0.first < $1.first }
+    removedFirsts = Set(ranges.lazy.filter { $0.first > $0.last }.map(\.first))
+  }
 
   func contains(_ id: EntryID) -> Bool {
     guard let index = indexOfLast(startingAtOrBefore: id) else { return false }
@@ -55,7 +59,8 @@ struct AppliedRanges: Sendable {
     replace(begin..<end, with: joined)
   }
 
-  /// Every entry up to `end` is accounted for: between two ranges nothing ever was but in the parts that `parts` names.
+  /// Every entry up to `end` is accounted for: between two ranges nothing ever was but in the parts that `parts` names, in
+  /// order and not side by side.
   /// The space before the first range stays: what was there before is not ours to judge.
   mutating func closeGaps(through end: EntryID, except parts: (Gap) -> [(first: EntryID, last: EntryID)]) {
     guard var open = ranges.first else { return }

@@ -159,7 +159,8 @@ struct LostRanges: Equatable, Sendable {
     let inside = (first: gap.after.successor, last: gap.before.predecessor)
     for row in rows where row.first <= inside.last && row.last >= inside.first {
       let part = (first: max(row.first, inside.first), last: min(row.last, inside.last))
-      if let open = parts.last, part.first <= open.last {
+      // Ids of one millisecond are neighbours: nothing lies between two places of loss that end to begin.
+      if let open = parts.last, part.first <= open.last.successor {
         parts[parts.count - 1].last = max(open.last, part.last)
       } else {
         parts.append(part)

@@ -102,8 +102,8 @@ extension StoreWriter {
     for item in items {
       let isKnown = isConsecutive ? known.contains(item.id) : stream.applied.contains(item.id)
       // A group is given an entry as new once. A known id is another entry's (Redis lost its end, and its clock is behind),
-      // or the group's position is.
-      if isKnown && (source != .fresh || isBeyondContent(item)) && !stream.lost.contains(item.id) {
+      // or the group's position is. Among ids of which some were lost the content decides, where it can.
+      if isKnown && (isBeyondContent(item) || source != .fresh && !stream.lost.contains(item.id)) {
         stream.counters.redelivered += 1
       } else {
         try stage(item, fault, isDoubtful: isKnown, &stream)

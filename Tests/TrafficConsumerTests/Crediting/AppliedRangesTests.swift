@@ -56,6 +56,14 @@ private func id(_ number: Int) -> EntryID { EntryID(milliseconds: UInt64(number 
     ranges.close(AppliedRanges.Gap(after: id(5), before: id(9)))
     #expect(ranges.ranges == [.init(first: id(1), last: id(12))])
   }
+
+  @Test("ranges that end before they begin are not taken over from the database, and go from it")
+  func inverted() {
+    let valid = AppliedRanges.Range(first: id(1), last: id(4))
+    var ranges = AppliedRanges(stored: [valid, AppliedRanges.Range(first: id(7), last: id(6))])
+    #expect(ranges.ranges == [valid])
+    #expect(ranges.takeChanges().removed == [id(7)])
+  }
 }
 
 @Suite("Recognising a stream") struct StreamRecognitionTests {

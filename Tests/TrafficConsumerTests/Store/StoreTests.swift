@@ -445,6 +445,14 @@ import Wire
     let counters = try bench.writer.apply([try bench.delivery(0..<12, .fresh)])
     #expect(counters.redelivered == 12 && counters.applied == 0)
     #expect(try bench.reader().integer("SELECT uploaded FROM users") == 12_000)
+    // Others are lost, and where is known no better than between the first and the last: the past is read again.
+    try bench.writer.make(
+      .lost(
+        MissingEntries(
+          entries: 5, through: bench.ids[11], counted: 17, since: Accounted(through: .zero, counted: 0))), stream: 0)
+    #expect(try bench.apply(0..<12).redelivered == 12)
+    #expect(try bench.reader().integer("SELECT uploaded FROM users") == 12_000)
+    #expect(bench.writer.streams[0].lost.entries == 5)
     // Redis has an older file, in which nothing is known any more. What was not read before the upgrade is new.
     let unread = 1_700_000_000 + 1200 * 12
     try bench.add(EventMaker().event(du: 1000, ts: Int64(unread), dt: 1200), id: "\(unread * 1000)-0")

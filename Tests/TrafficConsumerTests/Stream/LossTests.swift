@@ -193,6 +193,26 @@ import Testing
     #expect(bench.lost == 3)
   }
 
+  @Test("what vanished side by side is there again with an older file of redis'")
+  func vanishedSideBySide() throws {
+    let bench = try bench()
+    let ids = (0..<5).map { _ in bench.add(hasCounters: false) }
+    #expect(ids[1].successor == ids[2])
+    let saved = bench.stream
+    bench.stream.takeAway(5, now: bench.now)
+    for id in ids[1..<4] { bench.stream.delete(id) }
+    bench.now += 61_000_000_000
+    bench.add(hasCounters: false)
+    try settle(bench)
+    try settle(bench)
+    #expect(bench.lost == 3)
+    #expect(bench.writer.streams[0].applied.ranges.allSatisfy { $0.first <= $0.last })
+    bench.stream = saved
+    bench.restart()
+    try settle(bench)
+    #expect(try bench.lost == 0 && bench.credited == bench.announced && bench.faults == [])
+  }
+
   @Test("committed and not acknowledged when it died, and the one that follows has another name: nothing is lost")
   func anotherName() throws {
     let bench = try bench(hasCounters: true)
