@@ -32,6 +32,8 @@ struct PublisherSettings: Sendable {
   static let retainedBytes = 16 << 20
   /// The same; tests make it small.
   var retainedBytes = Self.retainedBytes
+  /// Records in one call; tests make it small.
+  var recordsPerCall = PushBatch.maximumRecords
   /// A run that was silent for longer begins anew: Redis forgets it after `PushScript.stateSeconds`.
   static let runIdleSeconds: UInt64 = UInt64(PushScript.stateSeconds) / 2
   /// A publisher with nothing to do looks this often whether its connection still lives.

@@ -61,12 +61,13 @@ final class PushBatch {
 
   /// Takes the oldest announces out of the queue and encodes them; false when there are none. `runBegin` is the first
   /// record of the run.
-  func fill(from queue: EventQueue, call: PushCall, willWait: Bool, runBegin: UInt64 = 0, gapFrom: UInt64? = nil)
-    -> Bool
-  {
+  func fill(
+    from queue: EventQueue, maximum: Int = PushBatch.maximumRecords, call: PushCall, willWait: Bool,
+    runBegin: UInt64 = 0, gapFrom: UInt64? = nil
+  ) -> Bool {
     prepare()
     isRestored = false
-    first = queue.take(Self.maximumRecords, into: &announces, willWait: willWait)
+    first = queue.take(maximum, into: &announces, willWait: willWait)
     guard !announces.isEmpty else { return false }
     encode(call, gapFrom: gapFrom ?? (first > 0 && first == runBegin ? 0 : nil))
     return true

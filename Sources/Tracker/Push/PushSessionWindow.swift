@@ -28,7 +28,8 @@ extension PushSession {
     if run != ownRun { change(to: ownRun) }
     guard gapAhead == nil || window.isEmpty else { return false }
     let isFilled = batch.fill(
-      from: queue, call: call!, willWait: window.isEmpty, runBegin: runBegin, gapFrom: gapAhead)
+      from: queue, maximum: settings.recordsPerCall, call: call!, willWait: window.isEmpty, runBegin: runBegin,
+      gapFrom: gapAhead)
     if isFilled { gapAhead = nil }
     return isFilled
   }
@@ -39,7 +40,7 @@ extension PushSession {
     let gapFrom = (run == next ? gapAhead : nil) ?? restored.hole
     guard window.isEmpty || run == next && gapFrom == nil else { return false }
     if run != next { change(to: next) }
-    batch.fill(from: restored.take(PushBatch.maximumRecords), call: call!, gapFrom: gapFrom)
+    batch.fill(from: restored.take(settings.recordsPerCall), call: call!, gapFrom: gapFrom)
     gapAhead = nil
     return true
   }

@@ -15,6 +15,10 @@ struct EntryBook {
   /// Of those the number need not be known: they came and went before a new database looked first, or went with the whole
   /// stream.
   private(set) var uncounted: Set<Int> = []
+  /// Redis lost them with its end, or with all it had.
+  private var forgotten: Set<Int> = []
+  /// Reported as lost when the stream was last deleted: that stays.
+  private(set) var reportedBefore = 0
   /// Deleted of the stream that was last made anew; the epoch until that was seen.
   private var deletedOfNewStream: Set<Int> = []
   private var epochBefore: Int64?
@@ -36,13 +40,28 @@ struct EntryBook {
     if let serial = serial ?? serials[id] { committed.insert(serial) }
   }
 
-  func isCommitted(_ serial: Int) -> Bool { committed.contains(serial) }
+  /// Whether an entry is in the database, or could be: only faults take entries away that are not.
+  func isSure(_ serial: Int) -> Bool {
+    committed.contains(serial) || !deleted.contains(serial) && !forgotten.contains(serial)
+  }
 
   mutating func backUp() { committedInBackup = committed }
-  mutating func restoreBackup() { committed = committedInBackup }
+  /// `hasLooked`: that database has seen the stream before.
+  mutating func restoreBackup(hasLooked: Bool) {
+    committed = committedInBackup
+    // It has not seen what was deleted before it looks first.
+    if !hasLooked { uncounted.formUnion(deleted) }
+  }
+
+  /// Redis has entries of another time: some came back.
+  mutating func redisForgot(before: Set<Int>, after: Set<Int>) {
+    forgotten.formUnion(before.subtracting(after))
+    forgotten.subtract(after)
+    deleted.subtract(after)
+  }
 
   /// Deleted entries that nobody has seen, and nobody will.
-  func gone(present: [Int]) -> Set<Int> { deleted.subtracting(committed).subtracting(present) }
+  func gone(present: Set<Int>) -> Set<Int> { deleted.subtracting(committed).subtracting(present) }
 
   /// What the database says of the stream.
   struct Count {
@@ -51,6 +70,8 @@ struct EntryBook {
     var before: Int64?
     /// Dealt with or gone before.
     var known: Int64?
+    /// Reported as lost.
+    var lost: Int
   }
 
   /// Somebody deleted these; `isWhole`: with the stream. `left` is how many the stream has, and `ever` ever had.
@@ -58,6 +79,9 @@ struct EntryBook {
     deleted.formUnion(serials)
     deletedOfNewStream.formUnion(serials)
     if isWhole {
+      // The count goes with the stream: what it has not shown by then it never will.
+      uncounted.formUnion(deleted)
+      reportedBefore = count.lost
       deletedOfNewStream = []
       epochBefore = count.epoch
     }

@@ -8,6 +8,12 @@ enum FaultKind: String, CaseIterable {
   case kill, terminate, link, silence, fuse, outage, hang, restart, failover, flush, readOnly, outOfMemory, loading
   case scripts, smallClocks, wrongClocks, redisClock, spoolFiles, diskFull, sharedSpool, fullStream, twoTrackers
   case manyTrackers, smallQueues, forgetfulPublisher
+  /// A tracker sends a few announces in each call.
+  case smallCalls
+  /// Redis goes back while connections live.
+  case resync
+  /// Clients do not keep the distance by which clocks may differ.
+  case haste
   case longIdle, wanderingRestarts
   /// The real consumer, and with a standby.
   case consumer, standby
@@ -25,12 +31,16 @@ enum FaultKind: String, CaseIterable {
   case fileRestored
   /// Entries of fourteen fields; and some that are dead letters until they are repaired.
   case foreign, deadLetters
+  /// Old rows are folded.
+  case retention
   case longRuns
   /// Redis goes back by hundreds of writes.
   case olderDump
 
   /// What is no fault, but how long a site runs, what it has, what is looked at.
-  static let settings: Set<FaultKind> = [.consumer, .announceCounts, .timeCounts, .lossCounts, .heal, .longRuns]
+  static let settings: Set<FaultKind> = [
+    .consumer, .announceCounts, .timeCounts, .lossCounts, .heal, .longRuns, .smallCalls, .retention,
+  ]
 }
 
 struct Generator {
@@ -76,11 +86,16 @@ struct Generator {
     site.hasNoTime = kinds.contains(.noTime)
     site.countsTime = kinds.contains(.timeCounts)
     if kinds.contains(.documentedACL) { site.permissions = DocumentedPermissions.all }
+    site.isHasty = kinds.contains(.haste)
     site.restartsWander = kinds.contains(.wanderingRestarts)
     if kinds.contains(.forgetfulPublisher) { site.retainedBytes = 2000 + random.below(10_000) }
     if kinds.contains(.smallQueues) {
       site.coalesceAbove = 2 + random.below(12)
       if random.chance(oneIn: 2) { site.queueCapacity = 6 + random.below(30) }
+    }
+    if kinds.contains(.smallCalls) {
+      var own = SeededBytes(seed ^ 0xca11)
+      site.recordsPerCall = 1 + own.below(4)
     }
     if kinds.contains(.fullStream) {
       site.maximumStreamLength = 6 + random.below(30)
@@ -184,6 +199,7 @@ struct Generator {
     case .failover where hasOlderDumps && random.chance(oneIn: 3):
       return [.failover(writes: 100 + random.below(500))]
     case .failover: return [.failover(writes: 1 + random.below(random.chance(oneIn: 3) ? 60 : 6))]
+    case .resync: return [.resync(writes: 1 + random.below(random.chance(oneIn: 3) ? 60 : 6))]
     case .flush: return [.flushAll]
     case .readOnly: return [.readOnly(random.chance(oneIn: 2))]
     case .outOfMemory: return [.outOfMemory(random.chance(oneIn: 2))]
@@ -205,10 +221,11 @@ struct Generator {
     case .spoolFiles:
       switch random.below(5) {
       case 4:
-        return [
-          .kill(tracker: tracker), .spoolGarbled(tracker: tracker, bytes: 1 + random.below(400)),
-          .start(tracker: tracker),
-        ]
+        let damage: Fault =
+          random.chance(oneIn: 2)
+          ? .spoolGarbled(tracker: tracker, bytes: 1 + random.below(400))
+          : .spoolFlipped(tracker: tracker, fromEnd: 1 + random.below(800))
+        return [.kill(tracker: tracker), damage, .start(tracker: tracker)]
       case 0: return [.kill(tracker: tracker), .spoolLost(tracker: tracker), .start(tracker: tracker)]
       case 1:
         return [
@@ -220,8 +237,7 @@ struct Generator {
     case .diskFull: return [.diskFull(tracker: tracker, random.chance(oneIn: 2))]
     case .sharedSpool, .fullStream, .twoTrackers, .manyTrackers, .smallQueues, .forgetfulPublisher, .longIdle,
       .wanderingRestarts, .consumer, .standby, .documentedACL, .noTime, .announceCounts, .timeCounts, .lossCounts,
-      .longRuns,
-      .olderDump:
+      .longRuns, .olderDump, .haste, .smallCalls:
       return []
     default: return consumerFault(kind, site)
     }
@@ -255,6 +271,7 @@ struct Generator {
     case .backups where site.maximumStreamLength > 0: return []
     case .backups: return isOn ? [.backup] : [.backupRestored, .consumerStart(consumer)]
     case .heal: return [.heal]
+    case .retention: return [.retention]
     default: return []
     }
   }

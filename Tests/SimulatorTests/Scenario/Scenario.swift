@@ -24,11 +24,15 @@ struct SitePlan: Equatable {
   var sharesSpool = false
   /// Clients whose announces go to several trackers keep their peer id when they begin anew.
   var restartsWander = false
+  /// Clients announce again at once.
+  var isHasty = false
   var retainedBytes = 16 << 20
   var ttlSeconds = 86_400
   var maximumStreamLength = 0
   var queueCapacity = 1 << 20
   var coalesceAbove = 16_384
+  /// Announces that a tracker sends in one call.
+  var recordsPerCall = 256
 }
 
 /// One step. `salt` decides everything small that happens in it, so that a step left out changes no other.
@@ -86,6 +90,8 @@ enum Fault {
   case redisRestart
   /// To the state before so many writes.
   case failover(writes: Int)
+  /// The same, but connections live: it was a replica of another for a moment.
+  case resync(writes: Int)
   case flushAll
   case readOnly(Bool)
   case outOfMemory(Bool)
@@ -97,6 +103,8 @@ enum Fault {
   case spoolTorn(tracker: Int, bytes: Int)
   /// Its last bytes become others.
   case spoolGarbled(tracker: Int, bytes: Int)
+  /// One byte becomes another, so far from the end.
+  case spoolFlipped(tracker: Int, fromEnd: Int)
   /// Puts the file away, and back later.
   case spoolSaved(tracker: Int)
   case spoolOld(tracker: Int)
@@ -122,6 +130,8 @@ enum Fault {
   /// The database is replaced by the last backup.
   case backupRestored
   case heal
+  /// Windows become days, days are folded, fingerprints of entries that cannot come back go.
+  case retention
   /// Dead letters, repaired.
   case replay
 }

@@ -62,13 +62,14 @@ extension SitePlan {
       ("trackers", \.trackers), ("users", \.users), ("torrents", \.torrents), ("clients", \.clients),
       ("consumers", \.consumers), ("retained", \.retainedBytes), ("ttl", \.ttlSeconds),
       ("stream", \.maximumStreamLength),
-      ("queue", \.queueCapacity), ("coalesce", \.coalesceAbove),
+      ("queue", \.queueCapacity), ("coalesce", \.coalesceAbove), ("calls", \.recordsPerCall),
     ]
   }
   private static var flags: [(String, WritableKeyPath<SitePlan, Bool>)] {
     [
       ("spool", \.hasSpool), ("sharesSpool", \.sharesSpool), ("wander", \.restartsWander), ("adopts", \.adoptsGroup),
       ("announces", \.countsAnnounces), ("time", \.countsTime), ("noTime", \.hasNoTime), ("losses", \.countsLosses),
+      ("hasty", \.isHasty),
     ]
   }
 
@@ -147,6 +148,7 @@ extension Fault {
     case .redisHangs(let hangs): "redisHangs \(flag(hangs))"
     case .redisRestart: "redisRestart"
     case .failover(let writes): "failover \(writes)"
+    case .resync(let writes): "resync \(writes)"
     case .flushAll: "flushAll"
     case .readOnly(let value): "readOnly \(flag(value))"
     case .outOfMemory(let value): "outOfMemory \(flag(value))"
@@ -157,6 +159,7 @@ extension Fault {
     case .spoolLost(let tracker): "spoolLost \(tracker)"
     case .spoolTorn(let tracker, let bytes): "spoolTorn \(tracker) \(bytes)"
     case .spoolGarbled(let tracker, let bytes): "spoolGarbled \(tracker) \(bytes)"
+    case .spoolFlipped(let tracker, let fromEnd): "spoolFlipped \(tracker) \(fromEnd)"
     case .spoolSaved(let tracker): "spoolSaved \(tracker)"
     case .spoolOld(let tracker): "spoolOld \(tracker)"
     case .diskFull(let tracker, let isFull): "diskFull \(tracker) \(flag(isFull))"
@@ -177,6 +180,7 @@ extension Fault {
     case .backup: "backup"
     case .backupRestored: "backupRestored"
     case .heal: "heal"
+    case .retention: "retention"
     case .replay: "replay"
     }
   }
@@ -195,6 +199,7 @@ extension Fault {
     case "redisHangs": self = .redisHangs(try words.flag())
     case "redisRestart": self = .redisRestart
     case "failover": self = .failover(writes: try words.number())
+    case "resync": self = .resync(writes: try words.number())
     case "flushAll": self = .flushAll
     case "readOnly": self = .readOnly(try words.flag())
     case "outOfMemory": self = .outOfMemory(try words.flag())
@@ -207,6 +212,7 @@ extension Fault {
     case "spoolLost": self = .spoolLost(tracker: try words.number())
     case "spoolTorn": self = .spoolTorn(tracker: try words.number(), bytes: try words.number())
     case "spoolGarbled": self = .spoolGarbled(tracker: try words.number(), bytes: try words.number())
+    case "spoolFlipped": self = .spoolFlipped(tracker: try words.number(), fromEnd: try words.number())
     case "spoolSaved": self = .spoolSaved(tracker: try words.number())
     case "spoolOld": self = .spoolOld(tracker: try words.number())
     case "diskFull": self = .diskFull(tracker: try words.number(), try words.flag())
@@ -234,6 +240,7 @@ extension Fault {
     case "backup": self = .backup
     case "backupRestored": self = .backupRestored
     case "heal": self = .heal
+    case "retention": self = .retention
     case "replay": self = .replay
     default: throw words.unknown()
     }

@@ -101,6 +101,8 @@ final class SimulationRunner {
     attempt { $0.retainedBytes = 16 << 20 }
     attempt { $0.coalesceAbove = 16_384 }
     attempt { $0.queueCapacity = 1 << 20 }
+    attempt { $0.recordsPerCall = 256 }
+    attempt { $0.isHasty = false }
     return best
   }
 }

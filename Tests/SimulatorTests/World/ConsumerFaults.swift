@@ -45,16 +45,18 @@ extension World {
       data { _ = $0.remove(key) }
     case .replay: replayDeadLetters()
     case .backup:
+      guard let leader = consumers.first(where: \.isLeading) else { return }
+      leader.backup()
       entries.backUp()
-      consumers.first(where: \.isLeading)?.backup()
     case .backupRestored:
       for consumer in consumers { consumer.kill() }
       let path = "\(folder)/traffic.db"
       guard access(path + ".backup", F_OK) == 0 else { return }
-      entries.restoreBackup()
       unlink(path + "-wal")
       unlink(path + "-shm")
       copyFile(path + ".backup", to: path)
+      entries.restoreBackup(hasLooked: shown("SELECT added_before FROM streams") != nil)
+    case .retention: consumers.first(where: \.isLeading)?.maintainRetention()
     case .heal: consumers.first(where: \.isLeading)?.heal()
     default: break
     }
@@ -69,12 +71,13 @@ extension World {
 
   /// Entries go that may not have been read.
   private func delete(isWhole: Bool = false, _ body: (inout ModelStream) -> Void) {
-    let before = Set(redis.data.stream(Self.streamKey)?.entries.map(\.serial) ?? [])
+    let before = serials
     _ = data { $0.withStream(Array(Self.streamKey.utf8), body) }
-    let after = Set(redis.data.stream(Self.streamKey)?.entries.map(\.serial) ?? [])
+    let after = serials
     let count = EntryBook.Count(
       epoch: shown("SELECT epoch FROM streams"), before: shown("SELECT added_before FROM streams"),
-      known: shown("SELECT handled + added_before FROM streams"))
+      known: shown("SELECT handled + added_before FROM streams"),
+      lost: Int(shown("SELECT total(entries) FROM lost_ranges") ?? 0))
     entries.delete(
       before.subtracting(after), isWhole: isWhole, left: after.count,
       ever: redis.data.stream(Self.streamKey)?.added ?? 0, count)

@@ -28,12 +28,11 @@ extension World {
 
   /// Of what another producer added, what a failover took before it was read is nobody's fault.
   func addForeign(to bounds: inout Truth.Bounds) {
-    let here = Set(redis.data.stream(Self.streamKey)?.entries.map(\.serial) ?? [])
     let nothing = Shown()
     for entry in foreign {
       let shown = Shown(uploaded: entry.uploaded, downloaded: entry.downloaded, announces: 1)
       // Which of two entries with one id was read is not known here.
-      let isSure = entries.isCommitted(entry.serial) || here.contains(entry.serial)
+      let isSure = entries.isSure(entry.serial)
       if !isSure || trouble.hasForgotten { isForeignUnsure = true }
       bounds.add(entry.name, isSure ? shown : nothing, isSure ? shown : nothing, shown)
     }

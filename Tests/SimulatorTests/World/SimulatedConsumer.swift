@@ -326,6 +326,17 @@ final class SimulatedConsumer {
     withWriter { writer throws(StoreError) in _ = try writer.backup(to: store.databasePath + ".backup") }
   }
 
+  /// As WriterLoop does it, when nothing waits; what an older file of Redis' may bring back is kept for a day and a half.
+  func maintainRetention() {
+    let times = RetentionTimes(windows: 7200, days: 86_400, explanations: 129_600)
+    let oldest = world.redis.data.stream(World.streamKey)?.entries.first?.id.milliseconds ?? .max
+    let now = Int64(World.wall(world.now) / 1_000_000_000)
+    withWriter { writer throws(StoreError) in
+      while try writer.maintainRetention(now: now, times) {}
+      try writer.forgetFingerprints(now: now, times, oldestMilliseconds: oldest)
+    }
+  }
+
   func heal() {
     guard let process, process.writer != nil else { return }
     process.healRequest = HealRequest(serial: (process.healRequest?.serial ?? 0) + 1, from: .zero)

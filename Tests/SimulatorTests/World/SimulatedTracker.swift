@@ -54,7 +54,7 @@ final class SimulatedTracker {
       endpoint: RedisEndpoint(topology: .single(.simulated(link))), timeouts: RedisTimeouts(),
       ttlSeconds: site.ttlSeconds, maximumStreamLength: site.maximumStreamLength, creditFirstAnnounce: false,
       maximumBytesPerSecond: 0, retryMilliseconds: 1000, retryCount: 3, partitionCount: 1,
-      retainedBytes: site.retainedBytes)
+      retainedBytes: site.retainedBytes, recordsPerCall: site.recordsPerCall)
     partition = PushPartition.all(streamKey: World.streamKey, lastKeyPrefix: "tracker:last", count: 1)[0]
   }
 

@@ -22,6 +22,10 @@ extension World {
       guard let tracker = dead(index), let path = tracker.spoolPath else { return }
       tracker.excuseUnsaved()
       garble(path, bytes)
+    case .spoolFlipped(let index, let fromEnd):
+      guard let tracker = dead(index), let path = tracker.spoolPath else { return }
+      tracker.excuseUnsaved()
+      flip(path, fromEnd)
     case .spoolSaved(let index):
       let tracker = trackers[index % trackers.count]
       guard let path = tracker.spoolPath else { return }
@@ -52,6 +56,15 @@ extension World {
     let count = min(bytes, ftell(file))
     fseek(file, -count, SEEK_END)
     for _ in 0..<count { fputc(Int32(random.below(256)), file) }
+  }
+
+  private func flip(_ path: String, _ fromEnd: Int) {
+    guard let file = fopen(path, "r+") else { return }
+    defer { fclose(file) }
+    guard fseek(file, -fromEnd, SEEK_END) == 0 else { return }
+    let byte = fgetc(file)
+    fseek(file, -fromEnd, SEEK_END)
+    fputc(byte ^ Int32(1 + random.below(255)), file)
   }
 
   func copyFile(_ source: String, to target: String) {

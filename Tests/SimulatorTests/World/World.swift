@@ -27,6 +27,8 @@ final class World {
   static let givingBackNanoseconds: UInt64 = 15_000_000_000
   private static let longestSleepNanoseconds: UInt64 = 30_000_000_000_000
   static let clockTolerance: UInt64 = 3_000_000_000
+  /// Orders may be wrong by this and a little less.
+  static let hasteNanoseconds: UInt64 = 100_000_000
 
   /// Unix nanoseconds, truly.
   static func wall(_ now: UInt64) -> UInt64 { startWallNanoseconds + (now - startNanoseconds) }

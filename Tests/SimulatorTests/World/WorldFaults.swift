@@ -23,13 +23,18 @@ extension World {
       isRedisDown = false
     case .redisHangs(let hangs): isRedisHung = hangs
     case .redisRestart: restartRedis()
-    case .failover(let writes): goBack(writes)
+    case .failover(let writes):
+      if let past = history.past(writes: writes) {
+        goBack(to: past)
+        restartRedis()
+      }
+    case .resync(let writes): if let past = history.past(writes: writes) { goBack(to: past) }
     case .flushAll:
       trouble.hasForgotten = true
       trouble.hasLostWitnesses = trouble.hasLostWitnesses || trouble.hasAmnesia
       // One tracker may begin a session anew before another one gives it back.
       if trouble.hasAmnesia || site.retainedBytes < 1 << 20 || trackers.count > 1 { trouble.note(.reported) }
-      redis.data.removeAll()
+      forget { $0.removeAll() }
     case .readOnly(let value): redis.isReadOnly = value
     case .outOfMemory(let value): redis.isOutOfMemory = value
     case .refusal(let text): redis.refusal = text
@@ -48,8 +53,12 @@ extension World {
       trouble.note(.reported)
       redisOffset = Int64(milliseconds)
     case .redisFileSaved: history.putAway(redis.data, at: now)
-    case .redisFileRestored: if let file = history.file { goBack(to: file) }
-    case .spoolLost, .spoolTorn, .spoolGarbled, .spoolSaved, .spoolOld, .diskFull: applyToDisk(fault)
+    case .redisFileRestored:
+      if let file = history.file {
+        goBack(to: file)
+        restartRedis()
+      }
+    case .spoolLost, .spoolTorn, .spoolGarbled, .spoolFlipped, .spoolSaved, .spoolOld, .diskFull: applyToDisk(fault)
     default: applyToConsumers(fault)
     }
   }
@@ -69,17 +78,22 @@ extension World {
     trouble.lastAmnesia = now
   }
 
-  private func goBack(_ writes: Int) {
-    if let past = history.past(writes: writes) { goBack(to: past) }
-  }
-
   private func goBack(to past: RedisHistory.Past) {
     // What a process of before had sent is held by nobody.
     if past.at < trouble.lastAmnesia || site.retainedBytes < 1 << 20 || trackers.count > 1 { trouble.note(.reported) }
     trouble.hasForgotten = true
     trouble.hasLostWitnesses = trouble.hasLostWitnesses || past.at < trouble.lastAmnesia
-    redis.data = past.data
+    forget { $0 = past.data }
     history.goBack(to: past)
-    restartRedis()
   }
+
+  /// Redis has what it had at another time.
+  private func forget(_ body: (inout RedisData) -> Void) {
+    let before = serials
+    body(&redis.data)
+    entries.redisForgot(before: before, after: serials)
+  }
+
+  /// The entries that are in the stream.
+  var serials: Set<Int> { Set(redis.data.stream(Self.streamKey)?.entries.map(\.serial) ?? []) }
 }
