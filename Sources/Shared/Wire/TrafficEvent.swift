@@ -18,10 +18,12 @@ public struct TrafficEvent: Hashable, Sendable {
     }
   }
 
-  /// The version of the last five fields that this program writes.
+  /// The version of the fields behind the first fourteen that this program writes.
   public static let version = 1
   /// The largest byte count of `du`, `dd`, `cu`, `cd`: 2^53, to which the push script's arithmetic (Lua doubles) is exact.
   public static let maximumBytes: UInt64 = 1 << 53
+  /// The largest `order`: six bytes of ticks of 16 us reach the year 2112.
+  public static let maximumOrder: UInt64 = 1 << 48 - 1
   /// The largest `ts`, `dt`, `interval`, `min_interval` and `n`: 32 bits reach the year 2106, and a timestamp in
   /// milliseconds, the usual mistake, lies above it.
   public static let maximumSeconds: UInt64 = UInt64(UInt32.max)
@@ -50,12 +52,16 @@ public struct TrafficEvent: Hashable, Sendable {
   public var counters: Counters?
   /// The announces this entry stands for, 1 or more: `n`.
   public var announces: UInt32
+  /// When the announce came, by the clock that the trackers have in common, in ticks of 16 us since 1970; nil: the producer
+  /// does not say.
+  public var order: UInt64?
 
   public init(
     passkey: Passkey, infoHash: InfoHash, peerID: PeerID, port: UInt16, address: IPAddress,
     addressFamily: IPAddress.Family? = nil, uploadedDelta: UInt64, downloadedDelta: UInt64, left: UInt64,
     event: AnnounceEvent, timestamp: Int64, elapsedSeconds: UInt32, intervalSeconds: UInt32,
-    minIntervalSeconds: UInt32, counters: Counters?, announces: UInt32 = 1
+    minIntervalSeconds: UInt32, counters: Counters?, announces: UInt32 = 1,
+    order: UInt64? = nil
   ) {
     self.passkey = passkey
     self.infoHash = infoHash
@@ -73,10 +79,11 @@ public struct TrafficEvent: Hashable, Sendable {
     self.minIntervalSeconds = minIntervalSeconds
     self.counters = counters
     self.announces = announces
+    self.order = order
   }
 
-  /// The value of one field as the stream has it; nil for the last five when there are no counters, but for an `n` that
-  /// says something.
+  /// The value of one field as the stream has it; nil for those behind the first fourteen when there are no counters, but for
+  /// an `n` and an `order` that say something.
   public func value(of field: TrafficField) -> String? {
     switch field {
     case .passkey: passkey.text
@@ -98,11 +105,11 @@ public struct TrafficEvent: Hashable, Sendable {
     case .creditedUpload: counters.map { String($0.creditedUpload) }
     case .creditedDownload: counters.map { String($0.creditedDownload) }
     case .announces: counters == nil && announces == 1 ? nil : String(announces)
+    case .order: order.map { String($0) }
     }
   }
 
-  /// Names and values in turn, in stream order: 38 strings, or 28 without counters (30 when it stands for several
-  /// announces).
+  /// Names and values in turn, in stream order: 40 strings, or 28 of the first fourteen fields.
   public func encode() -> [String] {
     var fields: [String] = []
     for field in TrafficField.streamOrder {

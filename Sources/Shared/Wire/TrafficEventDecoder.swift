@@ -28,6 +28,7 @@ public struct TrafficEventDecoder {
   private var creditedUpload: UInt64 = 0
   private var creditedDownload: UInt64 = 0
   private var announces: UInt64 = 1
+  private var order: UInt64?
 
   public init() {}
 
@@ -66,6 +67,7 @@ public struct TrafficEventDecoder {
     case .creditedUpload: creditedUpload = try number(field, value, in: 0...TrafficEvent.maximumBytes)
     case .creditedDownload: creditedDownload = try number(field, value, in: 0...TrafficEvent.maximumBytes)
     case .announces: announces = try number(field, value, in: 1...TrafficEvent.maximumSeconds)
+    case .order: order = try number(field, value, in: 0...TrafficEvent.maximumOrder)
     }
   }
 
@@ -94,7 +96,7 @@ public struct TrafficEventDecoder {
       counters: hasCounters
         ? TrafficEvent.Counters(
           generation: generation!, creditedUpload: creditedUpload, creditedDownload: creditedDownload) : nil,
-      announces: UInt32(announces))
+      announces: UInt32(announces), order: order)
   }
 
   /// Finds the field and leaves `expected` one behind its position: in stream order one comparison each.

@@ -24,6 +24,7 @@ public enum TrafficField: String, CaseIterable, Sendable {
   case creditedUpload = "cu"
   case creditedDownload = "cd"
   case announces = "n"
+  case order
 
   /// The name on the stream.
   public var name: String { rawValue }
@@ -34,7 +35,7 @@ public enum TrafficField: String, CaseIterable, Sendable {
   /// The first fourteen: a producer that sends only these is a legal one.
   public static let required: [TrafficField] = Array(allCases.prefix(14))
 
-  /// The place in the stream order, 0...18.
+  /// The place in the stream order, 0...19.
   public var position: Int { Self.positions[self]! }
   private static let positions = Dictionary(uniqueKeysWithValues: allCases.enumerated().map { ($1, $0) })
 

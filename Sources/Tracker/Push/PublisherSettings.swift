@@ -26,7 +26,7 @@ struct PublisherSettings: Sendable {
   static let restoredRecordsOnWay = 2 * PushBatch.maximumRecords
   /// After waking up, wait this long for company: one call for many announces instead of one each.
   static let gatherMilliseconds: Int32 = 5
-  /// Applied calls that are held for sending again after a failover, in bytes of requests: about 65,000 announces. That is
+  /// Applied calls that are held for sending again after a failover, in bytes of requests: about 60,000 announces. That is
   /// half a second of the fastest publisher, many times the delay of a healthy replica, and with 50,000 peers every
   /// session's last announce.
   static let retainedBytes = 16 << 20

@@ -4,16 +4,18 @@
 //     0 uploaded (7)   7 downloaded (7)   14 order, ticks of 16 us (6)   20 timestamp (4)
 //     24 name of the generation, if it begins one (8)   32 passkey bytes (1)   33 bytes of address and port (1)
 //     34 address (4 or 16), port (2)
-//     then texts, each ended by NUL: port, ip, af, uploaded, downloaded, left, event, timestamp, interval, min interval, n
+//     then texts, each ended by NUL: port, ip, af, uploaded, downloaded, left, event, timestamp, interval, min interval, n,
+//     the order again
 //
 // Integers are little-endian.
 
 import Glibc
+import Wire
 
 struct PushRecords: ~Copyable {
   /// Seconds that fit into four bytes: up to the year 2106.
   static let maximumTimestamp = UInt64(UInt32.max)
-  /// Room for a record: 52 bytes, an address of 45, seven numbers of 20 digits and their ends, rounded up.
+  /// Room for a record: 52 bytes, an address of 45, eight numbers of 20 digits and their ends, rounded up.
   private static let maximumRecordBytes = 384
 
   private var storage: UnsafeMutableRawPointer
@@ -40,7 +42,9 @@ struct PushRecords: ~Copyable {
     let timestamp = UInt64(min(max(0, record.timestamp), Int64(Self.maximumTimestamp)))
     put(Self.counter(record.uploaded), bytes: 7)
     put(Self.counter(record.downloaded), bytes: 7)
-    put(announce.order.corrected(byMicroseconds: correctionMicroseconds) / PushScript.orderTickMicroseconds, bytes: 6)
+    let micros = announce.order.corrected(byMicroseconds: correctionMicroseconds)
+    let order = min(micros / PushScript.orderTickMicroseconds, TrafficEvent.maximumOrder)
+    put(order, bytes: 6)
     put(timestamp, bytes: 4)
     put(run.generationName(number), bytes: 8)
     put(UInt64(record.passkey.count), bytes: 1)
@@ -63,6 +67,7 @@ struct PushRecords: ~Copyable {
     putDigits(UInt64(record.intervalSeconds))
     putDigits(UInt64(record.minIntervalSeconds))
     putDigits(UInt64(announce.announces))
+    putDigits(order)
   }
 
   /// What is too large is refused by the script: here it only has to fit, and be too large for a double as well.

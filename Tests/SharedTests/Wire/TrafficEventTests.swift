@@ -8,7 +8,7 @@ private let fullEntry = [
   "passkey", "0123456789abcdef0123456789abcdef", "infohash", "aa00000000000000000000000000000000000001",
   "peer_id", "2d5452333030302d00000000000000000000000b", "port", "51413", "ip", "192.0.2.7", "af", "IPv4",
   "du", "1000", "dd", "500", "left", "0", "event", "none", "ts", "1700000000", "dt", "1800", "interval", "1800",
-  "min_interval", "900", "v", "1", "gen", "17", "cu", "3000", "cd", "500", "n", "2",
+  "min_interval", "900", "v", "1", "gen", "17", "cu", "3000", "cd", "500", "n", "2", "order", "112500000000000",
 ]
 
 private func entry(replacing name: String, with value: String?) -> [String] {
@@ -38,10 +38,10 @@ private func refusal(of fields: [String]) -> TrafficDecodeError? {
     #expect(
       TrafficField.streamOrder.map(\.name) == [
         "passkey", "infohash", "peer_id", "port", "ip", "af", "du", "dd", "left", "event", "ts", "dt", "interval",
-        "min_interval", "v", "gen", "cu", "cd", "n",
+        "min_interval", "v", "gen", "cu", "cd", "n", "order",
       ])
     #expect(TrafficField.required.last == .minInterval)
-    #expect(TrafficField.allCases.map(\.position) == Array(0..<19))
+    #expect(TrafficField.allCases.map(\.position) == Array(0..<20))
   }
 
   @Test("an entry decodes to its values and encodes to itself")
@@ -50,6 +50,7 @@ private func refusal(of fields: [String]) -> TrafficDecodeError? {
     #expect(event.uploadedDelta == 1000 && event.downloadedDelta == 500 && event.announces == 2)
     #expect(event.counters?.generation.text == "17" && event.counters?.creditedUpload == 3000)
     #expect(event.port == 51413 && event.address.description == "192.0.2.7" && event.timestamp == 1_700_000_000)
+    #expect(event.order == 1_800_000_000 * 62_500)
     #expect(event.encode() == fullEntry)
   }
 
@@ -59,7 +60,7 @@ private func refusal(of fields: [String]) -> TrafficDecodeError? {
     #expect(event.counters == nil && event.announces == 1)
     #expect(event.encode() == Array(fullEntry.prefix(28)))
     // Found by the fuzzer: fourteen fields and `n`.
-    let several = Array(fullEntry.prefix(28)) + ["n", "2"]
+    let several = Array(fullEntry.prefix(28)) + ["n", "2", "order", "7"]
     #expect(try TrafficEvent.decode(several).encode() == several)
   }
 
@@ -73,7 +74,8 @@ private func refusal(of fields: [String]) -> TrafficDecodeError? {
 
   @Test("each missing field is named", arguments: TrafficField.allCases)
   func missing(field: TrafficField) {
-    let expected: TrafficDecodeError? = field == .version || field == .announces ? nil : .missing(field)
+    let isOptional = [.version, .announces, .order].contains(field)
+    let expected: TrafficDecodeError? = isOptional ? nil : .missing(field)
     #expect(refusal(of: entry(replacing: field.name, with: nil)) == expected)
   }
 
@@ -85,7 +87,7 @@ private func refusal(of fields: [String]) -> TrafficDecodeError? {
 
   @Test("a name without a value is an odd entry")
   func odd() {
-    #expect(refusal(of: fullEntry + ["left"]) == .oddFieldCount(39))
+    #expect(refusal(of: fullEntry + ["left"]) == .oddFieldCount(41))
     #expect(refusal(of: []) == .missing(.passkey))
   }
 
@@ -99,7 +101,8 @@ private func refusal(of fields: [String]) -> TrafficDecodeError? {
       ("du", "9007199254740993"), ("dd", "18446744073709551616"), ("left", "18446744073709551616"),
       ("event", "paused"), ("event", ""), ("ts", "0"), ("ts", "1700000000000"), ("dt", "4294967296"),
       ("interval", "-1800"), ("min_interval", "1.5"), ("v", "2"), ("gen", ""), ("gen", "a b"),
-      ("gen", String(repeating: "9", count: 33)), ("cu", "999"), ("cd", "499"), ("n", "0"),
+      ("gen", String(repeating: "9", count: 33)), ("cu", "999"), ("cd", "499"), ("n", "0"), ("order", "x"),
+      ("order", "281474976710656"),
     ])
   func malformed(name: String, value: String) throws {
     let refused = try #require(refusal(of: entry(replacing: name, with: value)))
@@ -113,6 +116,7 @@ private func refusal(of fields: [String]) -> TrafficDecodeError? {
       ("passkey", String(repeating: "k", count: 64)), ("port", "0"), ("port", "65535"), ("cu", "9007199254740992"),
       ("left", "18446744073709551615"), ("ts", "4294967295"), ("ts", "1"), ("dt", "4294967295"), ("du", "0"),
       ("n", "4294967295"), ("gen", String(repeating: "9", count: 32)), ("ip", "0.0.0.0"), ("cu", "1000"),
+      ("order", "0"), ("order", "281474976710655"),
     ])
   func edges(name: String, value: String) {
     #expect(refusal(of: entry(replacing: name, with: value)) == nil)

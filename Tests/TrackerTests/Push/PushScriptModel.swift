@@ -113,7 +113,7 @@ struct PushScriptModel {
       intervalSeconds: record.intervalSeconds, minIntervalSeconds: record.minIntervalSeconds,
       counters: TrafficEvent.Counters(
         generation: generation, creditedUpload: credited.up, creditedDownload: credited.down),
-      announces: queued.announces)
+      announces: queued.announces, order: queued.order / 16)
   }
 
   /// An announce that was made before the snapshot's, by the same run; nil when its counters say that it is the later one.

@@ -90,7 +90,7 @@ struct ScriptCaller: ~Copyable {
     }
   }
 
-  @Test("an entry has nineteen fields in stream order")
+  @Test("an entry has twenty fields in stream order")
   func order() async throws {
     let directory = try TemporaryDirectory()
     let redis = try await RedisServer.start(in: directory)

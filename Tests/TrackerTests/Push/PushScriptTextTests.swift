@@ -31,6 +31,7 @@ import Wire
     case .timestamp: "t"
     case .minInterval: "wait"
     case .version: "VERSION"
+    case .order: "came"
     default: field.name
     }
   }

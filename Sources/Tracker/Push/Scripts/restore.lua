@@ -29,8 +29,8 @@ end
 local added, upto = 0, count
 for i = 0, count - 1 do
   -- same in both: a record; the last value is where the next begins
-  local u, d, order, ts, pk, address, port, ip, af, us, ds, left, event, t, interval, wait, n, after =
-    unpack('<I7I7I6I4xxxxxxxxBBc0sssssssssss', data, at)
+  local u, d, order, ts, pk, address, port, ip, af, us, ds, left, event, t, interval, wait, n, came, after =
+    unpack('<I7I7I6I4xxxxxxxxBBc0ssssssssssss', data, at)
   -- end same
   if i >= skip then
     if tailAt > #tails then break end
@@ -47,7 +47,8 @@ for i = 0, count - 1 do
       local passkey, infohash, peer = unpack(shape, key, prefix)
       local id = pcall('XADD', stream, '*', 'passkey', passkey, 'infohash', infohash, 'peer_id', peer, 'port', port,
         'ip', ip, 'af', af, 'du', du, 'dd', dd, 'left', left, 'event', event, 'ts', t, 'dt', dt,
-        'interval', interval, 'min_interval', wait, 'v', VERSION, 'gen', gen, 'cu', cu, 'cd', cd, 'n', n)
+        'interval', interval, 'min_interval', wait, 'v', VERSION, 'gen', gen, 'cu', cu, 'cd', cd, 'n', n,
+        'order', came)
       -- end same
       if type(id) == 'table' then return id end
       added = added + 1
