@@ -6,18 +6,11 @@ import Simulation
 enum Regressions {
   /// Those that fail still, and why.
   static let open: [String: String] = [
-    "cut-off-for-a-day":
-      "a client announces to two trackers, one of which is cut off until Redis has forgotten the session: credited again",
-    "flush-while-silent":
-      "FLUSHALL while a restart of which one of two trackers knows is on its way: bytes are minted",
     "lost-to-failover-false": "a record that is sent again is counted as lost to the failover",
     "no-time-clocks-apart":
       "Redis may not be asked for the time, and the trackers' clocks are an hour apart: bytes are minted",
     "stop-restart-stop": "late announces of a generation that Redis never saw credit nothing",
     "late-stop-time": "a stopped that comes after the return, by another tracker: the pause between counts as time",
-    "killed-and-rolled-back":
-      "a tracker is killed while Redis is rolled back behind the beginning of a generation that was credited: nobody knows, "
-      + "and the next announce is credited against the generation before",
   ]
 
   private static let folder = Repository.path("Tests/SimulatorTests/Regressions")

@@ -23,9 +23,8 @@ import Testing
     .lossCounts,
     // A stopped that comes late, by another tracker: the pause behind it counts (Regressions/late-stop-time).
     .timeCounts,
-    // Bytes are minted: a session that Redis forgets while it is at two trackers (Regressions/flush-while-silent,
-    // cut-off-for-a-day), or trackers whose clocks differ and cannot be compared (no-time-clocks-apart).
-    .flush, .longIdle, .noTime,
+    // Bytes are minted: trackers whose clocks differ and cannot be compared (Regressions/no-time-clocks-apart).
+    .noTime,
   ]
 
   private static var allowed: Set<FaultKind> {

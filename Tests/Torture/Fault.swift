@@ -30,8 +30,6 @@ struct Fault: Sendable {
   var needs = TorturePlan.Place.anywhere
   /// Everything is compared before and after it, so that what is missing is known to be by it.
   var isToldApart = false
-  /// Breaks the promise still: happens only when it is named.
-  var isOpen = false
   let happens: @Sendable (Torture) async throws -> Void
 
   static let table = ofConsumer + ofStream + ofTracker + ofSpool + ofRedis

@@ -150,9 +150,10 @@ struct ConsumerCounters: Decodable {
   var epoch: Int64
   var deadLetters: Int64
   var leftBehind: Int64
+  var withheld: Int64
 
   enum CodingKeys: String, CodingKey {
-    case lost, rollbacks, epoch
+    case lost, rollbacks, epoch, withheld
     case deadLetters = "dead_letters"
     case leftBehind = "left_behind"
   }
@@ -160,6 +161,7 @@ struct ConsumerCounters: Decodable {
   var values: [String: Int64] {
     [
       "lost": lost, "rollbacks": rollbacks, "epoch": epoch, "dead_letters": deadLetters, "left_behind": leftBehind,
+      "withheld": withheld,
     ]
   }
 }

@@ -56,10 +56,12 @@ extension Fault {
     Fault(name: "an older file of Redis", loss: .announces, needs: .oneRedisAndTracker) { torture in
       try await torture.returnOlder { try await torture.wave() }
     },
-    // Open with two trackers: one pushes new announces upon the old snapshots before the other has given back that the
-    // client started over in between, and the difference is credited beside what the other's announces are worth.
-    Fault(name: "an older file of Redis, whatever the trackers", loss: .announces, needs: .oneRedis, isOpen: true) {
-      torture in
+    // One of two may push new announces upon the old snapshots before the other has given back that the client started over
+    // in between: the consumer withholds what is of a time that was credited.
+    Fault(
+      name: "an older file of Redis, whatever the trackers", loss: .bytes(reportedBy: forgetting + ["withheld"]),
+      needs: .oneRedis, isToldApart: true
+    ) { torture in
       try await torture.returnOlder { try await torture.wave() }
     },
     Fault(

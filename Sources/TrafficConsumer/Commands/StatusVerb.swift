@@ -81,7 +81,7 @@ enum StatusVerb {
     OutputTable(
       [
         "ready", "lag_entries", "lag_seconds", "pending_entries", "applied", "duplicates", "dead_letters", "lost",
-        "redelivered", "epoch", "rollbacks", "left_behind",
+        "redelivered", "epoch", "rollbacks", "left_behind", "withheld", "withheld_uploaded", "withheld_downloaded",
       ],
       rows: [
         [
@@ -89,7 +89,8 @@ enum StatusVerb {
           report.lagSeconds.map { .real($0) } ?? .null, report.pendingEntries.map { .integer($0) } ?? .null,
           .integer(report.applied), .integer(report.duplicates), .integer(report.deadLetters), .integer(report.lost),
           .integer(report.redelivered), .integer(report.epoch), .integer(report.rollbacks),
-          report.leftBehind.map { .integer($0) } ?? .null,
+          report.leftBehind.map { .integer($0) } ?? .null, .integer(report.withheld.entries),
+          .integer(report.withheld.uploaded), .integer(report.withheld.downloaded),
         ]
       ])
   }

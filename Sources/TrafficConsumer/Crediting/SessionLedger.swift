@@ -8,6 +8,8 @@ import Wire
 struct CreditedCounters: Equatable, Sendable {
   var uploaded: UInt64
   var downloaded: UInt64
+  /// When those bytes were moved; nil: only of producers that do not say.
+  var time: CreditedTime?
 }
 
 /// One entry of which only what it holds can tell that it was there before.
@@ -40,6 +42,8 @@ struct SessionLedger: Equatable, Sendable {
   /// The generation of the latest entry, and its counters. Earlier generations are kept apart (`generations`).
   var generation: TrafficGeneration?
   var credited = CreditedCounters(uploaded: 0, downloaded: 0)
+  /// Of no other generation was anything credited after this order.
+  var othersLast: UInt64 = 0
   /// Time from here to there (Unix seconds) has been credited or passed over, but for `gaps`; 0 before the first entry.
   var coveredFrom: Int64 = 0
   var coveredTo: Int64 = 0

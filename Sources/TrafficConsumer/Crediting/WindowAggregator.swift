@@ -15,6 +15,8 @@ enum CreditRule: UInt8, Sendable, CaseIterable {
   case duplicate = 4
   /// The first entry of a generation, with nothing to credit.
   case baseline = 5
+  /// No bytes: of the time in which they were moved another generation was credited.
+  case withheld = 6
 
   var text: String {
     switch self {
@@ -23,6 +25,7 @@ enum CreditRule: UInt8, Sendable, CaseIterable {
     case .partlyCredited: "partly credited before"
     case .duplicate: "duplicate"
     case .baseline: "baseline"
+    case .withheld: "withheld"
     }
   }
 }
@@ -33,6 +36,9 @@ struct Credit: Equatable, Sendable {
   var sums: TrafficSums
   /// The counters credited for the entry's generation after it; nil for producers without.
   var counters: CreditedCounters?
+  /// Bytes that are not credited, with `withheld`.
+  var withheldUpload: Int64 = 0
+  var withheldDownload: Int64 = 0
 }
 
 /// What has to be known before an entry can be credited.
@@ -40,6 +46,9 @@ struct CreditContext {
   var ledger: SessionLedger
   /// The counters credited for the entry's generation so far; nil when this is its first entry.
   var counters: CreditedCounters?
+  /// When the bytes were moved that the entry would be credited, and whether another generation was credited then.
+  var claim: TimeClaim?
+  var isClaimedTwice = false
   /// An entry equal in all fields arrived within an hour of it, and is no longer in the ledger.
   var isRepeated = false
   /// Announces of its time were applied before Redis lost something: it may be one of those, given back under another id.
@@ -98,16 +107,20 @@ struct WindowAggregator: Sendable {
     let before = seen ?? CreditedCounters(uploaded: 0, downloaded: 0)
     let after = CreditedCounters(
       uploaded: max(before.uploaded, counters.creditedUpload),
-      downloaded: max(before.downloaded, counters.creditedDownload))
-    var sums = TrafficSums()
+      downloaded: max(before.downloaded, counters.creditedDownload), time: time(after: event, context))
     // At most 2^53 each: the decoder's limit for `cu` and `cd`.
-    sums.uploaded = Int64(after.uploaded - before.uploaded)
-    sums.downloaded = Int64(after.downloaded - before.downloaded)
+    let bytes = (Int64(after.uploaded - before.uploaded), Int64(after.downloaded - before.downloaded))
+    var sums = TrafficSums()
+    if !context.isClaimedTwice { (sums.uploaded, sums.downloaded) = bytes }
     sums.completed = event.event == .completed && context.isFirstSnatch ? 1 : 0
     let wasCounted = wasCounted(event, entry, ledger, context)
     if event.timestamp > ledger.coveredTo { ledger.latestIdle = [] }
     let seconds = coverTime(event, &ledger)
     setTime(seconds, event, &sums)
+    if context.isClaimedTwice {
+      return Credit(
+        rule: .withheld, sums: sums, counters: after, withheldUpload: bytes.0, withheldDownload: bytes.1)
+    }
     let adds = sums.uploaded > 0 || sums.downloaded > 0 || sums.completed > 0 || seconds > 0
     let rule: CreditRule
     if !adds && wasCounted {
@@ -121,6 +134,18 @@ struct WindowAggregator: Sendable {
       ledger.noteIdle(entry)
     }
     return Credit(rule: rule, sums: sums, counters: after)
+  }
+
+  /// When what is credited of the entry's generation was moved, this entry included.
+  private func time(after event: TrafficEvent, _ context: CreditContext) -> CreditedTime? {
+    guard let order = event.order else { return context.counters?.time }
+    guard let claim = context.claim else {
+      // An announce that adds nothing may be a late one, of another time.
+      return context.counters == nil ? CreditedTime(baseline: order) : context.counters?.time
+    }
+    var time = context.counters?.time ?? CreditedTime(baseline: order)
+    time.take(claim, order: order, isCredited: !context.isClaimedTwice)
+    return time
   }
 
   /// Whether an announce that adds nothing was counted with the session's others. One that says something and adds nothing

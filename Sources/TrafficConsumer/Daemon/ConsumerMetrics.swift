@@ -48,8 +48,13 @@ struct ConsumerMetrics: Sendable {
     deadLetters = gauges
     let stored = StoredGauges()
     self.stored = stored
-    func gauge(_ name: String, _ value: @escaping @Sendable (StoreGauges) -> Int64?, help: String) {
-      registry.gauge("traffic_consumer_\(name)", help: help) { stored.latest.flatMap(value).map { Double($0) } }
+    func gauge(
+      _ name: String, labels: MetricRegistry.Labels = [], _ value: @escaping @Sendable (StoreGauges) -> Int64?,
+      help: String
+    ) {
+      registry.gauge("traffic_consumer_\(name)", help: help, labels: labels) {
+        stored.latest.flatMap(value).map { Double($0) }
+      }
     }
     gauge(
       "dlq_oldest_timestamp_seconds", { $0.oldestDeadLetter },
@@ -57,6 +62,10 @@ struct ConsumerMetrics: Sendable {
     gauge(
       "last_backup_timestamp_seconds", { $0.lastBackup }, help: "When the last verified backup was made; 0: never.")
     gauge("lost_entries", { $0.lostEntries }, help: "Entries missing from the stream that nobody acknowledged.")
+    let withheld = "not credited because their time was, under another generation."
+    gauge("withheld_entries", { $0.withheld.entries }, help: "Entries \(withheld)")
+    gauge("withheld_bytes", labels: [("direction", "up")], { $0.withheld.uploaded }, help: "Bytes \(withheld)")
+    gauge("withheld_bytes", labels: [("direction", "down")], { $0.withheld.downloaded }, help: "Bytes \(withheld)")
     gauge("database_free_bytes", { $0.freeBytes }, help: "Bytes left on the disk of the database.")
     Self.follow(engine, registry)
   }

@@ -12,6 +12,7 @@ struct StatusReport: Equatable, Sendable {
   var duplicates: Int64 = 0
   var deadLetters: Int64 = 0
   var lost: Int64 = 0
+  var withheld = WithheldSums()
   var redelivered: Int64 = 0
   /// The highest epoch of a stream: 1 until one was recreated.
   var epoch: Int64 = 1
@@ -63,6 +64,10 @@ struct StatusReport: Equatable, Sendable {
       _ = try select.step()
       return (0..<7).map { select.integer(Int32($0)) }
     }
+    let withheld = try store { () throws(SQLiteError) in try WithheldSums.read(database) }
+    self.withheld.entries += withheld.entries
+    self.withheld.uploaded += withheld.uploaded
+    self.withheld.downloaded += withheld.downloaded
     applied += sums[0]
     duplicates += sums[1]
     lost += sums[2]

@@ -34,6 +34,8 @@ final class SessionTable {
   private let updateSession: SQLiteStatement
   private let selectGeneration: SQLiteStatement
   private let upsertGeneration: SQLiteStatement
+  private let selectClaimed: SQLiteStatement
+  private let addWithheld: SQLiteStatement
   private let selectFingerprints: SQLiteStatement
   private let insertFingerprints: SQLiteStatement
   private let insertSnatch: SQLiteStatement
@@ -48,7 +50,8 @@ final class SessionTable {
     }
     selectSession = try database.prepare(
       """
-      SELECT id, \(StoreSchema.sumColumns), covered_from, covered_to, stopped, generation, credited_up, credited_down, gaps, fingerprints, latest
+      SELECT id, \(StoreSchema.sumColumns), covered_from, covered_to, stopped, generation, credited_up, credited_down, gaps, fingerprints, latest,
+        first_order, last_order, reached_order, others_order
       FROM sessions WHERE user_id = ?1 AND torrent_id = ?2 AND peer_id = ?3
       """)
     insertSession = try database.prepare(
@@ -56,15 +59,33 @@ final class SessionTable {
     updateSession = try database.prepare(
       """
       UPDATE sessions SET \(StoreSchema.sumAssignments), covered_from = ?11, covered_to = ?12, stopped = ?13, generation = ?14,
-        credited_up = ?15, credited_down = ?16, gaps = ?17, fingerprints = ?18, latest = ?19 WHERE id = ?1
+        credited_up = ?15, credited_down = ?16, gaps = ?17, fingerprints = ?18, latest = ?19, first_order = ?20,
+        last_order = ?21, reached_order = ?22, others_order = ?23 WHERE id = ?1
       """)
     selectGeneration = try database.prepare(
-      "SELECT credited_up, credited_down FROM generations WHERE session_id = ?1 AND generation = ?2")
+      """
+      SELECT credited_up, credited_down, first_order, last_order, reached_order FROM generations
+      WHERE session_id = ?1 AND generation = ?2
+      """)
+    selectClaimed = try database.prepare(
+      """
+      SELECT 1 FROM generations WHERE session_id = ?1 AND generation <> ?2 AND first_order < last_order
+        AND first_order < ?3 AND last_order > ?4 LIMIT 1
+      """)
     upsertGeneration = try database.prepare(
       """
-      INSERT INTO generations(session_id, generation, credited_up, credited_down) VALUES (?1, ?2, ?3, ?4)
+      INSERT INTO generations(session_id, generation, credited_up, credited_down, first_order, last_order, reached_order)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
       ON CONFLICT DO UPDATE SET credited_up = max(credited_up, excluded.credited_up),
-        credited_down = max(credited_down, excluded.credited_down)
+        credited_down = max(credited_down, excluded.credited_down), first_order = excluded.first_order,
+        last_order = excluded.last_order, reached_order = excluded.reached_order
+      """)
+    // Bytes are below 2^53 an entry; what would not fit is as much as fits.
+    addWithheld = try database.prepare(
+      """
+      INSERT INTO withheld(session_id, entries, uploaded, downloaded) VALUES (?1, 1, ?2, ?3)
+      ON CONFLICT DO UPDATE SET entries = entries + 1, uploaded = min(uploaded, 1 << 62) + excluded.uploaded,
+        downloaded = min(downloaded, 1 << 62) + excluded.downloaded
       """)
     selectFingerprints = try database.prepare(
       "SELECT entries FROM fingerprints WHERE session_id = ?1 AND newest >= ?2 AND oldest <= ?3")
@@ -111,7 +132,23 @@ final class SessionTable {
     defer { selectGeneration.reset() }
     guard try selectGeneration.step() else { return nil }
     return CreditedCounters(
-      uploaded: UInt64(selectGeneration.integer(0)), downloaded: UInt64(selectGeneration.integer(1)))
+      uploaded: UInt64(selectGeneration.integer(0)), downloaded: UInt64(selectGeneration.integer(1)),
+      time: CreditedTime(row: selectGeneration, from: 2))
+  }
+
+  /// Whether another generation of a session was credited in a time.
+  func isCredited(_ claim: TimeClaim, of session: Int, besides generation: TrafficGeneration) throws(SQLiteError)
+    -> Bool
+  {
+    let found = sessions[session]
+    if let time = found.ledger.credited.time, found.ledger.generation != generation, claim.meets(time) { return true }
+    guard claim.after < found.ledger.othersLast else { return false }
+    try selectClaimed.bind(found.id, at: 1)
+    try selectClaimed.bind(generation.text, at: 2)
+    try selectClaimed.bind(Int64(claim.before), at: 3)
+    try selectClaimed.bind(Int64(claim.after), at: 4)
+    defer { selectClaimed.reset() }
+    return try selectClaimed.step()
   }
 
   /// Whether an equal entry arrived within an hour of one, of those that left the session's ledger.
@@ -144,6 +181,7 @@ final class SessionTable {
   /// Adds a credit to the session, its user and its torrent.
   func add(_ credit: Credit, of event: TrafficEvent, ledger: SessionLedger, to session: Int) throws(SQLiteError) {
     try keepCounters(credit, event, ledger, session)
+    if credit.rule == .withheld { try note(withheld: credit, session) }
     sessions[session].sums.add(credit.sums)
     if !sessions[session].isTouched {
       sessions[session].isTouched = true
@@ -166,16 +204,23 @@ final class SessionTable {
   {
     let before = sessions[session].ledger
     sessions[session].ledger = ledger
+    func noteOther(_ counters: CreditedCounters) {
+      if let time = counters.time {
+        sessions[session].ledger.othersLast = max(sessions[session].ledger.othersLast, time.last)
+      }
+    }
     guard let counters = credit.counters, let generation = event.counters?.generation else { return }
     if before.generation == nil || before.generation == generation {
       sessions[session].ledger.generation = generation
       sessions[session].ledger.credited = counters
     } else if event.timestamp >= before.coveredTo, let earlier = before.generation {
       try writeGeneration(session, earlier, before.credited)
+      noteOther(before.credited)
       sessions[session].ledger.generation = generation
       sessions[session].ledger.credited = counters
     } else {
       try writeGeneration(session, generation, counters)
+      noteOther(counters)
     }
   }
 
@@ -186,7 +231,16 @@ final class SessionTable {
     try upsertGeneration.bind(generation.text, at: 2)
     try upsertGeneration.bind(Int64(counters.uploaded), at: 3)
     try upsertGeneration.bind(Int64(counters.downloaded), at: 4)
+    try counters.time.bind(to: upsertGeneration, from: 5)
     try upsertGeneration.run()
+  }
+
+  /// What was not credited is counted at once, whoever asks.
+  private func note(withheld credit: Credit, _ session: Int) throws(SQLiteError) {
+    try addWithheld.bind(sessions[session].id, at: 1)
+    try addWithheld.bind(credit.withheldUpload, at: 2)
+    try addWithheld.bind(credit.withheldDownload, at: 3)
+    try addWithheld.run()
   }
 
   /// Writes what has changed, in the order of the rows' keys.

@@ -207,6 +207,10 @@ extension StoreWriter {
       isFirstSnatch: event.event == .completed ? try sessionTable.isFirstSnatch(session: session) : false,
       userSums: sessionTable.users[row.user].sums, torrentSums: sessionTable.torrents[row.torrent].sums)
     context.mayHaveReturned = mayHaveReturned
+    if let generation = event.counters?.generation, let claim = TimeClaim(event, credited: counters) {
+      context.claim = claim
+      context.isClaimedTwice = try sessionTable.isCredited(claim, of: session, besides: generation)
+    }
     // With counters and something to credit they say all.
     let hasOnlyContent = event.counters == nil || event.mayComeIdle(isFirst: counters == nil)
     let fingerprint = EntryFingerprint(
@@ -221,7 +225,7 @@ extension StoreWriter {
     } catch {
       return .failure(error)
     }
-    if isDoubtful && credit.sums.addsNothing {
+    if isDoubtful && credit.sums.addsNothing && credit.rule != .withheld {
       return .success(Credit(rule: .duplicate, sums: TrafficSums(), counters: nil))
     }
     try sessionTable.add(credit, of: event, ledger: context.ledger, to: session)

@@ -46,8 +46,32 @@ extension TimeGap {
   }
 }
 
+extension CreditedTime {
+  /// Reads first_order, last_order, reached_order; nil when they are NULL.
+  init?(row: borrowing SQLiteStatement, from column: Int32) {
+    guard !row.isNull(column) else { return nil }
+    self.init(
+      first: UInt64(row.integer(column)), last: UInt64(row.integer(column + 1)),
+      reached: UInt64(row.integer(column + 2)))
+  }
+}
+
+extension CreditedTime? {
+  /// Binds the same columns.
+  func bind(to statement: borrowing SQLiteStatement, from parameter: Int32) throws(SQLiteError) {
+    guard let self else {
+      for place in 0..<3 { try statement.bindNull(at: parameter + Int32(place)) }
+      return
+    }
+    try statement.bind(Int64(self.first), at: parameter)
+    try statement.bind(Int64(self.last), at: parameter + 1)
+    try statement.bind(Int64(self.reached), at: parameter + 2)
+  }
+}
+
 extension SessionLedger {
-  /// Reads covered_from, covered_to, stopped, generation, credited_up, credited_down, gaps, fingerprints, latest.
+  /// Reads covered_from, covered_to, stopped, generation, credited_up, credited_down, gaps, fingerprints, latest, then the
+  /// orders.
   init(row: borrowing SQLiteStatement, from column: Int32) {
     coveredFrom = row.integer(column)
     coveredTo = row.integer(column + 1)
@@ -58,6 +82,8 @@ extension SessionLedger {
     gaps = Self.pairs(row.bytes(column + 6)).map { TimeGap(words: $0) }
     fingerprints = Self.fingerprints(stored: row.bytes(column + 7))
     latestIdle = row.isNull(column + 8) ? nil : Self.fingerprints(stored: row.bytes(column + 8))
+    credited.time = CreditedTime(row: row, from: column + 9)
+    othersLast = UInt64(row.integer(column + 12))
   }
 
   /// Binds the same columns.
@@ -84,6 +110,8 @@ extension SessionLedger {
     } else {
       try statement.bindNull(at: parameter + 8)
     }
+    try credited.time.bind(to: statement, from: parameter + 9)
+    try statement.bind(Int64(othersLast), at: parameter + 12)
   }
 
   static func bind(_ fingerprints: [EntryFingerprint], to statement: borrowing SQLiteStatement, at parameter: Int32)

@@ -10,6 +10,7 @@ struct StoreGauges: Equatable, Sendable {
   var lastBackup: Int64
   /// Entries missing that nobody acknowledged, of whatever stream: also of one that is not read any more.
   var lostEntries: Int64
+  var withheld = WithheldSums()
   /// Bytes the daemon may still write on the database's disk; nil when the system does not say.
   var freeBytes: Int64?
 
@@ -22,6 +23,7 @@ struct StoreGauges: Equatable, Sendable {
     return StoreGauges(
       oldestDeadLetter: oldest ?? 0, lastBackup: try MetaTable.integer(MetaTable.backupTime, in: database) ?? 0,
       lostEntries: try store { () throws(SQLiteError) in try LostRangeTable.entries(in: database).open },
+      withheld: try store { () throws(SQLiteError) in try WithheldSums.read(database) },
       freeBytes: hasDisk ? Int64(clamping: UInt64(disk.f_bavail) &* UInt64(disk.f_frsize)) : nil)
   }
 }

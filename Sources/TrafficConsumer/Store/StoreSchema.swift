@@ -183,6 +183,21 @@ enum StoreSchema {
       (SELECT max(last) FROM applied_ranges WHERE stream_id = streams.id AND epoch = streams.epoch)
       WHERE EXISTS (SELECT 1 FROM meta WHERE name = 'fingerprints_from');
     """,
+    """
+    -- The time in which a generation was credited (CreditedTime); NULL: its entries do not say. And up to when any other
+    -- generation of the session was, at most.
+    ALTER TABLE generations ADD COLUMN first_order INTEGER;
+    ALTER TABLE generations ADD COLUMN last_order INTEGER;
+    ALTER TABLE generations ADD COLUMN reached_order INTEGER;
+    ALTER TABLE sessions ADD COLUMN first_order INTEGER;
+    ALTER TABLE sessions ADD COLUMN last_order INTEGER;
+    ALTER TABLE sessions ADD COLUMN reached_order INTEGER;
+    ALTER TABLE sessions ADD COLUMN others_order INTEGER NOT NULL DEFAULT 0;
+    -- Bytes that were not credited because their time was, under another generation.
+    CREATE TABLE withheld(
+      session_id INTEGER PRIMARY KEY REFERENCES sessions(id), entries INTEGER NOT NULL,
+      uploaded INTEGER NOT NULL, downloaded INTEGER NOT NULL) STRICT;
+    """,
   ]
 
   /// Brings a database up to date in one transaction; refuses one that a newer program wrote.

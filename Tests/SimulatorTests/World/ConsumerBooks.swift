@@ -10,6 +10,8 @@ struct ConsumerBooks {
   var torrents: [[UInt8]: Shown] = [:]
   /// Entries that are reported as never to be seen.
   var lost: Int64 = 0
+  /// Entries of which nothing was credited, as their time had been.
+  var withheld: Int64 = 0
   var waitingDeadLetters: Int64 = 0
   /// What does not add up.
   var faults: [String] = []
@@ -21,6 +23,7 @@ struct ConsumerBooks {
     let torrents = try database.prepare("SELECT infohash, \(columns) FROM torrents")
     while try torrents.step() { self.torrents[Array(torrents.bytes(0))] = Self.shown(torrents) }
     lost = try database.integer("SELECT total(entries) FROM lost_ranges WHERE acknowledged = 0") ?? 0
+    withheld = try database.integer("SELECT total(entries) FROM withheld") ?? 0
     waitingDeadLetters = try database.integer("SELECT count(*) FROM dead_letters WHERE state = 'dead'") ?? 0
   }
 

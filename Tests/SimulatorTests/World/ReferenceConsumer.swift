@@ -1,17 +1,22 @@
-// ReferenceConsumer: the simplest consumer there can be: by entry identity, which only a simulation knows, each once, and of
-// each generation the highest counters. One thread.
+// ReferenceConsumer: the simplest consumer there can be: by entry identity, which only a simulation knows, each once, of each
+// generation the highest counters, and no time of a session under two generations. One thread.
 
 struct ReferenceConsumer {
-  private struct Generation: Hashable {
-    var session: SessionName
-    var name: [UInt8]
+  /// What was credited of a generation, up to when, and the times for which it was.
+  private struct Credited {
+    var up: Int64 = 0
+    var down: Int64 = 0
+    var reached: Int64
+    var times: [(after: Int64, before: Int64)] = []
   }
   private struct Snatch: Hashable {
     var user: Int
     var torrent: Int
   }
   private var seen: Set<Int> = []
-  private var credited: [Generation: (up: Int64, down: Int64)] = [:]
+  private var credited: [SessionName: [[UInt8]: Credited]] = [:]
+  /// Entries whose time was credited before, under another generation.
+  private(set) var withheld = 0
   private var snatches: Set<Snatch> = []
   private(set) var users: [Int: Shown] = [:]
   private(set) var torrents: [Int: Shown] = [:]
@@ -33,11 +38,30 @@ struct ReferenceConsumer {
       return []
     }
     func number(_ name: String) -> Int64 { Int64(String(decoding: value(name), as: UTF8.self)) ?? 0 }
-    let generation = Generation(session: session, name: value("gen"))
-    let before = credited[generation] ?? (0, 0)
-    let after = (max(before.up, number("cu")), max(before.down, number("cd")))
-    credited[generation] = after
-    var shown = Shown(uploaded: after.0 - before.up, downloaded: after.1 - before.down)
+    let (name, order) = (value("gen"), number("order"))
+    let known = credited[session]?[name]
+    var now = known ?? Credited(reached: order)
+    var shown = Shown(uploaded: max(0, number("cu") - now.up), downloaded: max(0, number("cd") - now.down))
+    if shown.uploaded > 0 || shown.downloaded > 0 {
+      // When it was moved: since the highest counters; of a generation not seen before since the announce before.
+      var time = (after: now.reached, before: order)
+      if known == nil {
+        time.after = order - (number("dt") + 1) * 62_500
+      } else if order <= now.reached {
+        time = (min(order, now.times.map(\.after).min() ?? order), now.reached)
+      }
+      now.up += shown.uploaded
+      now.down += shown.downloaded
+      now.reached = max(now.reached, order)
+      let others = (credited[session] ?? [:]).filter { $0.key != name }.flatMap(\.value.times)
+      if others.contains(where: { $0.after < time.before && time.after < $0.before }) {
+        shown = Shown()
+        withheld += 1
+      } else {
+        now.times.append(time)
+      }
+    }
+    credited[session, default: [:]][name] = now
     if value("event") == Array("completed".utf8),
       snatches.insert(Snatch(user: session.user, torrent: session.torrent)).inserted
     {

@@ -76,7 +76,7 @@ private struct Truth: Equatable {
       return client.maker.event(
         du: du, dd: dd, ts: now, dt: UInt32(dt), interval: 100_000,
         gen: client.hasCounters ? "g\(client.generation)" : nil, cu: client.uploaded - client.baseUploaded,
-        cd: client.downloaded - client.baseDownloaded)
+        cd: client.downloaded - client.baseDownloaded, order: client.hasCounters ? UInt64(now) * 62_500 : nil)
     }
 
     /// What clients really moved since their first announces: counted from the clients' own counters.

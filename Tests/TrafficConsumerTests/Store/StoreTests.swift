@@ -401,6 +401,7 @@ import Wire
 
   /// What the steps from 3 on did, undone.
   private static let backToSchema3 = """
+    \(EarlierSchema.seven);
     DROP INDEX dead_letters_by_content; ALTER TABLE dead_letters DROP COLUMN content;
     ALTER TABLE sessions DROP COLUMN latest; ALTER TABLE streams DROP COLUMN newest_announce;
     ALTER TABLE streams DROP COLUMN returns_through; ALTER TABLE streams DROP COLUMN upgraded_epoch;

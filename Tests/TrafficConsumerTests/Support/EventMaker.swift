@@ -12,7 +12,8 @@ struct EventMaker {
 
   func event(
     du: UInt64 = 0, dd: UInt64 = 0, left: UInt64 = 0, event: AnnounceEvent = .none, ts: Int64 = 1_700_000_000,
-    dt: UInt32 = 0, interval: UInt32 = 1800, gen: String? = nil, cu: UInt64 = 0, cd: UInt64 = 0, n: UInt32 = 1
+    dt: UInt32 = 0, interval: UInt32 = 1800, gen: String? = nil, cu: UInt64 = 0, cd: UInt64 = 0, n: UInt32 = 1,
+    order: UInt64? = nil
   ) -> TrafficEvent {
     TrafficEvent(
       passkey: passkey, infoHash: infoHash, peerID: peerID, port: 51413, address: IPAddress("192.0.2.7")!,
@@ -20,6 +21,6 @@ struct EventMaker {
       intervalSeconds: interval, minIntervalSeconds: 900,
       counters: gen.map {
         TrafficEvent.Counters(generation: TrafficGeneration($0)!, creditedUpload: cu, creditedDownload: cd)
-      }, announces: n)
+      }, announces: n, order: order)
   }
 }

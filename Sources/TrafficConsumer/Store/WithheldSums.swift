@@ -1,0 +1,16 @@
+// WithheldSums: what was not credited because another generation had been credited of the same time (CreditedTime), of all
+// sessions together. Writer thread, every few seconds; reading verbs.
+
+import SQLite
+
+struct WithheldSums: Equatable, Sendable {
+  var entries: Int64 = 0
+  var uploaded: Int64 = 0
+  var downloaded: Int64 = 0
+
+  static func read(_ database: borrowing SQLiteDatabase) throws(SQLiteError) -> WithheldSums {
+    let select = try database.prepare("SELECT total(entries), total(uploaded), total(downloaded) FROM withheld")
+    guard try select.step() else { return WithheldSums() }
+    return WithheldSums(entries: select.integer(0), uploaded: select.integer(1), downloaded: select.integer(2))
+  }
+}

@@ -1,0 +1,250 @@
+// One time of a session is credited once, whatever Redis has forgotten: the rule of CreditedTime, in the real database.
+
+import SQLite
+import Simulation
+import Testing
+import Wire
+
+@testable import TrafficConsumer
+
+/// A database, and the entries of one session.
+private final class Bench {
+  private let directory: TemporaryDirectory
+  let settings: StoreWriter.Settings
+  private(set) var writer: StoreWriter
+  private var sequence: UInt64 = 0
+
+  init() throws {
+    directory = try TemporaryDirectory()
+    settings = StoreWriter.Settings(
+      databasePath: "\(directory.path)/traffic.db", streamNames: ["tracker:traffic"], windowSeconds: 3600,
+      maximumDeliveries: 3)
+    writer = try StoreWriter(settings: settings)
+  }
+
+  func restart() throws { writer = try StoreWriter(settings: settings, fence: writer.fenceText) }
+
+  /// Applies an entry as the stream's next one.
+  func apply(_ event: TrafficEvent) throws { try apply(event.encode()) }
+
+  func apply(_ fields: [String]) throws {
+    sequence += 1
+    let id = EntryID(milliseconds: 1_800_000_000_000, sequence: sequence)
+    let entry = (id: id, fields: EntryFields?.some(EntryFields(items: fields.map { Array($0.utf8) })))
+    _ = try writer.apply([StreamDelivery(streamIndex: 0, source: .consecutive, entries: [entry])])
+  }
+
+  func integer(_ question: String) throws -> Int64 { try writer.database.integer(question) ?? 0 }
+  var uploaded: Int64 { get throws { try integer("SELECT total(uploaded) FROM users") } }
+  var withheld: WithheldSums { get throws { try WithheldSums.read(writer.database) } }
+}
+
+/// An entry of a generation: the second of its announce, what is credited of it so far, and of the announce.
+private func entry(
+  _ generation: String, _ second: Int64, _ credited: UInt64, du: UInt64, dt: UInt32 = 0, ticks: Int64 = 0,
+  event: AnnounceEvent = .none
+) -> TrafficEvent {
+  EventMaker().event(
+    du: du, event: event, ts: second, dt: dt, gen: generation, cu: credited,
+    order: UInt64(second * 62_500 + ticks))
+}
+
+private let start: Int64 = 1_800_000_000
+
+@Suite("Credited time") struct CreditedTimeTests {
+  /// A generation of 300 bytes from second 0 to 20, and one that began at 30 and has 800 bytes at 50.
+  private static let first = [
+    entry("A", start, 0, du: 0, event: .started), entry("A", start + 10, 100, du: 100, dt: 10),
+    entry("A", start + 20, 300, du: 200, dt: 10),
+  ]
+  private static let second = [
+    entry("B", start + 30, 0, du: 0, dt: 10), entry("B", start + 40, 500, du: 500, dt: 10),
+    entry("B", start + 50, 800, du: 300, dt: 10),
+  ]
+
+  @Test("generations that follow each other are credited in full, in whatever order their entries come")
+  func honest() throws {
+    for order in [
+      [0, 1, 2, 3, 4, 5], [3, 4, 5, 0, 1, 2], [5, 4, 3, 2, 1, 0], [0, 4, 1, 5, 2, 3], [0, 3, 5, 2, 1, 4],
+    ] {
+      let bench = try Bench()
+      for index in order + order { try bench.apply((Self.first + Self.second)[index]) }
+      #expect(try bench.uploaded == 1100 && bench.withheld == WithheldSums(), "order \(order)")
+      // Late announces of the first one, made before the second began; and the second goes on.
+      try bench.apply(entry("A", start + 28, 320, du: 20, dt: 8))
+      try bench.apply(entry("B", start + 60, 1000, du: 200, dt: 10))
+      #expect(try bench.uploaded == 1320 && bench.withheld == WithheldSums(), "order \(order)")
+    }
+  }
+
+  @Test("a generation that Redis had forgotten is not credited again as the one before it", arguments: [false, true])
+  func forgotten(restarts: Bool) throws {
+    let bench = try Bench()
+    func apply(_ event: TrafficEvent) throws {
+      if restarts { try bench.restart() }
+      try bench.apply(event)
+    }
+    for event in Self.first + Self.second { try apply(event) }
+    // The client is at 1000 now; Redis knows the first generation, at 300.
+    let again = entry("A", start + 60, 1000, du: 700, dt: 40)
+    try apply(again)
+    #expect(try bench.uploaded == 1100)
+    #expect(try bench.withheld == WithheldSums(entries: 1, uploaded: 700, downloaded: 0))
+    // It is counted once, and the time as before.
+    try apply(again)
+    #expect(try bench.withheld.entries == 1 && bench.integer("SELECT seed_seconds FROM users") == 60)
+    // The other generation is given back, with more than was known of it: of a time that nothing was credited for.
+    for event in Self.second + [entry("B", start + 58, 990, du: 190, dt: 8)] { try apply(event) }
+    #expect(try bench.uploaded == 1290 && bench.withheld.entries == 1)
+    // What follows is credited.
+    try apply(entry("A", start + 70, 1050, du: 50, dt: 10))
+    try apply(entry("A", start + 80, 1150, du: 100, dt: 10))
+    #expect(try bench.uploaded == 1440 && bench.withheld.entries == 1)
+    let explained = try ExplainQuery.entries(
+      of: EventMaker().passkey.text, in: QueryRange(), from: bench.writer.database
+    ).entries.map(\.explanation)
+    let withheld = explained.filter { $0.rule == .withheld }
+    #expect(withheld.map(\.reportedUpload) == [700] && withheld.map(\.creditedUpload) == [0])
+  }
+
+  @Test("... nor after it: the announce of the older generation came first")
+  func givenBackLater() throws {
+    let bench = try Bench()
+    for event in Self.first { try bench.apply(event) }
+    try bench.apply(entry("A", start + 60, 1000, du: 700, dt: 40))
+    #expect(try bench.uploaded == 1000)
+    for event in Self.second { try bench.apply(event) }
+    #expect(try bench.uploaded == 1000)
+    #expect(try bench.withheld == WithheldSums(entries: 2, uploaded: 800, downloaded: 0))
+    // What is of a later time is not.
+    try bench.apply(entry("B", start + 70, 1100, du: 300, dt: 20))
+    #expect(try bench.uploaded == 1000)
+    try bench.apply(entry("B", start + 80, 1150, du: 50, dt: 10))
+    #expect(try bench.uploaded == 1050)
+  }
+
+  @Test("what has been credited nothing keeps nothing from being credited")
+  func baselineAlone() throws {
+    let bench = try Bench()
+    for event in Self.first { try bench.apply(event) }
+    // A first sight after a flush; then the other tracker gives the session back as it was.
+    try bench.apply(entry("B", start + 30, 0, du: 0))
+    try bench.apply(entry("A", start + 40, 700, du: 400, dt: 20))
+    #expect(try bench.uploaded == 700 && bench.withheld == WithheldSums())
+    try bench.apply(entry("B", start + 50, 900, du: 900, dt: 20))
+    #expect(try bench.uploaded == 700 && bench.withheld.uploaded == 900)
+  }
+
+  @Test("the beginning of a generation that is lowered is credited, up to the one before")
+  func lowered() throws {
+    for (second, isCredited) in [(start + 25, true), (start + 15, false)] {
+      let bench = try Bench()
+      for event in Self.first + Self.second { try bench.apply(event) }
+      try bench.apply(entry("B", second, 850, du: 50, event: .started))
+      #expect(try bench.uploaded == (isCredited ? 1150 : 1100))
+      #expect(try bench.withheld.entries == (isCredited ? 0 : 1))
+    }
+  }
+
+  @Test("a first announce that is credited is, unless its session was credited before")
+  func firstAnnounceCredited() throws {
+    let bench = try Bench()
+    try bench.apply(entry("A", start, 500, du: 500, event: .started))
+    try bench.apply(entry("A", start + 10, 700, du: 200, dt: 10))
+    #expect(try bench.uploaded == 700)
+    // Redis was flushed: it brings everything again.
+    try bench.apply(entry("B", start + 20, 900, du: 900))
+    #expect(try bench.uploaded == 700 && bench.withheld.uploaded == 900)
+    try bench.apply(entry("B", start + 30, 1000, du: 100, dt: 10))
+    #expect(try bench.uploaded == 800)
+  }
+
+  @Test("of a generation whose beginning was not seen the first entry says when it was, to the second")
+  func unseenBeginning() throws {
+    // Its predecessor was 9 to 10 seconds before: behind 20, or perhaps not.
+    for (ticks, isCredited) in [(Int64(0), true), (-1, false)] {
+      let bench = try Bench()
+      for event in Self.first { try bench.apply(event) }
+      try bench.apply(entry("B", start + 30, 500, du: 500, dt: 9, ticks: ticks))
+      #expect(try bench.uploaded == (isCredited ? 800 : 300))
+    }
+    // Entries are missing before it: they come with it.
+    let bench = try Bench()
+    for event in Self.first { try bench.apply(event) }
+    try bench.apply(entry("B", start + 50, 800, du: 300, dt: 10))
+    #expect(try bench.uploaded == 1100)
+  }
+
+  @Test("entries that do not say when they were are credited by their counters, as before")
+  func withoutOrder() throws {
+    let bench = try Bench()
+    for var event in Self.first + Self.second + [entry("A", start + 60, 1000, du: 700, dt: 40)] {
+      event.order = nil
+      try bench.apply(event)
+    }
+    #expect(try bench.uploaded == 1800 && bench.withheld == WithheldSums())
+    // An old tracker beside a new one: what the old one brought is of a time that the next entry closes.
+    try bench.apply(entry("B", start + 70, 900, du: 100, dt: 20))
+    try bench.apply(entry("A", start + 80, 1100, du: 100, dt: 20))
+    #expect(try bench.uploaded == 1900 && bench.withheld.uploaded == 100)
+  }
+
+  @Test("a dead letter that is replayed much later is credited, or withheld")
+  func deadLetter() throws {
+    for isForgotten in [false, true] {
+      let bench = try Bench()
+      for event in Self.first { try bench.apply(event) }
+      let good =
+        isForgotten ? entry("A", start + 60, 1000, du: 700, dt: 40) : entry("A", start + 25, 310, du: 10, dt: 5)
+      var fields = good.encode()
+      fields[9] = "nowhere"
+      try bench.apply(fields)
+      for event in Self.second { try bench.apply(event) }
+      let letter = try bench.integer("SELECT id FROM dead_letters")
+      for isDryRun in [true, false] {
+        let result = try bench.writer.replay(letter, repairs: [("ip", "192.0.2.7")], isDryRun: isDryRun)
+        #expect(result.outcome == .replayed && result.uploaded == (isForgotten ? 0 : 10))
+      }
+      #expect(try bench.withheld == WithheldSums(entries: isForgotten ? 1 : 0, uploaded: isForgotten ? 700 : 0))
+    }
+  }
+
+  @Test("a database of schema 7 knows of no times: the rule begins with what is credited from there on")
+  func migration() throws {
+    let bench = try Bench()
+    for event in Self.first + Self.second { try bench.apply(event) }
+    try bench.writer.database.execute(EarlierSchema.seven)
+    try bench.restart()
+    try bench.apply(entry("B", start + 60, 900, du: 100, dt: 10))
+    #expect(try bench.uploaded == 1200 && bench.withheld == WithheldSums())
+    try bench.apply(entry("A", start + 70, 1000, du: 700, dt: 15))
+    #expect(try bench.uploaded == 1200 && bench.withheld.uploaded == 700)
+  }
+
+  @Test("a time ends where the next begins: what touches does not meet")
+  func edges() {
+    let time = CreditedTime(first: 100, last: 200, reached: 200)
+    func meets(_ after: UInt64, _ before: UInt64) -> Bool {
+      var claim = TimeClaim(entry("A", start, 1, du: 1), credited: nil)!
+      (claim.after, claim.before) = (after, before)
+      return claim.meets(time)
+    }
+    #expect(
+      !meets(50, 100) && meets(50, 101) && meets(199, 300) && !meets(200, 300) && meets(120, 130) && meets(0, 900))
+    var withheld = CreditedTime(first: 100, last: 200, reached: 300)
+    #expect(!TimeClaim.of(order: 400, withheld).meets(time))
+    withheld.take(TimeClaim.of(order: 400, withheld), order: 400, isCredited: false)
+    #expect(withheld == CreditedTime(first: 100, last: 200, reached: 400))
+    withheld.take(TimeClaim.of(order: 500, withheld), order: 500, isCredited: true)
+    #expect(withheld == CreditedTime(first: 100, last: 500, reached: 500))
+  }
+}
+
+extension TimeClaim {
+  /// What an entry of one byte more claims.
+  fileprivate static func of(order: UInt64, _ time: CreditedTime) -> Self {
+    var event = entry("A", start, 2, du: 1)
+    event.order = order
+    return TimeClaim(event, credited: CreditedCounters(uploaded: 1, downloaded: 0, time: time))!
+  }
+}

@@ -1,0 +1,11 @@
+// What a step of the schema did, undone, for tests of migrations.
+
+enum EarlierSchema {
+  static let seven: String = {
+    let columns = ["sessions", "generations"].flatMap { table in
+      ["first_order", "last_order", "reached_order"].map { "ALTER TABLE \(table) DROP COLUMN \($0);" }
+    }
+    return "DROP TABLE withheld; ALTER TABLE sessions DROP COLUMN others_order; \(columns.joined(separator: " ")) "
+      + "PRAGMA user_version = 7"
+  }()
+}
