@@ -96,7 +96,8 @@ public struct RedisConnection: ~Copyable {
   }
 
   private mutating func onlyReply() throws(RedisError) -> RedisReply {
-    precondition(pendingReplies == 1, "a command in the middle of a pipeline")
+    // After a reply that did not come in time the next one would be taken for it.
+    guard pendingReplies == 1 else { throw .protocolViolation("a reply is owed for an earlier command") }
     let reply = try nextReply()
     if let error = reply.error {
       throw error.code == .noAuth || error.code == .wrongPass ? .authentication(error) : .server(error)

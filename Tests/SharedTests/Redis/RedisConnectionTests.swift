@@ -148,6 +148,8 @@ private final class Connected {
       endpoint: RedisEndpoint(url: redis.url),
       timeouts: RedisTimeouts(connectMilliseconds: 1000, readMilliseconds: 30, writeMilliseconds: 1000))
     #expect(throws: RedisError.timedOut(.read)) { _ = try silent.command(["BLPOP", "nothing", "5"]) }
+    let owed = #expect(throws: RedisError.self) { _ = try silent.command(["PING"]) }
+    #expect(owed?.endsConnection == true, "what comes next may be the reply to BLPOP")
     var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
     let before = connection.descriptor
     redis.kill9()
