@@ -76,7 +76,6 @@ struct OutputTable: Equatable, Sendable {
       self.colours = colours
       self.write = write
       table = OutputTable(columns)
-      if format == .csv { write(table.text(.csv)) }
     }
 
     mutating func add(_ row: [OutputCell]) {
@@ -87,7 +86,7 @@ struct OutputTable: Equatable, Sendable {
         if layout != nil || table.rows.count == Self.measuredRows { writeTable() }
       case .json: write((count == 0 ? "[\n" : ",\n") + table.object(row))
       case .jsonl: write(table.object(row) + "\n")
-      case .csv: write(OutputTable.csvLine(row.map(OutputTable.machine)))
+      case .csv: write((count == 0 ? table.text(.csv) : "") + OutputTable.csvLine(row.map(OutputTable.machine)))
       }
     }
 
@@ -104,7 +103,8 @@ struct OutputTable: Equatable, Sendable {
       switch format {
       case .table: if layout == nil { writeTable() }
       case .json: write(count == 0 ? "[]\n" : "\n]\n")
-      case .jsonl, .csv: break
+      case .csv: if count == 0 { write(table.text(.csv)) }
+      case .jsonl: break
       }
     }
   }

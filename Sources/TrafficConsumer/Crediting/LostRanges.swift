@@ -157,6 +157,8 @@ struct LostRanges: Equatable, Sendable {
   func parts(of gap: AppliedRanges.Gap) -> [(first: EntryID, last: EntryID)] {
     var parts: [(first: EntryID, last: EntryID)] = []
     let inside = (first: gap.after.successor, last: gap.before.predecessor)
+    // Two replies may meet within a millisecond: nothing fits between their ends.
+    guard inside.first <= inside.last else { return [] }
     for row in rows where row.first <= inside.last && row.last >= inside.first {
       let part = (first: max(row.first, inside.first), last: min(row.last, inside.last))
       // Ids of one millisecond are neighbours: nothing lies between two places of loss that end to begin.

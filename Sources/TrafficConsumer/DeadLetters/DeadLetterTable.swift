@@ -96,7 +96,8 @@ enum DeadLetterTable {
     var conditions = ["id > ?5"]
     if filter.reason != nil { conditions.append("reason = ?1") }
     if filter.since != nil { conditions.append("failed_at >= ?2") }
-    if filter.state != nil { conditions.append("state = ?3") }
+    // By id, a page after the other: by the index on the state each page would sort all the rest.
+    if filter.state != nil { conditions.append("+state = ?3") }
     let select = try database.prepare(
       "SELECT \(columns) FROM dead_letters WHERE \(conditions.joined(separator: " AND ")) ORDER BY id LIMIT ?4")
     if let reason = filter.reason { try select.bind(reason, at: 1) }

@@ -12,7 +12,7 @@ final class BurialTable {
   private let selectIdentity: SQLiteStatement
   private let selectContent: SQLiteStatement
   private let insert: SQLiteStatement
-  private let addDeliveries: SQLiteStatement
+  private let addReturn: SQLiteStatement
   /// There is a letter: most databases have none, and entries need not be looked for in it.
   private(set) var hasLetters: Bool
 
@@ -21,15 +21,18 @@ final class BurialTable {
     selectIdentity = try database.prepare(
       "SELECT id FROM dead_letters WHERE stream_id = ?1 AND epoch = ?2 AND entry_id = ?3")
     selectContent = try database.prepare(
-      "SELECT id FROM dead_letters WHERE content = ?1 AND stream_id = ?2 AND epoch <> ?3 AND fields = ?4 ORDER BY id LIMIT 1"
-    )
+      """
+      SELECT id FROM dead_letters
+      WHERE content = ?1 AND stream_id = ?2 AND max(epoch, returned_epoch) < ?3 AND fields = ?4 ORDER BY id LIMIT 1
+      """)
     insert = try database.prepare(
       """
       INSERT INTO dead_letters(stream_id, epoch, entry_id, reason, detail, deliveries, failed_at, fields, content)
       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
       ON CONFLICT DO UPDATE SET deliveries = deliveries + excluded.deliveries
       """)
-    addDeliveries = try database.prepare("UPDATE dead_letters SET deliveries = deliveries + ?2 WHERE id = ?1")
+    addReturn = try database.prepare(
+      "UPDATE dead_letters SET deliveries = deliveries + ?2, returned_epoch = ?3 WHERE id = ?1")
     hasLetters = try database.integer("SELECT EXISTS (SELECT 1 FROM dead_letters)") == 1
   }
 
@@ -42,7 +45,8 @@ final class BurialTable {
     return try selectIdentity.step()
   }
 
-  /// The letter that an entry became in an earlier epoch of the stream.
+  /// The letter that an entry became in an earlier epoch of the stream, and that has not come again in this one: of equal
+  /// entries beyond those each is a letter of its own.
   func earlierLetter(holding fields: EntryFields?, of stream: StreamState) throws(SQLiteError) -> Int64? {
     guard hasLetters, stream.epoch > 1, let fields else { return nil }
     try selectContent.bind(Int64(bitPattern: hash.raw(of: fields)), at: 1)
@@ -54,10 +58,11 @@ final class BurialTable {
   }
 
   /// Notes that a letter's entry came again.
-  func add(deliveries: Int, to letter: Int64) throws(SQLiteError) {
-    try addDeliveries.bind(letter, at: 1)
-    try addDeliveries.bind(deliveries, at: 2)
-    try addDeliveries.run()
+  func noteReturn(of letter: Int64, deliveries: Int, in stream: StreamState) throws(SQLiteError) {
+    try addReturn.bind(letter, at: 1)
+    try addReturn.bind(deliveries, at: 2)
+    try addReturn.bind(stream.epoch, at: 3)
+    try addReturn.run()
   }
 
   /// Puts an entry into the dead letters.

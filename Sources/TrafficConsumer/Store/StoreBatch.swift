@@ -181,7 +181,7 @@ extension StoreWriter {
     let deliveries = fault == nil ? 1 : settings.maximumDeliveries
     if let letter {
       stream.counters.duplicates += 1
-      return try burials.add(deliveries: deliveries, to: letter)
+      return try burials.noteReturn(of: letter, deliveries: deliveries, in: stream)
     }
     switch result {
     case .success: if isRepeated { stream.counters.duplicates += 1 } else { stream.counters.applied += 1 }

@@ -5,6 +5,7 @@ import CLinux
 import Glibc
 import Linux
 import SQLite
+import Synchronization
 import Wire
 
 enum StoreConnection {
@@ -41,10 +42,13 @@ enum StoreConnection {
     return database
   }
 
+  /// While the database is in trouble it is opened again every few seconds.
+  private static let readersLog = Mutex(RareLog(pauseNanoseconds: 3_600_000_000_000))
+
   /// An earlier version made the file as the umask had it. Whoever reads it by intention would be shut out by a change.
   private static func warnOfReaders(_ path: String) {
     var info = stat()
-    guard stat(path, &info) == 0, info.st_mode & 0o007 != 0 else { return }
+    guard stat(path, &info) == 0, info.st_mode & 0o007 != 0, readersLog.withLock({ $0.next() }) != nil else { return }
     Log.warning(
       "every user of this machine can read the passkeys in the database", ["path": path, "see": "chmod o= FILE"])
   }

@@ -197,6 +197,8 @@ enum StoreSchema {
     CREATE TABLE withheld(
       session_id INTEGER PRIMARY KEY REFERENCES sessions(id), entries INTEGER NOT NULL,
       uploaded INTEGER NOT NULL, downloaded INTEGER NOT NULL) STRICT;
+    -- The latest epoch in which a letter's entry came again.
+    ALTER TABLE dead_letters ADD COLUMN returned_epoch INTEGER NOT NULL DEFAULT 0;
     """,
   ]
 

@@ -311,6 +311,21 @@ import Wire
     withExtendedLifetime(server) {}
   }
 
+  @Test("equal entries beyond the letters of earlier epochs are letters of their own")
+  func moreLetters() async throws {
+    let (server, bench) = try await bench()
+    try bench.add(["nonsense", "1"])
+    try bench.apply(0..<1)
+    #expect(try bench.writer.discard([1], note: "") == 1)
+    try bench.writer.make(.newEpoch(goneBefore: 0, restoredThrough: .zero), stream: 0)
+    for _ in 0..<3 { try bench.add(["nonsense", "1"]) }
+    let counters = try bench.apply(1..<4)
+    #expect(counters.duplicates == 1 && counters.dead == 2)
+    let letters = try DeadLetterTable.list(DeadLetterFilter(), in: bench.reader())
+    #expect(letters.map(\.state) == [.discarded, .dead, .dead])
+    withExtendedLifetime(server) {}
+  }
+
   @Test("a letter that could be applied when it comes again is not: what became of it has been decided")
   func appliedAgain() async throws {
     let (server, bench) = try await bench()

@@ -420,6 +420,20 @@ import Testing
     #expect(try bench.lost == 2 && bench.credited == bench.announced - 200)
   }
 
+  @Test("where two replies met within a millisecond nothing is between them, whatever was lost around")
+  func emptyGap() {
+    func id(_ sequence: UInt64) -> EntryID { EntryID(milliseconds: 5, sequence: sequence) }
+    var lost = LostRanges()
+    for last in [id(6), id(8)] {
+      lost.add(LostRange(epoch: 1, first: id(0), last: last, entries: 1, total: 9, foundAt: 0))
+    }
+    var applied = AppliedRanges()
+    applied.insert(AppliedRanges.Range(first: id(0), last: id(3)))
+    applied.insert(AppliedRanges.Range(first: id(4), last: id(9)))
+    for _ in 0..<3 { applied.closeGaps(through: id(9), except: lost.parts) }
+    #expect(applied.ranges == [AppliedRanges.Range(first: id(0), last: id(9))])
+  }
+
   @Test("of those that ever had an id of a place, none that is in the stream can be missing")
   func present() {
     var lost = LostRanges()
