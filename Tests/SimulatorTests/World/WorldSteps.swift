@@ -16,6 +16,8 @@ extension World {
         if !isUntroubled || site.maximumStreamLength > 0 { trouble.hasForgotten = true }
       }
       pass(nanoseconds: UInt64(milliseconds) * 1_000_000)
+      // Nobody leaves a stream unread for half a day.
+      if milliseconds > site.ttlSeconds * 500 { collect() }
     case .settle:
       settle()
       check(isEnd: false)
