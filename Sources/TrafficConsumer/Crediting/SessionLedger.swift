@@ -31,7 +31,7 @@ struct EntryFingerprint: Equatable, Sendable {
 extension TrafficEvent {
   /// It brings neither bytes nor time: the first announce of a session, or another one of the same second.
   var isIdle: Bool { hasNoBytes && elapsedSeconds == 0 }
-  private var hasNoBytes: Bool { uploadedDelta == 0 && downloadedDelta == 0 }
+  var hasNoBytes: Bool { uploadedDelta == 0 && downloadedDelta == 0 }
 
   /// Whether it says nothing, or would should it be sent again: one that begins a generation brings the time since the one
   /// before it, unless Redis has forgotten that.

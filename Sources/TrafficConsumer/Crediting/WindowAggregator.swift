@@ -105,9 +105,14 @@ struct WindowAggregator: Sendable {
   ) -> Credit {
     let seen = context.counters
     let before = seen ?? CreditedCounters(uploaded: 0, downloaded: 0)
-    let after = CreditedCounters(
-      uploaded: max(before.uploaded, counters.creditedUpload),
-      downloaded: max(before.downloaded, counters.creditedDownload), time: time(after: event, context))
+    // One that says nothing, of another time than its counters (a late one), leaves these to the entry that is missing.
+    let isPassedOver = context.isClaimedTwice && event.hasNoBytes
+    let after =
+      isPassedOver
+      ? before
+      : CreditedCounters(
+        uploaded: max(before.uploaded, counters.creditedUpload),
+        downloaded: max(before.downloaded, counters.creditedDownload), time: time(after: event, context))
     // At most 2^53 each: the decoder's limit for `cu` and `cd`.
     let bytes = (Int64(after.uploaded - before.uploaded), Int64(after.downloaded - before.downloaded))
     var sums = TrafficSums()
@@ -117,7 +122,7 @@ struct WindowAggregator: Sendable {
     if event.timestamp > ledger.coveredTo { ledger.latestIdle = [] }
     let seconds = coverTime(event, &ledger)
     setTime(seconds, event, &sums)
-    if context.isClaimedTwice {
+    if context.isClaimedTwice && !isPassedOver {
       return Credit(
         rule: .withheld, sums: sums, counters: after, withheldUpload: bytes.0, withheldDownload: bytes.1)
     }
@@ -133,7 +138,7 @@ struct WindowAggregator: Sendable {
     if rule != .duplicate && event.mayComeIdle(isFirst: seen == nil) && event.timestamp == ledger.coveredTo {
       ledger.noteIdle(entry)
     }
-    return Credit(rule: rule, sums: sums, counters: after)
+    return Credit(rule: rule, sums: sums, counters: isPassedOver ? seen : after)
   }
 
   /// When what is credited of the entry's generation was moved, this entry included.

@@ -50,18 +50,25 @@ struct ReferenceConsumer {
       } else if order <= now.reached {
         time = (min(order, now.times.map(\.after).min() ?? order), now.reached)
       }
-      now.up += shown.uploaded
-      now.down += shown.downloaded
-      now.reached = max(now.reached, order)
       let others = (credited[session] ?? [:]).filter { $0.key != name }.flatMap(\.value.times)
-      if others.contains(where: { $0.after < time.before && time.after < $0.before }) {
+      let isTaken = others.contains { $0.after < time.before && time.after < $0.before }
+      // One that brings nothing of its own is of another time than its counters.
+      let isPassedOver = isTaken && number("du") == 0 && number("dd") == 0
+      if !isPassedOver {
+        now.up += shown.uploaded
+        now.down += shown.downloaded
+        now.reached = max(now.reached, order)
+      }
+      if isTaken {
         shown = Shown()
-        withheld += 1
+        withheld += isPassedOver ? 0 : 1
       } else {
         now.times.append(time)
       }
+      if !isPassedOver { credited[session, default: [:]][name] = now }
+    } else {
+      credited[session, default: [:]][name] = now
     }
-    credited[session, default: [:]][name] = now
     if value("event") == Array("completed".utf8),
       snatches.insert(Snatch(user: session.user, torrent: session.torrent)).inserted
     {

@@ -189,6 +189,17 @@ private let start: Int64 = 1_800_000_000
     #expect(try bench.uploaded == 1900 && bench.withheld.uploaded == 100)
   }
 
+  @Test("a late announce that brings nothing leaves the bytes of its generation to the entry that is still missing")
+  func lateWithNothing() throws {
+    let bench = try Bench()
+    for event in Self.first + Self.second.prefix(1) { try bench.apply(event) }
+    // By another tracker, of the first generation's time, when the second was at 500 already.
+    try bench.apply(entry("B", start + 15, 500, du: 0))
+    #expect(try bench.uploaded == 300 && bench.withheld == WithheldSums())
+    for event in Self.second.dropFirst() { try bench.apply(event) }
+    #expect(try bench.uploaded == 1100 && bench.withheld == WithheldSums())
+  }
+
   @Test("a dead letter that is replayed much later is credited, or withheld")
   func deadLetter() throws {
     for isForgotten in [false, true] {
