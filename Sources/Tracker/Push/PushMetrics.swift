@@ -25,6 +25,7 @@ final class PushMetrics: Sendable {
   let spooled: Counter
   let restored: Counter
   let spoolErrors: Counter
+  let spoolTorn: Counter
   let gaps: Counter
   let abandonedRuns: Counter
   private let registry: MetricRegistry
@@ -66,6 +67,8 @@ final class PushMetrics: Sendable {
     refusedShutdown = refused("shutdown without spool")
     spooled = counter("spooled_total", "Records written to the spool.")
     spoolErrors = counter("spool_errors_total", "Times that the spool could not be written or read.")
+    spoolTorn = counter(
+      "spool_torn_records_total", "Records at the end of a spool that were not written whole, or are damaged, and are lost.")
     restored = counter("restored_total", "Records read back from the spool.")
     let named = Self.errorNames.map { ($0, errorCounter($0)) }
     errors.withLock { $0 = Dictionary(uniqueKeysWithValues: named) }

@@ -280,7 +280,10 @@ final class PushSpool {
     let unread = Int(-lseek(file.number, 0, SEEK_CUR) + lseek(file.number, 0, SEEK_END))
     let torn = bytes.count - place + unread
     if torn > 0 {
-      Log.warning("the spool's tail was not written whole", ["partition": partition, "bytes": torn])
+      let records = (torn + PushSpoolFormat.recordBytes - 1) / PushSpoolFormat.recordBytes
+      metrics.spoolTorn.add(UInt64(records))
+      Log.warning(
+        "the spool's tail was not written whole", ["partition": partition, "bytes": torn, "records": records])
     }
     return content.inOrder
   }

@@ -14,9 +14,9 @@ import Wire
     run: PushRun(), scriptHash: String(repeating: "a", count: 40), ttlSeconds: 86400, maximumStreamLength: 0,
     creditFirstAnnounce: false)
 
-  private func spool(in directory: TemporaryDirectory) -> PushSpool {
-    PushSpool(
-      path: "\(directory.path)/spool", partition: 0, partitionCount: 1, metrics: PushMetrics(MetricRegistry()))
+  private func spool(in directory: TemporaryDirectory, metrics: PushMetrics = PushMetrics(MetricRegistry())) -> PushSpool
+  {
+    PushSpool(path: "\(directory.path)/spool", partition: 0, partitionCount: 1, metrics: metrics)
   }
 
   private func put(_ records: [AnnounceRecord], into queue: EventQueue) {
@@ -50,6 +50,27 @@ import Wire
     let spool = spool(in: directory)
     #expect(try spool.load().isEmpty)
     #expect(!spool.state.isActive && !FileManager.default.fileExists(atPath: "\(directory.path)/spool"))
+  }
+
+  @Test("what was not written whole, and all behind what is damaged, is counted", arguments: [(3, 0, 3), (1, 191, 3), (1, 1, 3)])
+  func torn(whole: Int, bytes: Int, written: Int) throws {
+    let directory = try TemporaryDirectory()
+    let queue = EventQueue()
+    put((0..<written).map { makeRecord(uploaded: UInt64($0)) }, into: queue)
+    spool(in: directory).write(unsent: [], run: call.run, queue: queue)
+    let file = try FileHandle(forWritingTo: URL(fileURLWithPath: "\(directory.path)/spool"))
+    let header = PushSpoolFormat.headerBytes
+    if bytes == 1 {
+      try file.seek(toOffset: UInt64(header + whole * PushSpoolFormat.recordBytes))
+      try file.write(contentsOf: [255])
+    } else if bytes > 0 {
+      try file.truncate(atOffset: UInt64(header + whole * PushSpoolFormat.recordBytes + bytes))
+    }
+    try file.close()
+    let metrics = PushMetrics(MetricRegistry())
+    let content = try spool(in: directory, metrics: metrics).load()
+    #expect(content.reduce(0) { $0 + $1.announces.count } == whole)
+    #expect(metrics.spoolTorn.current == (bytes == 1 ? 2 : bytes > 0 ? 1 : 0))
   }
 
   @Test("runs of earlier processes are kept apart, in their order, holes and all")
