@@ -6,10 +6,8 @@ import Simulation
 enum Regressions {
   /// Those that fail still, and why.
   static let open: [String: String] = [
-    "lost-to-failover-false": "a record that is sent again is counted as lost to the failover",
     "no-time-clocks-apart":
       "Redis may not be asked for the time, and the trackers' clocks are an hour apart: bytes are minted",
-    "stop-restart-stop": "late announces of a generation that Redis never saw credit nothing",
     "late-stop-time": "a stopped that comes after the return, by another tracker: the pause between counts as time",
   ]
 

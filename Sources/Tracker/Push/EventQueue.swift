@@ -17,6 +17,8 @@ struct QueuedAnnounce {
   /// Whether an older announce of the session, with counters no higher, is ahead of it: only then may a newer one take its
   /// place. One whose counters begin anew is what the differences after it are taken from.
   var followsOwn = false
+  /// A spool kept it of a process that did not know the common clock: the order is by the clock of this machine.
+  var isByOwnClock = false
   /// Whether it changed since the spool saw it.
   var isDirty = false
 

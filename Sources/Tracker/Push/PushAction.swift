@@ -65,8 +65,8 @@ extension PushSession {
     case refused
     /// Redis was rolled back to a moment that is remembered.
     case sendingAgain(records: UInt64)
-    /// Redis was rolled back further, or is empty (`found` is 0).
-    case lost(expected: UInt64, found: UInt64, heldFrom: UInt64)
+    /// Redis was rolled back further, or is empty (`found` is 0): so many of its records are not held.
+    case lost(expected: UInt64, found: UInt64, records: UInt64)
     case gaveBack(records: UInt64)
     /// Redis expects record `found` of this run, and `expected` is the next.
     case abandonedRun(expected: UInt64, found: UInt64)

@@ -30,6 +30,8 @@ final class PushBatch {
   private(set) var gapFrom: UInt64?
   /// What is added to the announces' order; nothing where a spool kept them, which has it corrected.
   private(set) var correctionMicroseconds: Int64 = 0
+  /// The same of those that a spool kept by this machine's clock.
+  private var ownClockCorrectionMicroseconds: Int64 = 0
   private var isRestored = false
 
   var count: Int { announces.count }
@@ -40,7 +42,7 @@ final class PushBatch {
   var memoryBytes: Int {
     Self.objectBytes + announces.capacity * MemoryLayout<QueuedAnnounce>.stride + tails.capacity
   }
-  private static let objectBytes = 320
+  private static let objectBytes = 328
 
   init(encoding: PushEncoding? = nil) { self.encoding = encoding }
 
@@ -94,6 +96,7 @@ final class PushBatch {
   /// The same call, by the clock as it is now.
   func refresh(_ call: PushCall) {
     correctionMicroseconds = isRestored ? 0 : call.correctionMicroseconds
+    ownClockCorrectionMicroseconds = call.correctionMicroseconds
     let encoding = encoding ?? PushEncoding()
     self.encoding = encoding
     encoding.buffer.removeAll()
@@ -130,7 +133,8 @@ final class PushBatch {
     encoding.records.removeAll()
     for (offset, announce) in announces.enumerated() {
       encoding.records.append(
-        announce, number: first + UInt64(offset), run: run, correctionMicroseconds: correctionMicroseconds)
+        announce, number: first + UInt64(offset), run: run, correctionMicroseconds: correctionMicroseconds,
+        ownClockCorrectionMicroseconds: ownClockCorrectionMicroseconds)
     }
     encode(call, scriptHash: scriptHash, given: given, done: done, encoding.records.bytes, into: &encoding.buffer)
   }

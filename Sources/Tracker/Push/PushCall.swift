@@ -21,10 +21,11 @@ struct PushCall {
   /// From when on Redis has forgotten nothing.
   var sinceMicroseconds: UInt64 = 0
 
-  /// From where the script accepts a gap: the record that Redis expects, and how many restore.lua gave back before.
+  /// From where the script accepts a gap: the record that Redis expects, and how many restore.lua gave back before; nil:
+  /// none of this process.
   struct Gap: Equatable {
     var place: UInt64
-    var given: UInt64 = 0
+    var given: UInt64? = 0
   }
 
   /// Encodes the call for records that are numbered from `first`; with none it only asks for, or with `gapFrom` sets, the
@@ -45,14 +46,19 @@ struct PushCall {
       for index in announces.indices {
         appendKey(of: announces[index].record, to: &buffer)
         records.append(
-          announces[index], number: first + UInt64(index), run: run, correctionMicroseconds: correctionMicroseconds)
+          announces[index], number: first + UInt64(index), run: run, correctionMicroseconds: correctionMicroseconds,
+          ownClockCorrectionMicroseconds: self.correctionMicroseconds)
       }
     }
     buffer.append(decimal: first)
     buffer.append(decimal: UInt64(ttlSeconds))
     buffer.append(decimal: UInt64(maximumStreamLength))
     buffer.append(creditFirstAnnounce ? "1" : "0" as StaticString)
-    if let gapFrom { buffer.append("\(gapFrom.place):\(gapFrom.given)") } else { buffer.append("-" as StaticString) }
+    if let gapFrom {
+      buffer.append("\(gapFrom.place):\(gapFrom.given.map { "\($0)" } ?? "*")")
+    } else {
+      buffer.append("-" as StaticString)
+    }
     buffer.append(decimal: UInt64(partition.snapshotPrefix.utf8.count))
     buffer.append(decimal: maximumBytesPerSecond)
     buffer.append(records.bytes)

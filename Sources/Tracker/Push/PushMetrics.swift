@@ -52,7 +52,9 @@ final class PushMetrics: Sendable {
     )
     duplicateRequests = counter("duplicate_records_total", "Records sent again that Redis had applied already.")
     lostToFailover = counter(
-      "lost_to_failover_total", "Records that a failover took back and that were no longer held for sending again.")
+      "lost_to_failover_total",
+      "Records that a failover took back and that were no longer held for sending again; missing, unless they had been read."
+    )
     resent = counter("resent_total", "Records given back to a Redis that had lost its data or was rolled back.")
     unannouncedSessions = counter(
       "unannounced_sessions_total",
@@ -68,7 +70,8 @@ final class PushMetrics: Sendable {
     spooled = counter("spooled_total", "Records written to the spool.")
     spoolErrors = counter("spool_errors_total", "Times that the spool could not be written or read.")
     spoolTorn = counter(
-      "spool_torn_records_total", "Records at the end of a spool that were not written whole, or are damaged, and are lost.")
+      "spool_torn_records_total",
+      "Records at the end of a spool that were not written whole, or are damaged, and are lost.")
     restored = counter("restored_total", "Records read back from the spool.")
     let named = Self.errorNames.map { ($0, errorCounter($0)) }
     errors.withLock { $0 = Dictionary(uniqueKeysWithValues: named) }

@@ -60,13 +60,23 @@ extension PushSession {
   }
 
   private mutating func note(_ gap: Gap) {
-    let held = retained.first(of: gap.run) ?? gap.expected
-    if gap.found > 0, held <= gap.found {
+    let lost = recordsNotHeld(of: gap)
+    if gap.found > 0, lost == 0 {
       tally.notes.append(.sendingAgain(records: gap.expected - gap.found))
       return
     }
-    if gap.found > 0 { tally.lostToFailover += held - gap.found }
-    tally.notes.append(.lost(expected: gap.expected, found: gap.found, heldFrom: held))
+    if gap.found > 0 { tally.lostToFailover += lost }
+    tally.notes.append(.lost(expected: gap.expected, found: gap.found, records: lost))
+  }
+
+  /// Of what Redis has forgotten, the records that it cannot be given: those that wait to be sent again are in the window.
+  private func recordsNotHeld(of gap: Gap) -> UInt64 {
+    guard gap.found < gap.expected else { return 0 }
+    let forgotten = gap.found..<gap.expected
+    let calls = retained.forgotten(at: gap.found, of: gap.run) + window
+    return calls.reduce(UInt64(forgotten.count)) { left, batch in
+      batch.run == gap.run ? left - UInt64(forgotten.clamped(to: batch.first..<batch.end).count) : left
+    }
   }
 
   /// Puts calls of the run back into the window, before what is there.
@@ -166,7 +176,8 @@ extension PushSession {
     phase = .adopting(restoration)
     return .askPlace(
       call(of: restoration), next: restoration.next,
-      gapFrom: PushCall.Gap(place: restoration.gap.found, given: restoration.given))
+      gapFrom: PushCall.Gap(
+        place: restoration.gap.found, given: restoration.calls.isEmpty ? nil : restoration.given))
   }
 
   private func call(of restoration: Restoration) -> PushCall {

@@ -64,10 +64,11 @@ final class PushSpool {
   // MARK: writing
 
   /// Brings the file up to date; `state` says whether it could. Owed are, oldest first, what an earlier process left, the
-  /// calls on their way, and the queue, whose numbers are those of `run`. The order of what is in the file is by Redis'
-  /// clock, which is ahead of the OrderClock by the correction.
+  /// calls on their way, and the queue, whose numbers are those of `run`. The order of what is in the file is by the common
+  /// clock, which is ahead of the OrderClock by the correction; nil: it is not known.
   func write(
-    restored: [SpooledRun] = [], unsent: [PushBatch], run: PushRun, queue: EventQueue, correctionMicroseconds: Int64 = 0
+    restored: [SpooledRun] = [], unsent: [PushBatch], run: PushRun, queue: EventQueue,
+    correctionMicroseconds: Int64? = 0
   ) {
     let alive = queue.depth + unsent.reduce(0) { $0 + $1.count } + restored.reduce(0) { $0 + $1.announces.count }
     let isComplete = !state.isActive || recordsInFile > max(Self.compactAboveRecords, alive * 2) || file == nil
@@ -89,7 +90,7 @@ final class PushSpool {
 
   private func rewrite(
     _ restored: [SpooledRun], _ unsent: [PushBatch], _ run: PushRun, _ queue: EventQueue,
-    _ correction: Int64
+    _ correction: Int64?
   ) throws(SystemError) {
     let fresh = path + ".new"
     let number = clinux_open(fresh, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
@@ -112,7 +113,7 @@ final class PushSpool {
     state.isActive = true
   }
 
-  private func journal(_ queue: EventQueue, _ run: PushRun, _ correction: Int64, isComplete: Bool)
+  private func journal(_ queue: EventQueue, _ run: PushRun, _ correction: Int64?, isComplete: Bool)
     throws(SystemError) -> UInt64
   {
     var failure: SystemError?
@@ -132,7 +133,7 @@ final class PushSpool {
     batch.isJournaled = true
   }
 
-  private func add(_ number: UInt64, _ announce: QueuedAnnounce, of run: PushRun, _ correction: Int64)
+  private func add(_ number: UInt64, _ announce: QueuedAnnounce, of run: PushRun, _ correction: Int64?)
     throws(SystemError)
   {
     if run != runInFile {
@@ -141,7 +142,11 @@ final class PushSpool {
       try countBuffered()
     }
     var announce = announce
-    announce.order = announce.order.corrected(byMicroseconds: correction)
+    if let correction {
+      announce.order = announce.order.corrected(byMicroseconds: correction)
+    } else {
+      announce.isByOwnClock = true
+    }
     PushSpoolFormat.encode(number, announce, to: buffer + buffered * PushSpoolFormat.recordBytes)
     metrics.spooled.add()
     try countBuffered()

@@ -6,7 +6,8 @@
 //                        40 passkey, zero-filled (64)   104 infohash (20)   124 peer id (20)   144 address (16)
 //                        160 announces (4)   164 interval (4)   168 min interval (4)   172 port (2)
 //                        174 passkey bytes (1)   175 family 4 or 6 (1)   176 event (1)   177 follows its own (1)
-//                        178 what it is: 0 (1)   179 zero (1)   180 order (8)   188 CRC-32 of bytes 0...187
+//                        178 what it is: 0 (1)   179 order is by the machine's clock (1)   180 order (8)
+//                        188 CRC-32 of bytes 0...187
 //     run, 192 bytes:    0 run id (8)   8 generation base (8)   178 what it is: 1 (1)   188 CRC-32 of bytes 0...187
 //                        the records behind it are of this run, up to the next such; those before the first, the header's
 
@@ -79,6 +80,7 @@ enum PushSpoolFormat {
     put(record.address.family.rawValue, at: 175)
     put(record.event.rawValue, at: 176)
     put(UInt8(announce.followsOwn ? 1 : 0), at: 177)
+    put(UInt8(announce.isByOwnClock ? 1 : 0), at: 179)
     put(announce.order, at: 180)
     put(CRC32.checksum(UnsafeRawBufferPointer(start: target, count: 188)), at: 188)
   }
@@ -122,6 +124,7 @@ enum PushSpoolFormat {
     var announce = QueuedAnnounce(
       record: record, order: get(UInt64.self, at: 180), announces: max(1, get(UInt32.self, at: 160)))
     announce.followsOwn = bytes[177] == 1
+    announce.isByOwnClock = bytes[179] == 1
     return .announce(get(UInt64.self, at: 0), announce)
   }
 }

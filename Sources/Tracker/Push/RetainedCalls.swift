@@ -15,8 +15,7 @@ struct RetainedCalls {
   var isEmpty: Bool { batches.isEmpty }
   /// The newest.
   var last: PushBatch? { batches.last }
-  /// The number of the oldest record of a run that is held, and the number after the newest one.
-  func first(of run: PushRun) -> UInt64? { batches.first { $0.run == run }?.first }
+  /// The number after the newest record of a run that was ever held.
   func end(of run: PushRun) -> UInt64? { ends.first { $0.run == run }?.end }
 
   /// Holds a call; those that no longer fit go to `pool`. Returns the encoding that it no longer needs.

@@ -88,7 +88,7 @@ final class StreamPublisher {
     case .writeSpool:
       spool!.write(
         restored: session.restored.rest, unsent: session.window, run: session.ownRun, queue: queue,
-        correctionMicroseconds: session.clock.correctionMicroseconds)
+        correctionMicroseconds: session.clock.isKnown ? session.clock.correctionMicroseconds : nil)
       return .spooled(spool!.state)
     case .removeSpool:
       spool!.remove(queue: queue)
@@ -228,10 +228,10 @@ final class StreamPublisher {
     case .sendingAgain(let records):
       Log.warning(
         "redis lost records after a failover; sending them again", ["partition": index, "records": records])
-    case .lost(let expected, let found, let heldFrom):
+    case .lost(let expected, let found, let records):
       Log.error(
         found == 0 ? "redis has lost its data" : "redis lost records after a failover that are no longer held",
-        ["partition": index, "expected": expected, "found": found, "held_from": heldFrom])
+        ["partition": index, "expected": expected, "found": found, "not_held": records])
     case .gaveBack(let records):
       Log.warning("what redis lost was sent again", ["partition": index, "records": records])
     case .abandonedRun(let expected, let found):

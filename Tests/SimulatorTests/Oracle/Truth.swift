@@ -90,6 +90,13 @@ struct Truth {
 
   var hasExcuses: Bool { announces.contains { $0.isExcused } }
 
+  /// A client has begun anew, and announced by way of more than one tracker.
+  var hasRestartElsewhere: Bool {
+    bySession.values.contains { indices in
+      Set(indices.map { announces[$0].life }).count > 1 && Set(indices.map { announces[$0].tracker }).count > 1
+    }
+  }
+
   /// Bounds of what each user and torrent may be shown. `exact` is what must be shown when nothing was excused.
   struct Bounds {
     var users: [Int: (least: Shown, exact: Shown, most: Shown)] = [:]

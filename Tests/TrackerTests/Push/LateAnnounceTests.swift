@@ -92,6 +92,54 @@ import Wire
     #expect(counts[1].late == 2 && counts[1].unknown == 0)
   }
 
+  @Test("so is what lies after any announce of a time before all that is known; a restart in between is counted")
+  func beginningLaterUnannounced() throws {
+    let (credited, counts): Result = try apply([
+      Step(tracker: 0, at: 9000, up: 1000),
+      Step(tracker: 1, at: 3600, up: 400, event: .completed),
+      Step(tracker: 0, at: 9900, up: 1100),
+      Step(tracker: 1, at: 5400, up: 500, event: .stopped),
+      Step(tracker: 1, at: 7200, up: 0, event: .started),
+    ])
+    #expect(credited == [0, 600, 100, 0, 0])
+    #expect(counts[1].late == 3 && counts[1].unknown == 1)
+  }
+
+  @Test("a tracker that ended before it knew the time has spooled announces of the future: none begins anything")
+  func spooledByAWrongClock() throws {
+    let now = 9000.0
+    var next: UInt64 = 0
+    func send(_ steps: [Step]) throws -> PushScript.Reply {
+      var caller = try ScriptCaller(redis, run: runs[0])
+      caller.call.nowMicroseconds = UInt64((Self.start + now) * 1_000_000)
+      let reply = try caller.send(
+        steps.map {
+          QueuedAnnounce(
+            record: makeRecord(uploaded: $0.up, event: $0.event, at: Int64(Self.start + $0.at)),
+            order: UInt64((Self.start + $0.at) * 1_000_000))
+        }, first: next)
+      next += UInt64(steps.count)
+      return reply
+    }
+    // The first that is seen of a session says nothing of when that began.
+    _ = try send([Step(tracker: 0, at: 172_800, up: 900, event: .started)])
+    let first = try send([Step(tracker: 0, at: 100, up: 0, event: .started)])
+    #expect(first.counts.unknown == 1)
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    #expect(try connection.events(of: "tracker:traffic").map(\.uploadedDelta) == [0, 0])
+    _ = try connection.command(["FLUSHALL"])
+    next = 0
+    let days = 172_800.0
+    _ = try send([Step(tracker: 0, at: 0, up: 1000, event: .started), Step(tracker: 0, at: 1800, up: 1800)])
+    let reply = try send([
+      Step(tracker: 0, at: days, up: 1000, event: .started), Step(tracker: 0, at: days + 1, up: 1800),
+      Step(tracker: 0, at: days + 2, up: 1850), Step(tracker: 0, at: days + 3, up: 0, event: .started),
+      Step(tracker: 0, at: 8000, up: 1840),
+    ])
+    #expect(reply.counts.unknown == 2 && reply.counts.resets == 0 && reply.counts.late == 3)
+    #expect(try connection.events(of: "tracker:traffic").map(\.uploadedDelta) == [0, 800, 0, 0, 50, 0, 0])
+  }
+
   @Test(
     "counters of a time before all that is known are a first announce: nothing, then the differences, to the byte",
     arguments: [5000, 0] as [UInt64])
@@ -107,15 +155,15 @@ import Wire
     #expect(counts[1].late == 2 && counts[1].unknown == 0)
   }
 
-  @Test("what a beginning that comes after a restart would have credited is lost, and counted")
+  @Test("a beginning that comes after a restart, too")
   func beginningAfterRestart() throws {
     let (credited, counts): Result = try apply([
       Step(tracker: 0, at: 1800, up: 700),
       Step(tracker: 0, at: 3600, up: 0, event: .started),
       Step(tracker: 1, at: 0, up: 0, event: .started),
     ])
-    #expect(credited == [0, 0, 0])
-    #expect(counts[1].late == 1 && counts[1].unknown == 1)
+    #expect(credited == [0, 0, 700])
+    #expect(counts[1].late == 1 && counts[1].unknown == 0)
   }
 
   @Test("so is one whose counters are those that the session began with again, and has not left yet")
@@ -195,6 +243,65 @@ import Wire
     ])
     #expect(credited == [0, 700, 0, 0])
     #expect(counts[0].late == 2 && counts[0].unknown == 1)
+  }
+
+  @Test("... with the counters that the generation began with, too; said again at once it is the same start")
+  func hiddenEqualRestart() throws {
+    let (credited, counts): Result = try apply([
+      Step(tracker: 1, at: 0, up: 0, event: .started),
+      Step(tracker: 1, at: 9000, up: 700),
+      Step(tracker: 0, at: 1, up: 0, event: .started),
+      Step(tracker: 0, at: 3600, up: 600, event: .stopped),
+      Step(tracker: 0, at: 5400, up: 0, event: .started),
+    ])
+    #expect(credited == [0, 700, 0, 0, 0])
+    #expect(counts[0].late == 3 && counts[0].unknown == 1)
+  }
+
+  @Test("a client that starts with zero, as it did before, may have moved something in between, which comes late")
+  func equalRestart() throws {
+    let (credited, counts): Result = try apply([
+      Step(tracker: 0, at: 0, up: 0, event: .started),
+      Step(tracker: 1, at: 3600, up: 0, event: .started),
+      Step(tracker: 1, at: 5400, up: 700),
+      Step(tracker: 0, at: 1800, up: 500, event: .stopped),
+      Step(tracker: 1, at: 7200, up: 750),
+    ])
+    #expect(credited == [0, 0, 700, 500, 50])
+    #expect(counts[0].late == 1 && counts[0].unknown == 0 && counts[1].resets == 0)
+  }
+
+  @Test("a start that is told to both trackers at once begins one generation")
+  func toldToBoth() throws {
+    _ = try apply([
+      Step(tracker: 0, at: 0, up: 0, event: .started),
+      Step(tracker: 1, at: 1, up: 0, event: .started),
+      Step(tracker: 0, at: 1800, up: 100),
+      Step(tracker: 1, at: 1801, up: 100),
+    ])
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    let events = try connection.events(of: "tracker:traffic")
+    #expect(Set(events.compactMap(\.counters?.generation)).count == 1)
+  }
+
+  @Test("late announces of the generation before the one before are credited to the byte, older ones are counted")
+  func twoBefore() throws {
+    let (credited, counts): Result = try apply([
+      Step(tracker: 0, at: 0, up: 0, event: .started),
+      Step(tracker: 0, at: 1800, up: 100),
+      Step(tracker: 1, at: 3600, up: 0, event: .started),
+      Step(tracker: 1, at: 5400, up: 50),
+      Step(tracker: 1, at: 7200, up: 10, event: .started),
+      Step(tracker: 0, at: 2000, up: 120),
+      Step(tracker: 0, at: 1900, up: 110),
+      Step(tracker: 0, at: 3000, up: 150, event: .stopped),
+      Step(tracker: 0, at: 6000, up: 80, event: .stopped),
+      Step(tracker: 1, at: 9000, up: 0, event: .started),
+      Step(tracker: 0, at: 3100, up: 170),
+      Step(tracker: 0, at: 6100, up: 90),
+    ])
+    #expect(credited == [0, 100, 0, 50, 0, 20, 0, 30, 30, 0, 0, 10])
+    #expect(counts[0].late == 6 && counts[0].unknown == 1 && counts[1].resets == 3)
   }
 
   @Test(

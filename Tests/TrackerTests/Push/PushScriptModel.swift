@@ -28,6 +28,8 @@ struct PushScriptModel {
     /// When its generation began, and the one before it after a reset.
     var began: UInt64
     var before: Before?
+    /// The one before that.
+    var older: Before?
   }
   struct Before: Equatable {
     var began: UInt64
@@ -43,6 +45,9 @@ struct PushScriptModel {
     static func >= (left: Self, right: Self) -> Bool { left.up >= right.up && left.down >= right.down }
     static func - (left: Self, right: Self) -> Self { Self(up: left.up - right.up, down: left.down - right.down) }
   }
+
+  /// Microseconds by which clocks of trackers may differ.
+  private static let clockTolerance: UInt64 = 2_000_000
 
   var creditFirstAnnounce = false
   var snapshots: [Session: Snapshot] = [:]
@@ -70,10 +75,14 @@ struct PushScriptModel {
       }
       snapshot = last
       elapsed = max(0, record.timestamp - last.timestamp)
-      if record.uploaded >= last.uploaded && record.downloaded >= last.downloaded {
+      let isStart =
+        record.event == .started && record.uploaded == 0 && record.downloaded == 0
+        && queued.order >= last.order + Self.clockTolerance
+      if record.uploaded >= last.uploaded && record.downloaded >= last.downloaded, !isStart {
         deltas = (record.uploaded - last.uploaded, record.downloaded - last.downloaded)
       } else {
-        resets += 1
+        if record.uploaded < last.uploaded || record.downloaded < last.downloaded { resets += 1 }
+        snapshot.older = last.before
         snapshot.before = Before(
           began: last.began, generation: last.generation,
           base: Counted(up: last.baseUploaded, down: last.baseDownloaded),
@@ -129,14 +138,18 @@ struct PushScriptModel {
     let stale = Self.entry(queued, nothing, elapsed, last.generation, newest - base)
     func isComparable(_ one: Counted, _ other: Counted) -> Bool { one >= other || other >= one }
     if here == newest, queued.order >= last.began || last.order - queued.order <= 50_000 { return stale }
-    if here == base, let before = last.before, record.timestamp > before.timestamp { return stale }
+    if here == base, let before = last.before, record.timestamp > before.timestamp {
+      if record.event == .started, queued.order >= last.began + Self.clockTolerance, newest != base { unknown += 1 }
+      return stale
+    }
     if queued.order >= last.began {
       if here >= newest {
         unknown += 1
         return nil
       }
-      if here >= base && newest >= here && (record.event != .started || here == base) { return stale }
-    } else if base >= here, here != base, record.event == .started,
+      let isRepeated = here == base && queued.order < last.began + Self.clockTolerance
+      if here >= base && newest >= here && (record.event != .started || isRepeated || newest == base) { return stale }
+    } else if base >= here, here != base, record.event == .started || last.before == nil,
       last.before.map({ record.timestamp > $0.timestamp }) ?? true
     {
       snapshots[Session(record)]!.baseUploaded = here.up
@@ -155,6 +168,24 @@ struct PushScriptModel {
       snapshots[Session(record)]!.before = Before(
         began: queued.order, generation: name, base: here, last: here, timestamp: record.timestamp)
       return Self.entry(queued, nothing, 0, name, nothing)
+    } else if let before = last.before, queued.order < before.began, let older = last.older,
+      queued.order < before.began - Self.clockTolerance, queued.order >= older.began - Self.clockTolerance,
+      here >= older.base, isComparable(here, older.last)
+    {
+      if older.last >= here { return stale }
+      if queued.order >= older.began + Self.clockTolerance {
+        snapshots[Session(record)]!.older!.last = here
+        snapshots[Session(record)]!.older!.timestamp = max(older.timestamp, record.timestamp)
+        return Self.entry(
+          queued, here - older.last, max(0, record.timestamp - older.timestamp), older.generation, here - older.base)
+      }
+    } else if let before = last.before, last.older == nil, queued.order < before.began - Self.clockTolerance,
+      before.base >= here
+    {
+      snapshots[Session(record)]!.before!.began = queued.order
+      snapshots[Session(record)]!.before!.base = here
+      return Self.entry(
+        queued, before.base - here, max(0, record.timestamp - before.timestamp), before.generation, before.last - here)
     }
     unknown += 1
     return stale

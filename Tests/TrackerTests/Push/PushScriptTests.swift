@@ -183,6 +183,10 @@ struct ScriptCaller: ~Copyable {
     // What was given back counts for one gap.
     #expect(try caller.send([], first: 12, gapFrom: PushCall.Gap(place: 9, given: 3)).status == .gap)
     #expect(try caller.send([], first: 12, gapFrom: PushCall.Gap(place: 9)).next == 12)
+    // Who gives nothing back goes on, whatever a process gave back that ended before it could.
+    _ = try caller.connection.command(["HSET", caller.call.partition.stateKey(run: caller.call.run.id), "given", "3"])
+    #expect(try caller.send([], first: 15, gapFrom: PushCall.Gap(place: 11, given: nil)).status == .gap)
+    #expect(try caller.send([], first: 15, gapFrom: PushCall.Gap(place: 12, given: nil)).next == 15)
   }
 
   @Test("a snapshot key of another type is refused and counted; its neighbours are applied")

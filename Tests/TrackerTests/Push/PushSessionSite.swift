@@ -56,7 +56,7 @@ struct ModelRedis {
     guard scripts.contains("push") else { return .failure(RedisServerError(line: "NOSCRIPT No matching script.")) }
     var expected = next[run] ?? 0
     if first > expected {
-      guard gapFrom == PushCall.Gap(place: expected, given: given[run] ?? 0) else {
+      guard let gapFrom, gapFrom.place == expected, gapFrom.given == nil || gapFrom.given == given[run] ?? 0 else {
         return .success(PushScript.Reply(status: .gap, next: expected))
       }
       expected = first

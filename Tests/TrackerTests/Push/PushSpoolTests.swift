@@ -14,7 +14,8 @@ import Wire
     run: PushRun(), scriptHash: String(repeating: "a", count: 40), ttlSeconds: 86400, maximumStreamLength: 0,
     creditFirstAnnounce: false)
 
-  private func spool(in directory: TemporaryDirectory, metrics: PushMetrics = PushMetrics(MetricRegistry())) -> PushSpool
+  private func spool(in directory: TemporaryDirectory, metrics: PushMetrics = PushMetrics(MetricRegistry()))
+    -> PushSpool
   {
     PushSpool(path: "\(directory.path)/spool", partition: 0, partitionCount: 1, metrics: metrics)
   }
@@ -42,6 +43,28 @@ import Wire
     #expect(content[0].announces[1].announce.record.event == .stopped)
   }
 
+  @Test("orders of a process that did not know the common clock are corrected by the one that reads them")
+  func ownClock() throws {
+    let directory = try TemporaryDirectory()
+    let queue = EventQueue()
+    put([makeRecord(uploaded: 1)], into: queue)
+    let spool = spool(in: directory)
+    spool.write(unsent: [], run: call.run, queue: queue, correctionMicroseconds: nil)
+    put([makeRecord(uploaded: 2)], into: queue)
+    spool.write(unsent: [], run: call.run, queue: queue, correctionMicroseconds: 32)
+    let content = try self.spool(in: directory).load()
+    // Both came at 1 us, by the clock of their machine, which is 320 us behind.
+    let orders = content[0].announces.map { spooled in
+      var records = PushRecords()
+      records.append(spooled.announce, number: spooled.number, run: call.run, ownClockCorrectionMicroseconds: 320)
+      return records.bytes[14]
+    }
+    #expect(orders == [20, 2])
+    // It stays so when it is spooled again.
+    self.spool(in: directory).write(restored: content, unsent: [], run: call.run, queue: EventQueue())
+    #expect(try self.spool(in: directory).load()[0].announces.map(\.announce.isByOwnClock) == [true, false])
+  }
+
   @Test("a file without a record is read as none and removed")
   func empty() throws {
     let directory = try TemporaryDirectory()
@@ -52,7 +75,9 @@ import Wire
     #expect(!spool.state.isActive && !FileManager.default.fileExists(atPath: "\(directory.path)/spool"))
   }
 
-  @Test("what was not written whole, and all behind what is damaged, is counted", arguments: [(3, 0, 3), (1, 191, 3), (1, 1, 3)])
+  @Test(
+    "what was not written whole, and all behind what is damaged, is counted",
+    arguments: [(3, 0, 3), (1, 191, 3), (1, 1, 3)])
   func torn(whole: Int, bytes: Int, written: Int) throws {
     let directory = try TemporaryDirectory()
     let queue = EventQueue()

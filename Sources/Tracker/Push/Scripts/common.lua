@@ -22,6 +22,8 @@
 --     after a reset, of the generation before: 14 order of its beginning, 0: not known (6)   20 its last ts (4)
 --     24 its last counters (7 + 7)   38 the counters it began with (7 + 7)   52 generation (8)
 --
+-- A third field, `q`, is the `p` of the generation before, as it was when that ended, if it knew of one before it.
+--
 -- A record is what PushRecords.swift packs, where its layout is.
 
 -- The version of the fields behind the first fourteen: TrafficEvent.version.
@@ -38,9 +40,13 @@ local function digits(x)
   return format('%d', x)
 end
 
--- A `p` for the generation `gen`, begun by the announce at `order`, whose predecessor is what `s` and `p` are of.
+-- A `p` for the generation `gen`, begun by the announce at `order`, whose predecessor is what `s` and `p` are of; and a
+-- `q`, or nil.
 local function beginning(gen, order, p, before, lt, lu, ld, bu, bd)
-  local began = 0
-  if type(p) == 'string' and sub(p, 1, 8) == before then began = unpack('<I6', p, 9) end
-  return struct.pack('<c8I6I6I4I7I7I7I7c8', gen, order, began, lt, lu, ld, bu, bd, before)
+  local began, q = 0, nil
+  if type(p) == 'string' and sub(p, 1, 8) == before then
+    began = unpack('<I6', p, 9)
+    if #p > 14 then q = p end
+  end
+  return struct.pack('<c8I6I6I4I7I7I7I7c8', gen, order, began, lt, lu, ld, bu, bd, before), q
 end

@@ -13,7 +13,8 @@
 --     ARGV[11] since when Redis has forgotten nothing, by the trackers' clock
 --
 -- A gap is accepted from one place only: the number that Redis expects, `:`, and the records that restore.lua has given
--- back since the last accepted gap. When anything was forgotten since the publisher asked, the answer is GAP again.
+-- back since the last accepted gap, or `*` from who has given nothing back: another process may have, and have ended.
+-- When anything was forgotten since the publisher asked, the answer is GAP again.
 --
 -- Answers twelve values: status (0 done, 1 FULL, 2 GAP); the number of the next record; records that this call
 -- applied; counted since the run began: resets, late announces, counters too large, snapshot keys of another type,
@@ -50,7 +51,7 @@ local CLOCK_TOLERANCE = 2 * ORDER_TICKS_PER_SECOND
 -- Ticks by which two orders may be wrong although both publishers have asked Redis for the time. No client announces,
 -- starts over and announces again within this: the higher counters are the later ones.
 local CLOCK_ERROR = ORDER_TICKS_PER_SECOND / 20
--- A snapshot from further in the future has its order from a clock that was wrong, or in another unit.
+-- What is from further in the future has its order from a clock that was wrong, or in another unit.
 local FUTURE_TICKS = 600 * ORDER_TICKS_PER_SECOND
 -- As many characters of a generation's name are the same for all of a run, but for a carry in sixteen million.
 local RUN_CHARACTERS = 4
@@ -60,6 +61,9 @@ local from, ttl, prefix, rate = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(A
 local count = #KEYS - 2
 local step = math.max(1, math.floor(ttl / TTL_STEPS))
 local floor, pack = math.floor, struct.pack
+-- An order above `latest` is from a clock that was wrong.
+local now = tonumber(ARGV[9])
+local latest = now + FUTURE_TICKS
 -- A snapshot's `s` by its length: with an IPv4 or an IPv6 address.
 local layouts = {[52] = '<I7I7I6I4I7I7c8c6', [64] = '<I7I7I6I4I7I7c8c18'}
 local seconds = {[0] = '0'}
@@ -78,11 +82,12 @@ local implausible, unannounced, unknown = known(6), known(7), known(8)
 local function answer(status, applied)
   local all = told > 0 and table.concat(tails)
   local time = pcall('TIME')
-  local now = time.err and -1 or tonumber(time[1]) * 1000000 + tonumber(time[2])
-  return {status, nxt, applied, resets, late, large, wrong, implausible, unannounced, unknown, now, all}
+  local clock = time.err and -1 or tonumber(time[1]) * 1000000 + tonumber(time[2])
+  return {status, nxt, applied, resets, late, large, wrong, implausible, unannounced, unknown, clock, all}
 end
 
-if ARGV[5] ~= '-' and ARGV[5] == digits(nxt) .. ':' .. (saved[9] or '0') then
+local here = ARGV[5] ~= '-' and digits(nxt) .. ':'
+if here and (ARGV[5] == here .. (saved[9] or '0') or ARGV[5] == here .. '*') then
   local marked = pcall('HSET', state, 'given', '0')
   if type(marked) == 'table' then return marked end
   nxt = math.max(nxt, from)
@@ -118,19 +123,35 @@ local function counter(text, limit)
   if x and x >= 0 and x <= limit then return floor(x) end
 end
 
--- Whether an order is from a clock that was wrong.
-local function isWrong(order) return order > tonumber(ARGV[9]) + FUTURE_TICKS end
 
 -- Whether Redis knows of all announces that were made after `order` and applied: no snapshot has expired, and nothing
 -- was forgotten. Only then does an announce that nothing is known to come before credit no byte twice.
 local function remembers(order)
   local lived = (ttl - step) * ORDER_TICKS_PER_SECOND
-  return order >= math.max(tonumber(ARGV[11]), tonumber(ARGV[9]) - lived)
+  return order >= math.max(tonumber(ARGV[11]), now - lived)
 end
 
 -- Whether counters may be of a generation that began with `bu`, `bd` and was last at `lu`, `ld`: they only grow.
 local function fits(u, d, bu, bd, lu, ld)
   return u >= bu and d >= bd and (u >= lu and d >= ld or u <= lu and d <= ld)
+end
+
+-- What an announce is worth that was made before the generation before: see `judge`.
+local function judgeOlder(p, q, u, d, order, ts)
+  local pbegan, pts, pu, pd, pbu, pbd, pgen = unpack('<I6I4I7I7I7I7c8', p, 15)
+  if order >= pbegan - CLOCK_TOLERANCE then return 'unknown' end
+  if type(q) ~= 'string' or sub(q, 1, 8) ~= pgen then
+    -- Nothing is known to come before `pgen`.
+    if u > pbu or d > pbd or not remembers(order) then return 'unknown' end
+    p = sub(p, 1, 14) .. pack('<I6', order) .. sub(p, 21, 38) .. pack('<I7I7', u, d) .. pgen
+    return 'before', pbu - u, pbd - d, pu - u, pd - d, pack('<I7I7', u, d) .. pgen, pts, p
+  end
+  local began, lt, lu, ld, bu, bd, gen = unpack('<I6I4I7I7I7I7c8', q, 15)
+  if order < began - CLOCK_TOLERANCE or not fits(u, d, bu, bd, lu, ld) then return 'unknown' end
+  if u <= lu and d <= ld then return 'stale' end
+  if began == 0 or order < began + CLOCK_TOLERANCE then return 'unknown' end
+  q = sub(q, 1, 20) .. pack('<I4I7I7I7I7', math.max(ts, lt), u, d, bu, bd) .. gen
+  return 'older', u - lu, d - ld, u - bu, d - bd, pack('<I7I7', bu, bd) .. gen, lt, q
 end
 
 -- What an announce is worth that was made before the one that the snapshot is of (its order is lower by `behind`, or by
@@ -140,7 +161,9 @@ end
 --     'unknown'  of a generation that is not known, or of either of two: nothing, lest bytes are credited twice
 --     'before'   of the generation before, or its first: bytes credited, in it so far, its base and name, its last ts,
 --                the new `p`
---     'lower'    the beginning of the generation, which was begun with a later one: the same seven
+--     'older'    of the generation before that: the same, with the new `q`
+--     'lower'    the beginning of the generation, which was begun with a later one: the same seven. Should the client
+--                have started over in between, it moved no less than that
 local function judge(key, own, event, u, d, order, ts, gen, lu, ld, lt, bu, bd, behind)
   local isOfRun = gen and sub(own, 1, RUN_CHARACTERS) == sub(gen, 1, RUN_CHARACTERS)
   local addsNew = u >= lu and d >= ld
@@ -148,7 +171,8 @@ local function judge(key, own, event, u, d, order, ts, gen, lu, ld, lt, bu, bd, 
   local isSame, isBase = u == lu and d == ld, u == bu and d == bd
   if not gen or isSame and behind <= CLOCK_ERROR then return 'stale' end
   if addsNew and not isOfRun and behind <= CLOCK_ERROR then return end
-  local p = pcall('HGET', key, 'p')
+  local past = pcall('HMGET', key, 'p', 'q')
+  local p, q = past[1], past[2]
   if type(p) ~= 'string' or sub(p, 1, 8) ~= gen then
     -- When the generation began is not known: an older version's, or given back.
     return u >= bu and d >= bd and u <= lu and d <= ld and 'stale' or 'unknown'
@@ -167,8 +191,12 @@ local function judge(key, own, event, u, d, order, ts, gen, lu, ld, lt, bu, bd, 
   -- Nothing is known to come before this generation, nor between it and the announce.
   local isFirst = not pgen and order < began - tolerance and remembers(order)
   local isAfter = not pgen or ts > pts
-  if isSame and order >= began - tolerance or isBase and isAfter and not isFirst then return 'stale' end
-  if event == 'started' and u <= bu and d <= bd and isAfter and not isBase then
+  -- A client that said `started` in the middle of a generation had started over, and nothing showed it: what came late
+  -- of the time before it may be of another life. Or it only said it again.
+  local isRestart = event == 'started' and order >= began + CLOCK_TOLERANCE and (lu > bu or ld > bd)
+  if isSame and order >= began - tolerance then return 'stale' end
+  if isBase and isAfter and not isFirst then return isRestart and 'unknown' or 'stale' end
+  if (event == 'started' or not pgen) and u <= bu and d <= bd and isAfter and not isBase then
     if order < began - tolerance and remembers(order) then
       p = gen .. pack('<I6', order) .. sub(p, 15)
       return 'lower', bu - u, bd - d, lu - u, ld - d, pack('<I7I7', u, d) .. gen, lt, p
@@ -181,8 +209,7 @@ local function judge(key, own, event, u, d, order, ts, gen, lu, ld, lt, bu, bd, 
       unknown = unknown + 1
       return
     end
-    -- A client that said `started` in the middle of a generation had started over, and nothing showed it.
-    local isRestart = event == 'started' and (u ~= bu or d ~= bd)
+    isRestart = event == 'started' and not isBase
     return (addsNew or isRestart or isOld and addsOld and pgen) and 'unknown' or 'stale'
   end
   if not isOld and behind <= 0 then return end
@@ -191,7 +218,8 @@ local function judge(key, own, event, u, d, order, ts, gen, lu, ld, lt, bu, bd, 
     p = gen .. pack('<I6I6I4I7I7I7I7', began, order, ts, u, d, u, d) .. own
     return 'before', 0, 0, 0, 0, pack('<I7I7', u, d) .. own, ts, p
   end
-  if not isOld or not pgen then return 'unknown' end
+  if not pgen then return 'unknown' end
+  if not isOld then return judgeOlder(p, q, u, d, order, ts) end
   if not addsOld then return 'stale' end
   if pbegan == 0 or order < pbegan + tolerance then return 'unknown' end
   p = sub(p, 1, 20) .. pack('<I4I7I7I7I7', math.max(ts, pts), u, d, pbu, pbd) .. pgen
@@ -208,6 +236,8 @@ for i = 0, count - 1 do
     local key = KEYS[i + 3]
     local last = pcall('HGET', key, 's')
     local tail
+    local isAhead = order > latest
+    if isAhead then order, came = now, digits(now) end
     if last and last.err then
       if sub(last.err, 1, 9) ~= 'WRONGTYPE' then failure = last break end
       wrong = wrong + 1
@@ -227,9 +257,9 @@ for i = 0, count - 1 do
       end
       -- The entry: deltas, bytes credited in this generation, seconds since the last announce.
       local du, dd, cu, cd, dt, passed = '0', '0', '0', '0', '0', 0
-      local fresh, reset, plausible = false, false, true
+      local fresh, reset, parted, plausible = false, false, false, true
       -- Of a late announce: see `judge`. Of one that begins a generation after another: what that one began with.
-      local verdict, gu, gd, tu, td, base, since, p
+      local verdict, gu, gd, tu, td, base, since, p, q
       local obu, obd
       if not lu or not ld then
         fresh, lt = true, ts
@@ -247,12 +277,14 @@ for i = 0, count - 1 do
             seconds[passed] = dt
           end
         end
-        if order < lo + CLOCK_ERROR and (order < lo or u < lu or d < ld) and not isWrong(lo) then
+        if order < lo + CLOCK_ERROR and (order < lo or u < lu or d < ld) and lo <= latest then
           verdict, gu, gd, tu, td, base, since, p = judge(
             key, sub(data, at + 24, at + 31), event, u, d, order, ts, gen, lu, ld, lt, bu, bd, lo - order)
           -- Perhaps the client did start over so quickly, and is not credited what follows up to its next announce.
           if verdict == 'stale' and order >= lo then verdict = 'unknown' end
         end
+        -- A tracker ended before it knew the time: whether the client started over, or this comes late, is not known.
+        if isAhead and not verdict and (u < lu or d < ld) then verdict = 'unknown' end
         if verdict then
           if gu then
             passed = math.max(0, ts - since)
@@ -267,6 +299,9 @@ for i = 0, count - 1 do
           if not gen then
             fresh = true
             bu, bd = lu, ld
+          elseif u == 0 and d == 0 and event == 'started' and order >= lo + CLOCK_TOLERANCE then
+            -- It may have started over after it had moved something, of which nothing is known yet.
+            fresh, parted, obu, obd = true, true, 0, 0
           end
           if rate > 0 then
             local most = rate * (passed + RATE_GRACE_SECONDS)
@@ -284,7 +319,7 @@ for i = 0, count - 1 do
       if not plausible then
         implausible = implausible + 1
       else
-        local head, before = sub(data, at, at + 23), gen
+        local head, before = isAhead and pack('<I7I7I6I4', u, d, order, ts) or sub(data, at, at + 23), gen
         if base then
           gen = sub(base, 15)
         elseif gen and not fresh then
@@ -309,16 +344,21 @@ for i = 0, count - 1 do
             if verdict == 'lower' then
               id = pcall('HSET', key, 's', sub(last, 1, 24) .. base .. place, 'p', p)
             else
-              id = pcall('HSET', key, 'p', p)
+              id = pcall('HSET', key, verdict == 'older' and 'q' or 'p', p)
             end
             if type(id) == 'table' then failure = id break end
             tail = pack('<I7I7', tu, td) .. gen .. 'L' .. du .. '\0' .. dd .. '\0' .. dt .. '\0'
           end
         else
-          if reset and before then
-            p = beginning(gen, order, pcall('HGET', key, 'p'), before, lt, lu, ld, obu, obd)
-          elseif fresh and (reset or not lu) then
+          if (reset or parted) and before then
+            p, q = beginning(gen, order, pcall('HGET', key, 'p'), before, lt, lu, ld, obu, obd)
+          elseif fresh and (reset or not lu) and not isAhead then
             p = gen .. pack('<I6', order)
+          end
+          if q then
+            -- Of a call that dies here it is of no generation that `p` knows.
+            id = pcall('HSET', key, 'q', q)
+            if type(id) == 'table' then failure = id break end
           end
           if p then
             id = pcall('HSET', key, 's', head .. base .. address, 'uploaded', us, 'downloaded', ds, 'ts', t,

@@ -55,14 +55,14 @@ for i = 0, count - 1 do
       -- A late announce said nothing about the snapshot's counters.
       local last = not isLate and pcall('HGET', key, 's')
       local older = not isLate and not last
-      local p
+      local p, q
       if type(last) == 'string' then
         if #last < 46 then last = ('\0'):rep(46) end
         local lu, ld, lo, lt, pu, pd, before = unpack('<I7I7I6I4I7I7c8', last)
         older = lo <= order
         -- Only the announce that began the generation knows when that was.
         if older and before ~= gen and gen == sub(data, at + 24, at + 31) then
-          p = beginning(gen, order, pcall('HGET', key, 'p'), before, lt, lu, ld, pu, pd)
+          p, q = beginning(gen, order, pcall('HGET', key, 'p'), before, lt, lu, ld, pu, pd)
         end
       end
       if older then
@@ -70,7 +70,7 @@ for i = 0, count - 1 do
           'ts', t, 'port', port, 'ip', ip, 'af', af)
         if type(id) == 'table' then return id end
         if p then
-          id = pcall('HSET', key, 'p', p)
+          id = q and pcall('HSET', key, 'p', p, 'q', q) or pcall('HSET', key, 'p', p)
           if type(id) == 'table' then return id end
         end
         id = pcall('EXPIRE', key, ARGV[1])
