@@ -35,6 +35,16 @@ import Wire
     return (0..<sessions).allSatisfy { credited[Passkey("passkey\($0)")!] == UInt64((rounds - 1) * (100 + $0)) }
   }
 
+  @Test("what a publisher that dies while it gives back leaves of its run in Redis is forgotten in time")
+  func stateHasAnEnd() async throws {
+    let directory = try TemporaryDirectory()
+    let redis = try await RedisServer.start(in: directory)
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    let call = ["EVAL", PushScript.restoreText, "2", "stream", "state", "86400", "0", "13", "", "", "0", "0", "0"]
+    _ = try connection.command(call)
+    #expect(try connection.command(["TTL", "state"]).integer == Int64(PushScript.stateSeconds))
+  }
+
   @Test("FLUSHALL in the middle of a run: exact to the byte, whatever the consumer had read before")
   func flushed() async throws {
     let directory = try TemporaryDirectory()

@@ -26,6 +26,8 @@
 --
 -- A record is what PushRecords.swift packs, where its layout is.
 
+-- How long a silent run is remembered: PushScript.stateSeconds.
+local STATE_SECONDS = 86400
 -- The version of the fields behind the first fourteen: TrafficEvent.version.
 local VERSION = '1'
 

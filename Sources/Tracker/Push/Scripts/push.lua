@@ -41,8 +41,6 @@ local TTL_STEPS = 8
 -- A client may report this many seconds' worth of bytes more than the time between its announces allows: clocks of two
 -- trackers differ, and a client that was offline reports late.
 local RATE_GRACE_SECONDS = 3600
--- How long a silent run is remembered: PushScript.stateSeconds.
-local STATE_SECONDS = 86400
 -- The tail of a record that is not to be restored: no generation begins with NUL.
 local NO_TAIL = ('\0'):rep(25)
 -- Ticks by which the clocks of two trackers may differ: an announce this close to the beginning of a generation, which

@@ -82,4 +82,7 @@ for i = 0, count - 1 do
 end
 local kept = pcall('HSET', KEYS[2], 'given', digits(tonumber(ARGV[7]) + upto - done))
 if type(kept) == 'table' then return kept end
+-- A publisher that dies before Redis is to go on leaves it behind.
+kept = pcall('EXPIRE', KEYS[2], STATE_SECONDS)
+if type(kept) == 'table' then return kept end
 return {upto, added}
