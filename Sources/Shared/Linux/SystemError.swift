@@ -8,18 +8,22 @@ public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
   public let call: String
   public let code: Int32
   public let subject: String
+  /// What to do, where that is known.
+  public let advice: String
 
   /// Takes errno as it stands when no code is given, so create it directly after the call.
-  public init(_ call: String, subject: String = "", code: Int32 = errno) {
+  public init(_ call: String, subject: String = "", code: Int32 = errno, advice: String = "") {
     self.call = call
     self.code = code
     self.subject = subject
+    self.advice = advice
   }
 
   /// `bind 0.0.0.0:6969: Address already in use`.
   public var description: String {
     let text = String(cString: strerror(code))
-    return subject.isEmpty ? "\(call): \(text)" : "\(call) \(subject): \(text)"
+    let reason = subject.isEmpty ? "\(call): \(text)" : "\(call) \(subject): \(text)"
+    return advice.isEmpty ? reason : "\(reason); \(advice)"
   }
 }
 

@@ -51,7 +51,7 @@ final class PushSpool {
   func takeLock() throws {
     let lockPath = path + ".lock"
     let number = clinux_open(lockPath, O_RDWR | O_CREAT, 0o600)
-    guard number >= 0 else { throw SystemError("open", subject: lockPath) }
+    guard number >= 0 else { throw Self.cannotOpen(lockPath) }
     let taken = FileDescriptor(owning: number)
     guard retryingInterrupts({ Int(flock(number, LOCK_EX | LOCK_NB)) }) == 0 else {
       guard errno == EWOULDBLOCK else { throw SystemError("flock", subject: lockPath) }
@@ -59,6 +59,18 @@ final class PushSpool {
         description: "traffic push: the spool \(path) is used by another tracker; give each its own spool_path")
     }
     lock = consume taken
+  }
+
+  /// A tracker that was once started as another user, by hand as root, leaves files that only that one may open.
+  private static func cannotOpen(_ path: String) -> SystemError {
+    let code = errno
+    let advice = "another user left it: give it to the tracker's (chown --reference=\(folder(of: path)) \(path))"
+    return SystemError("open", subject: path, code: code, advice: code == EACCES ? advice : "")
+  }
+
+  private static func folder(of path: String) -> String {
+    let folder = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
+    return folder.isEmpty ? "/" : folder
   }
 
   // MARK: writing
@@ -179,8 +191,8 @@ final class PushSpool {
   }
 
   private func syncFolder() throws(SystemError) {
-    let folder = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
-    let number = clinux_open(folder.isEmpty ? "/" : folder, O_RDONLY, 0)
+    let folder = Self.folder(of: path)
+    let number = clinux_open(folder, O_RDONLY, 0)
     guard number >= 0 else { throw SystemError("open", subject: folder) }
     let descriptor = FileDescriptor(owning: number)
     guard fsync(descriptor.number) == 0 else { throw SystemError("fsync", subject: folder) }
@@ -235,7 +247,7 @@ final class PushSpool {
   func load() throws -> [SpooledRun] {
     let number = clinux_open(path, O_RDONLY, 0)
     if number < 0 && errno == ENOENT { return [] }
-    guard number >= 0 else { throw SystemError("open", subject: path) }
+    guard number >= 0 else { throw Self.cannotOpen(path) }
     let descriptor = FileDescriptor(owning: number)
     let header = try read(PushSpoolFormat.headerBytes, from: descriptor)
     let content: [SpooledRun]
