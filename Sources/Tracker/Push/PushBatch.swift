@@ -56,6 +56,12 @@ final class PushBatch {
     return encoding
   }
 
+  /// It was applied and held, and is to be sent again. What the spool had of it may be gone.
+  func beginAnew() {
+    isSent = false
+    isJournaled = false
+  }
+
   /// Takes an encoding that another call no longer needs.
   func take(_ other: PushEncoding?) {
     if encoding == nil { encoding = other }

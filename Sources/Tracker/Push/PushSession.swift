@@ -17,7 +17,9 @@ struct PushSession {
   enum Phase {
     /// Nothing: what is next is decided from the rest of the state.
     case deciding
-    case connecting, loading, timing, verifying
+    case connecting, loading, timing
+    /// What Redis knows of a run.
+    case verifying(PushRun)
     case sending, awaiting, idle, pausing
     case discarding(AfterDiscard)
     case disconnecting(AfterDisconnect)
@@ -34,6 +36,7 @@ struct PushSession {
   /// What the replies are discarded for.
   enum AfterDiscard {
     case gap(Gap)
+    case survey
     case full
     case giveBack
     case abandonRun
@@ -74,14 +77,16 @@ struct PushSession {
   var pool: [PushBatch] = []
   /// Of calls that are held, for the next ones.
   var encodings: [PushEncoding] = []
-  /// Where Redis is, when the next call that is filled does not follow on it: what is between was given back.
-  var gapAhead: UInt64?
+  /// By run, where Redis is, when the next call that is filled does not follow on it: what is between was given back.
+  var gapsAhead: [UInt64: UInt64] = [:]
+  /// What Redis still has of each run is being asked.
+  var survey: Survey?
   /// A giving back that waits for room in the stream, or for a Redis that takes writes, over the same connection.
   var suspended: Restoration?
   /// Calls that give back whose replies are owed.
   var restoresOnWay = 0
-  /// The last counts of this run, to tell what a reply adds.
-  var counted = PushScript.Reply(status: .done, next: 0)
+  /// By run, the last counts, to tell what a reply adds.
+  var counted: [UInt64: PushScript.Reply] = [:]
 
   var isConnected = false
   /// Connected, and not known yet to be of use.
@@ -101,6 +106,8 @@ struct PushSession {
   var pauseEnd: UInt64 = 0
   var flushDeadline: UInt64?
   var lastReply: UInt64
+  /// The last to a call of an earlier process' run.
+  var lastEarlierReply: UInt64 = 0
   /// When Redis last took something, or there was nothing to take.
   var lastProgress: UInt64
   var refusalLog = RareLog(pauseNanoseconds: PublisherSettings.refusalLogSeconds * 1_000_000_000)
@@ -181,7 +188,7 @@ struct PushSession {
   mutating func proceed() -> Action {
     renewIdleRun()
     guard isConnected else { return connect() }
-    if let action = resumeGivingBack() { return action }
+    if let action = resumeGivingBack() ?? askOfNextRun() { return action }
     if isClockDue, !window.contains(where: \.isSent) { return askTime() }
     call?.nowMicroseconds = clock.microseconds(atMonotonicNanoseconds: now)
     if let batch = nextToSend() {
@@ -221,6 +228,10 @@ struct PushSession {
 
   /// Redis forgets a run that is silent for a day; half a day earlier nothing is in doubt and a new one may begin.
   private mutating func renewIdleRun() {
+    // Of an earlier process' run nothing is sent that would keep it in mind.
+    if Self.isOver(PublisherSettings.runIdleSeconds * 1_000_000_000, since: lastEarlierReply, now: now) {
+      retained.removeAll(but: ownRun)
+    }
     guard Self.isOver(PublisherSettings.runIdleSeconds * 1_000_000_000, since: lastReply, now: now),
       window.isEmpty, restored.isEmpty, call != nil, spool?.isActive != true
     else { return }

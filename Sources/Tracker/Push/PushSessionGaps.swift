@@ -1,7 +1,8 @@
 // PushSessionGaps: the part of PushSession for a Redis that has forgotten what it had applied: a failover rolled it back, it
 // was flushed, or it came back with an older dump. There is one way for all of them: what the script told of is given back
 // as it was, by restore.lua; then Redis is to go on where the window begins. What it told nothing of, because the reply was
-// lost, is sent again.
+// lost, or an earlier process got it, is sent again, under its number. An earlier process' run is asked for like the own:
+// run by run, oldest first, until Redis has forgotten nothing of any.
 
 import Redis
 
@@ -27,14 +28,65 @@ extension PushSession {
     var given: UInt64 = 0
     var entries: UInt64 = 0
 
+    /// What is left is to have Redis expect what comes next.
+    var isGivenBack: Bool { index == calls.count }
+
     /// The records of the next so many calls that are not given back yet.
     func records(ofNext calls: Int) -> Int {
       self.calls[index..<index + calls].reduce(-done) { $0 + $1.count }
     }
   }
 
-  /// Redis expects an older record than it should.
+  /// Asking what Redis still has of each run.
+  struct Survey {
+    var left: [PushRun]
+    /// It had forgotten something: when that is given back all are asked once more.
+    var hasGap = false
+  }
+
+  /// Asks whether Redis still has what was applied; nil when nothing is held.
+  mutating func askWhatIsHeld() -> Action? {
+    guard call != nil else { return nil }
+    survey = Survey(left: retained.runs)
+    return askOfNextRun()
+  }
+
+  /// The question that is next; nil when there is none.
+  mutating func askOfNextRun() -> Action? {
+    guard var asked = survey else { return nil }
+    if asked.left.isEmpty, asked.hasGap, retained.runs.count > 1 { asked = Survey(left: retained.runs) }
+    guard let run = asked.left.first else {
+      survey = nil
+      return nil
+    }
+    asked.left.removeFirst()
+    survey = asked
+    placeAsked = now
+    phase = .verifying(run)
+    return .askPlace(call(of: run), next: expected(of: run), gapFrom: nil)
+  }
+
+  /// The record that Redis is to expect, or a later one: from there on it is sent, or sent again. A call that was sent again
+  /// is held last and is not the newest.
+  private func expected(of run: PushRun) -> UInt64 {
+    window.first { $0.run == run }?.first ?? retained.end(of: run) ?? 0
+  }
+
+  mutating func take(place reply: PushScript.Reply, of run: PushRun) -> Action {
+    clock.notice(redisMicroseconds: reply.timeMicroseconds, sent: placeAsked, now: now)
+    if isFromFuture(reply.next, of: run) { return abandonRun(found: reply.next) }
+    guard reply.status == .gap else { return goOnAfterGap() }
+    return beginGap(Gap(run: run, found: reply.next, expected: expected(of: run)))
+  }
+
+  /// Redis expects an older record than it should. Of which run that is noticed says nothing of the others.
   mutating func beginGap(_ gap: Gap) -> Action {
+    let runs = retained.runs
+    if survey == nil, runs.contains(where: { $0 != gap.run }) {
+      survey = Survey(left: runs.contains(gap.run) ? runs : runs + [gap.run])
+      return discardReplies(.survey)
+    }
+    survey?.hasGap = true
     tally.gaps += 1
     clock.noticeLoss()
     return discardReplies(.gap(gap))
@@ -51,8 +103,8 @@ extension PushSession {
   mutating func close(_ gap: Gap) -> Action {
     note(gap)
     let forgotten = retained.forgotten(at: gap.found, of: gap.run)
-    if gap.run == run { sendAgain(forgotten.filter { $0.run == run && !$0.isWhollyRestorable }) }
-    let next = gap.run == run ? window.first?.first ?? gap.expected : gap.expected
+    sendAgain(forgotten.filter { !$0.isWhollyRestorable }, of: gap.run)
+    let next = window.first { $0.run == gap.run }?.first ?? gap.expected
     let restoration = Restoration(gap: gap, next: next, calls: forgotten.filter(\.isRestorable))
     guard !restoration.calls.isEmpty else { return adopt(restoration) }
     phase = .loadingRestoration(restoration)
@@ -79,19 +131,22 @@ extension PushSession {
     }
   }
 
-  /// Puts calls of the run back into the window, before what is there.
-  private mutating func sendAgain(_ calls: [PushBatch]) {
+  /// Puts calls of the run back into the window, before what is there of it and of later runs.
+  private mutating func sendAgain(_ calls: [PushBatch], of run: PushRun) {
     retained.remove(calls)
-    for batch in calls { batch.isSent = false }
-    window.insert(contentsOf: calls, at: 0)
+    for batch in calls { batch.beginAnew() }
+    let runs = retained.runs
+    func rank(_ run: PushRun) -> Int { runs.firstIndex(of: run) ?? runs.count }
+    window.insert(contentsOf: calls, at: window.firstIndex { rank($0.run) >= rank(run) } ?? window.count)
   }
 
   /// What is between the calls of the window, and between them and what is filled next, was given back: it is stepped over.
   /// Not before: a connection that is lost takes the giving back along, and the next call has to be a gap again.
-  private mutating func stepOverGivenBack(upTo expected: UInt64) {
-    if let last = window.last, last.end < expected { gapAhead = last.end }
-    for (before, batch) in zip(window, window.dropFirst()) where before.end != batch.first {
-      batch.encode(call!, gapFrom: before.end)
+  private mutating func stepOverGivenBack(upTo expected: UInt64, of run: PushRun) {
+    let calls = window.filter { $0.run == run }
+    if let last = calls.last, last.end < expected { gapsAhead[run.id] = last.end }
+    for (before, batch) in zip(calls, calls.dropFirst()) where before.end != batch.first {
+      batch.encode(call(of: run), gapFrom: before.end)
     }
   }
 
@@ -109,11 +164,11 @@ extension PushSession {
       if reply.status == .gap {
         return beginGap(Gap(run: restoration.gap.run, found: reply.next, expected: restoration.gap.expected))
       }
-      if restoration.gap.run == run {
-        counted = reply
-        counted.next = restoration.next
-        stepOverGivenBack(upTo: restoration.gap.expected)
-      }
+      let run = restoration.gap.run
+      counted[run.id] = reply
+      counted[run.id]?.next = restoration.next
+      gapsAhead[run.id] = nil
+      stepOverGivenBack(upTo: restoration.gap.expected, of: run)
       return goOnAfterGap()
     default: preconditionFailure("\(event) while \(phase)")
     }
@@ -142,9 +197,9 @@ extension PushSession {
   /// Gives Redis back what is held: its entries, and the snapshots that are missing or older. Several calls are on their
   /// way at once: a quiet partition holds thousands of one announce. One that Redis refuses makes it refuse those behind.
   mutating func giveBack(_ restoration: Restoration) -> Action {
-    guard restoration.index < restoration.calls.count else {
+    if restoration.isGivenBack {
       tally.resent += restoration.entries
-      tally.notes.append(.gaveBack(records: restoration.entries))
+      if restoration.entries > 0 { tally.notes.append(.gaveBack(records: restoration.entries)) }
       return adopt(restoration)
     }
     if isSpoolDue {
@@ -160,8 +215,23 @@ extension PushSession {
     let isFirst = restoresOnWay == 0
     restoresOnWay += 1
     return .restore(
-      restoration.calls[next], call(of: restoration), scriptHash: restoration.scriptHash,
+      restoration.calls[next], call(of: restoration.gap.run), scriptHash: restoration.scriptHash,
       given: restoration.given + UInt64(max(0, onWay)), done: isFirst ? restoration.done : 0)
+  }
+
+  /// Redis refuses a question or what it is given back: it is asked again over the same connection.
+  mutating func holdGap() {
+    switch phase {
+    case .restoring(let restoration):
+      restoresOnWay = max(0, restoresOnWay - 1)
+      if !isPreparing { suspended = restoration }
+    case .adopting(var restoration):
+      // They are told.
+      restoration.entries = 0
+      if !isPreparing { suspended = restoration }
+    case .verifying(let run): survey?.left.insert(run, at: 0)
+    default: break
+    }
   }
 
   /// The giving back that waits goes on, if one does.
@@ -175,16 +245,28 @@ extension PushSession {
   private mutating func adopt(_ restoration: Restoration) -> Action {
     phase = .adopting(restoration)
     return .askPlace(
-      call(of: restoration), next: restoration.next,
+      call(of: restoration.gap.run), next: restoration.next,
       gapFrom: PushCall.Gap(
         place: restoration.gap.found, given: restoration.calls.isEmpty ? nil : restoration.given))
   }
 
-  private func call(of restoration: Restoration) -> PushCall {
+  private func call(of run: PushRun) -> PushCall {
     var call = call!
-    call.run = restoration.gap.run
+    call.run = run
     return call
   }
 
-  mutating func goOnAfterGap() -> Action { isPreparing ? beginPublishing() : decide() }
+  /// Redis has what it should have of one more run.
+  mutating func goOnAfterGap() -> Action {
+    if let question = askOfNextRun() { return question }
+    if isPreparing { return beginPublishing() }
+    if window.isEmpty {
+      // What was refused on the way was not: there may be no announce for hours that would show it.
+      failures = 0
+      backoff.reset()
+      fullBackoff.reset()
+      setRedisTrouble(nil)
+    }
+    return decide()
+  }
 }

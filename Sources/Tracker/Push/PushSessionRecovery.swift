@@ -10,12 +10,7 @@ extension PushSession {
     case (.connecting, .done): return prepare()
     case (.loading, .scriptLoaded(let hash)): return beginCalls(scriptHash: hash)
     case (.timing, .time(let answer)): return take(answer)
-    case (.verifying, .reply(let reply, _)):
-      clock.notice(redisMicroseconds: reply.timeMicroseconds, sent: placeAsked, now: now)
-      guard let last = retained.last else { return goOnAfterGap() }
-      if last.run == run, isFromFuture(reply.next) { return abandonRun(found: reply.next) }
-      guard reply.status == .gap else { return goOnAfterGap() }
-      return beginGap(Gap(run: last.run, found: reply.next, expected: retained.end(of: last.run) ?? last.end))
+    case (.verifying(let run), .reply(let reply, _)): return take(place: reply, of: run)
     case (.discarding(let afterwards), .done): return goOn(afterwards)
     case (.disconnecting(.failure), .done): return backOff()
     case (.disconnecting(.asked(let next)), .done): return spoolAfterSuccess(next: next)
@@ -66,16 +61,6 @@ extension PushSession {
     return beginPublishing()
   }
 
-  /// Asks whether Redis still has what was applied last; nil when nothing is held.
-  mutating func askWhatIsHeld() -> Action? {
-    guard let last = retained.last, var call else { return nil }
-    call.run = last.run
-    placeAsked = now
-    phase = .verifying
-    // A call that was sent again is held last and is not the newest.
-    return .askPlace(call, next: retained.end(of: last.run) ?? last.end, gapFrom: nil)
-  }
-
   // MARK: the clock
 
   /// Once a minute, when no call is on its way.
@@ -108,6 +93,7 @@ extension PushSession {
     isConnected = false
     isAsking = false
     suspended = nil
+    survey = nil
     restoresOnWay = 0
     phase = .disconnecting(afterwards)
     return .disconnect
@@ -127,14 +113,15 @@ extension PushSession {
     restoresOnWay = 0
     switch afterwards {
     case .gap(let gap): return close(gap)
+    case .survey: return askOfNextRun() ?? decide()
     case .full: return holdBack()
     case .giveBack: return resumeGivingBack() ?? decide()
     case .abandonRun:
-      beginRun(at: window.first?.first ?? queue.next)
+      beginRun(at: window.first { $0.run == ownRun }?.first ?? queue.next)
       return isPreparing ? beginPublishing() : decide()
     case .failure: return backOff()
     case .reload(let error):
-      if let restoration = suspended {
+      if let restoration = suspended, !restoration.isGivenBack {
         suspended = nil
         phase = .loadingRestoration(restoration)
         return .loadScript(.restore)
@@ -153,10 +140,7 @@ extension PushSession {
     case .discarding(.failure): return disconnect(.failure)
     default: break
     }
-    if case .restoring(let restoration) = phase {
-      restoresOnWay = max(0, restoresOnWay - 1)
-      if !isPreparing { suspended = restoration }
-    }
+    holdGap()
     tally.errors.append(error)
     if window.contains(where: \.isSent) { tally.retries += 1 }
     // Half prepared it is of no use: a server that is loading or busy takes the connection and refuses the script.

@@ -3,10 +3,10 @@
 
 extension PushSession {
   mutating func take(_ reply: PushScript.Reply, tails: UnsafeRawBufferPointer?) -> Action {
-    lastReply = now
+    if run == ownRun { lastReply = now } else { lastEarlierReply = now }
     let oldest = window[0]
     clock.notice(redisMicroseconds: reply.timeMicroseconds, sent: oldest.sentAt, now: now)
-    if isFromFuture(reply.next) || skipsUnsent(reply, of: oldest) { return abandonRun(found: reply.next) }
+    if isFromFuture(reply.next, of: run) || skipsUnsent(reply, of: oldest) { return abandonRun(found: reply.next) }
     if reply.status == .gap { return beginGap(Gap(run: run, found: reply.next, expected: oldest.first)) }
     count(reply, of: oldest, tails: tails)
     return reply.next >= oldest.end ? succeed(oldest) : discardReplies(.full)
@@ -15,17 +15,18 @@ extension PushSession {
   private mutating func count(_ reply: PushScript.Reply, of batch: PushBatch, tails: UnsafeRawBufferPointer?) {
     tally.published += reply.applied
     if reply.applied > 0, let tails { batch.keepTails(tails, of: reply.applied, next: reply.next) }
+    let counted = counted[run.id] ?? PushScript.Reply(status: .done, next: 0)
     let before = max(counted.next, batch.first)
     // An earlier process may have had more applied than it knew.
-    let known = min(reply.next, window[window.count - 1].end)
+    let known = min(reply.next, window.last { $0.run == run }?.end ?? batch.end)
     if known > before + reply.applied { tally.duplicates += known - before - reply.applied }
     tally.counts.add(reply.counts, since: counted.counts)
     // A client that lies does so at every announce.
     if reply.counts.impossible > counted.counts.impossible, refusalLog.next(now: now) != nil {
       tally.notes.append(.refused)
     }
-    counted = reply
-    counted.next = known
+    self.counted[run.id] = reply
+    self.counted[run.id]?.next = known
   }
 
   private mutating func succeed(_ batch: PushBatch) -> Action {
@@ -39,7 +40,7 @@ extension PushSession {
     lastProgress = now
     setRedisTrouble(nil)
     // In the own run's numbers.
-    let next = window.first?.first ?? (batch.run == ownRun ? batch.end : 0)
+    let next = window.first { $0.run == ownRun }?.first ?? queue.next
     return isAsking ? disconnect(.asked(next: next)) : spoolAfterSuccess(next: next)
   }
 
@@ -56,8 +57,9 @@ extension PushSession {
   }
 
   /// Whether Redis expects a record of the own run that was never sent: another process had its name, or its numbers.
-  func isFromFuture(_ next: UInt64) -> Bool {
-    run == ownRun && next > max(window.last?.end ?? 0, retained.end(of: run) ?? 0, runBegin)
+  func isFromFuture(_ next: UInt64, of run: PushRun) -> Bool {
+    let last = window.last { $0.run == run }
+    return run == ownRun && next > max(last?.end ?? 0, retained.end(of: run) ?? 0, runBegin)
   }
 
   /// Whether Redis took records of a call of the own run that it sees for the first time for applied ones.

@@ -15,6 +15,8 @@ struct RetainedCalls {
   var isEmpty: Bool { batches.isEmpty }
   /// The newest.
   var last: PushBatch? { batches.last }
+  /// Those that any record was ever held of, oldest first.
+  var runs: [PushRun] { ends.map(\.run) }
   /// The number after the newest record of a run that was ever held.
   func end(of run: PushRun) -> UInt64? { ends.first { $0.run == run }?.end }
 
@@ -36,10 +38,9 @@ struct RetainedCalls {
     return encoding
   }
 
-  /// What a Redis that expects record `place` of `run` has forgotten: of that run the calls from there on, of earlier runs,
-  /// which it may have forgotten too, all.
+  /// What a Redis that expects record `place` of `run` has forgotten of it.
   func forgotten(at place: UInt64, of run: PushRun) -> [PushBatch] {
-    batches.filter { $0.run != run || $0.end > place }
+    batches.filter { $0.run == run && $0.end > place }
   }
 
   /// Holds some calls no longer.
@@ -47,6 +48,13 @@ struct RetainedCalls {
     guard !calls.isEmpty else { return }
     batches.removeAll { batch in calls.contains { $0 === batch } }
     for batch in calls { bytes -= batch.memoryBytes }
+  }
+
+  /// Holds nothing of other runs any more.
+  mutating func removeAll(but run: PushRun) {
+    guard ends.contains(where: { $0.run != run }) else { return }
+    remove(batches.filter { $0.run != run })
+    ends.removeAll { $0.run != run }
   }
 
   /// Holds nothing any more.

@@ -177,10 +177,13 @@ import Testing
     site.redis.limit = 10
     try site.run { $0.sum.full == 3 }
     #expect(site.redis.stream == Self.entries(0..<10) && site.sum.gaps == 1)
+    #expect(site.session.trouble != nil)
     site.redis.limit = 0
     try site.run { $0.trace.last == "adopt 12" }
     try site.settle()
     #expect(site.redis.stream == Self.entries(0..<12) && site.sum.gaps == 1 && site.sum.resent == 12)
+    // Nobody announces meanwhile.
+    #expect(site.session.trouble == nil)
   }
 
   @Test(
@@ -608,6 +611,87 @@ import Testing
     try site.settle()
     #expect(
       site.redis.stream == Self.entries(100..<300, run: 77) + Self.entries(0..<2, run: 78) + Self.entries(0..<10))
+  }
+
+  /// A process that restored 600 records, of whose first call Redis had applied all and told nothing, and took ten of its own.
+  private func afterRestart() throws -> PushSessionSite {
+    var site = try PushSessionSite(restored: [Self.spooled(Array(0..<600), run: 77)])
+    _ = site.redis.load(.push)
+    _ = site.redis.apply(0, count: 256, run: 77, gapFrom: nil)
+    site.announce(0..<10)
+    try site.settle()
+    #expect(site.redis.stream == Self.entries(0..<600, run: 77) + Self.entries(0..<10) && site.sum.duplicates == 256)
+    return site
+  }
+
+  private func goOnIdle(_ site: inout PushSessionSite) throws {
+    try site.run { $0.trace.last != "awaitAnnounces" }
+    try site.settle()
+  }
+  private static let afterRestartEntries = Set(entries(0..<600, run: 77) + entries(0..<10))
+
+  @Test(
+    "of an earlier process' run Redis is given back what it told of, and sent the rest again",
+    arguments: [600, 599, 300, 256, 255, 100, 0], [false, true])
+  func earlierRunIsForgotten(kept: Int, isAnnounced: Bool) throws {
+    var site = try afterRestart()
+    site.redis.next = [77: UInt64(kept)]
+    site.redis.stream.removeSubrange(kept...)
+    if isAnnounced { site.announce(0..<4, uploaded: 9) }
+    try site.run { $0.redis.next == [77: 600, 1: isAnnounced ? 14 : 10] && $0.session.window.isEmpty }
+    let own = Self.entries(10..<(isAnnounced ? 14 : 10))
+    #expect(Set(site.redis.stream) == Self.afterRestartEntries.union(own))
+    #expect(site.sum.lostToFailover == 0)
+    let gaps = site.sum.gaps
+    for _ in 0..<20 { try goOnIdle(&site) }
+    #expect(site.sum.gaps == gaps && site.session.survey == nil && site.session.trouble == nil)
+  }
+
+  @Test("an earlier process' run is mended wherever Redis forgets once more, or breaks off, or refuses")
+  func earlierRunIsForgottenAgain() throws {
+    for step in 0..<60 {
+      for how in 0..<3 {
+        var site = try afterRestart()
+        site.redis.forget()
+        try site.run { $0.trace.last == "verify 600" }
+        for _ in 0..<step { site.step() }
+        var isDue = true
+        switch how {
+        case 0: site.redis.forget()
+        case 1:
+          site.fault = { _ in
+            defer { isDue = false }
+            return isDue ? (.closed("by the server"), false) : nil
+          }
+        default:
+          site.fault = {
+            switch $0 {
+            case .askPlace, .awaitRestored, .awaitReply:
+              defer { isDue = false }
+              return isDue ? (.server(Self.server("OOM")), false) : nil
+            default: return nil
+            }
+          }
+        }
+        site.step()
+        site.fault = { _ in nil }
+        try site.run { $0.redis.next == [77: 600, 1: 10] && $0.session.window.isEmpty }
+        #expect(Set(site.redis.stream) == Self.afterRestartEntries, "step \(step), \(how)")
+      }
+    }
+  }
+
+  @Test("of an earlier process' run nothing is held when Redis may have forgotten it for its silence")
+  func earlierRunIsSilent() throws {
+    var site = try afterRestart()
+    for round in 0..<4 {
+      site.now += PublisherSettings.runIdleSeconds * 300_000_000
+      site.announce(0..<4, uploaded: UInt64(10 + round))
+      try site.settle()
+    }
+    site.redis.next[77] = nil
+    for _ in 0..<5 { try goOnIdle(&site) }
+    #expect(site.sum.gaps == 0 && site.redis.stream.count == 626)
   }
 
   @Test("holes are stepped over, each when all before it is answered")
