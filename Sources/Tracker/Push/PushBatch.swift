@@ -102,7 +102,7 @@ final class PushBatch {
   /// The same call, by the clock as it is now.
   func refresh(_ call: PushCall) {
     correctionMicroseconds = isRestored ? 0 : call.correctionMicroseconds
-    ownClockCorrectionMicroseconds = call.correctionMicroseconds
+    ownClockCorrectionMicroseconds = call.ownClockCorrectionMicroseconds
     let encoding = encoding ?? PushEncoding()
     self.encoding = encoding
     encoding.buffer.removeAll()

@@ -60,6 +60,18 @@ import Wire
       return records.bytes[14]
     }
     #expect(orders == [20, 2])
+    // With the clock off nothing is known of when they came.
+    var off = call
+    off.correctionMicroseconds = 500_000
+    #expect(off.ownClockCorrectionMicroseconds == 500_000)
+    for (correction, wall) in [(3_600_000_000, 0), (0, -3_600_000_000)] as [(Int64, Int64)] {
+      (off.correctionMicroseconds, off.wallCorrectionMicroseconds) = (correction, wall)
+      var records = PushRecords()
+      records.append(
+        content[0].announces[0].announce, number: 0, run: call.run,
+        ownClockCorrectionMicroseconds: off.ownClockCorrectionMicroseconds)
+      #expect(records.bytes[14..<20].allSatisfy { $0 == 255 })
+    }
     // It stays so when it is spooled again.
     self.spool(in: directory).write(restored: content, unsent: [], run: call.run, queue: EventQueue())
     #expect(try self.spool(in: directory).load()[0].announces.map(\.announce.isByOwnClock) == [true, false])
