@@ -25,6 +25,10 @@ struct RedisReplyStorage {
   var byteCount = 0
   var byteCapacity: Int
 
+  /// No reply that anybody here asks for has an array of so many elements: a header that says so is refused before room is
+  /// made for what it promises.
+  static let maximumElements = 1 << 24
+
   /// Enough for a stream entry; larger replies double it.
   private static let firstNodes = 64
   private static let firstBytes = 1024
@@ -104,6 +108,8 @@ struct RedisReplyStorage {
     }
     functions.pointee.createArray = { task, count in
       let storage = task!.pointee.privdata!.assumingMemoryBound(to: RedisReplyStorage.self)
+      // hiredis calls it an error, and with it the connection ends.
+      guard Int(count) <= RedisReplyStorage.maximumElements else { return nil }
       let slot = storage.pointee.slot(of: task!)
       let first = storage.pointee.reserveNodes(Int(count))
       storage.pointee.nodes[slot] = RedisReplyNode(kind: .array, count: Int(count), value: Int64(first))

@@ -38,16 +38,25 @@ struct CommonClock {
     var tripNanoseconds: UInt64
   }
 
-  /// How often Redis is asked, and what a reading may differ by from the last besides the time that the question took: less
-  /// is not worth a correction.
+  /// How often the clock is measured, and what a reading may differ by from the last besides the time that the question
+  /// took: less is not worth a correction.
   static let pauseNanoseconds: UInt64 = 60_000_000_000
+  /// After a call the clock is read again within this time, by one question, so that Redis keeps a reading (`top`) that no
+  /// order is ahead of by more: from there the clock goes on when Redis' was set and nobody is left who knew it. Where
+  /// answers are slow, after so many times what one takes: calls wait for it.
+  static let keepNanoseconds: UInt64 = 500_000_000
+  static let keepTrips: UInt64 = 50
   /// How often at most when the time in a reply differs by so much from what it should be.
   static let doubtNanoseconds: UInt64 = 1_000_000_000
   static let doubtMicroseconds: Int64 = 100_000
   static let toleranceMicroseconds: UInt64 = 10_000
-  /// An answer that took longer says too little: the question is repeated, and the quickest answer counts.
+  /// An answer that took longer says too little: the question is repeated, and the quickest answer counts; but not for
+  /// longer than this, as nothing is published meanwhile.
   static let tripNanoseconds: UInt64 = 2_000_000
   static let questionLimit = 8
+  static let measuringNanoseconds: UInt64 = 200_000_000
+  /// Of an answer that took longer the least that it may mean is taken: what is missing comes with a better one.
+  static let coarseTripNanoseconds: UInt64 = 100_000_000
   /// A reading that is ahead by less is taken over: clocks drift. By more: Redis' clock was set.
   static let stepMicroseconds: UInt64 = 1_000_000
   /// ... or this machine stood still, which looks the same. Then another tracker undoes the change, and what is found within
@@ -66,17 +75,29 @@ struct CommonClock {
   private(set) var offsetMicroseconds: Int64 = 0
   /// What it is ahead of this machine's clock.
   private(set) var wallCorrectionMicroseconds: Int64 = 0
-  /// From when on Redis has forgotten nothing, by this clock.
+  /// From when on Redis has forgotten nothing, by this clock; beyond everything where that cannot be known.
   private(set) var sinceMicroseconds: UInt64 = 0
   private var shiftMicroseconds: Int64 = 0
   private(set) var isKnown = false
-  /// Redis' time in a reply was not what it should be; Redis has forgotten something.
+  /// Whether it is the trackers', and not only this machine's because Redis may not be asked.
+  private(set) var isCommon = false
+  /// What it may be behind because of a coarse reading.
+  private var slackMicroseconds: Int64 = 0
+  /// Redis' time in a reply was not what it should be; Redis has forgotten something; a question was not answered.
   private var isDoubted = false
   private var isForgetful = false
+  private var isUnanswered = false
+  /// Whether calls were sent since the last question, by this clock.
+  private(set) var isUsed = false
   private var asked: UInt64
-  /// The quickest of the answers that were had in a row, and how many those are.
+  private var lastTripNanoseconds: UInt64 = 0
+  /// When it was measured last, and whether the question on its way is no measurement: one answer that agrees is enough.
+  private var measured: UInt64
+  private var isKeeping = false
+  /// The quickest of the answers that were had in a row, how many those are, and when the first was asked for.
   private var best: Reading?
   private var questions = 0
+  private var begun: UInt64
   /// What the next question is to change, and whether one did since the clock was last known to be right.
   private var change: Change?
   private var hasChanged = false
@@ -88,6 +109,8 @@ struct CommonClock {
   init(_ clock: OrderClock, now: UInt64) {
     self.clock = clock
     asked = now
+    measured = now
+    begun = now
   }
 
   /// What it says at a moment of CLOCK_MONOTONIC.
@@ -97,9 +120,20 @@ struct CommonClock {
 
   /// Redis' clock may be set, and a failover brings another.
   func isDue(now: UInt64) -> Bool {
-    isForgetful
-      || PushSession.isOver(isDoubted ? Self.doubtNanoseconds : Self.pauseNanoseconds, since: asked, now: now)
+    if isForgetful || isUnanswered { return true }
+    if isUsed, PushSession.isOver(keepPauseNanoseconds, since: asked, now: now) { return true }
+    return PushSession.isOver(isDoubted ? Self.doubtNanoseconds : Self.pauseNanoseconds, since: asked, now: now)
   }
+
+  private var keepPauseNanoseconds: UInt64 {
+    max(Self.keepNanoseconds, min(Self.pauseNanoseconds, lastTripNanoseconds &* Self.keepTrips))
+  }
+
+  /// A call is sent whose orders are by it.
+  mutating func noteUse() { isUsed = isCommon }
+
+  /// The last question failed: it is to be asked again.
+  mutating func noteFailure() { isUnanswered = true }
 
   /// Looks at Redis' time in the reply to a call that was sent then.
   mutating func notice(redisMicroseconds: UInt64?, sent: UInt64, now: UInt64) {
@@ -129,16 +163,24 @@ struct CommonClock {
 
   mutating func ask(now: UInt64) -> Question {
     asked = now
+    isUsed = false
+    if questions == 0 {
+      begun = now
+      isKeeping =
+        isKnown && !isDoubted && !isForgetful && change == nil
+        && !PushSession.isOver(Self.pauseNanoseconds, since: measured, now: now)
+    }
     defer { change = nil }
     return Question(
       expectedMicroseconds: isKnown ? microseconds(atMonotonicNanoseconds: now) : nil, change: change,
       isForgetful: isForgetful)
   }
 
-  /// Whether the answer, or the quickest of several, is good enough; else Redis is to be asked again.
-  mutating func take(_ answer: Answer, now: UInt64) -> Bool {
+  /// Whether the answer, or the quickest of several, is good enough; else Redis is to be asked again. In a hurry one is.
+  mutating func take(_ answer: Answer, now: UInt64, isHurried: Bool = false) -> Bool {
     defer { isForgetful = false }
     isDoubted = false
+    isUnanswered = false
     guard answer.redisMicroseconds != nil else {
       begin()
       follow(wall: answer.wallMicroseconds, now: now)
@@ -147,15 +189,29 @@ struct CommonClock {
     sinceMicroseconds = answer.sinceMicroseconds
     shiftMicroseconds = answer.shiftMicroseconds
     let reading = Reading(answer: answer, at: now, tripNanoseconds: now &- asked)
-    if best.map({ reading.tripNanoseconds < $0.tripNanoseconds }) ?? true { best = reading }
+    lastTripNanoseconds = reading.tripNanoseconds
+    let quickest = best.flatMap { $0.tripNanoseconds <= reading.tripNanoseconds ? $0 : nil } ?? reading
+    best = quickest
     questions += 1
-    let quickest = best!
-    guard quickest.tripNanoseconds <= Self.tripNanoseconds || questions >= Self.questionLimit else { return false }
+    let isOver = isHurried || PushSession.isOver(Self.measuringNanoseconds, since: begun, now: now)
+    let isGood = quickest.tripNanoseconds <= Self.tripNanoseconds || isKeeping && agrees(quickest)
+    guard isGood || isOver || questions >= Self.questionLimit else { return false }
     best = nil
     questions = 0
+    if !isKeeping { measured = now }
     change = settle(quickest, now: now)
     hasChanged = change != nil
     return change == nil
+  }
+
+  /// What a reading says that the clock is ahead of the OrderClock, in the middle of what it may mean.
+  private func found(_ reading: Reading) -> Int64 {
+    let read = clock.microseconds(atMonotonicNanoseconds: reading.at &- reading.tripNanoseconds / 2)
+    return Int64(bitPattern: reading.answer.redisMicroseconds! &- read) + reading.answer.shiftMicroseconds
+  }
+
+  private func agrees(_ reading: Reading) -> Bool {
+    (found(reading) - correctionMicroseconds).magnitude <= Self.toleranceMicroseconds + reading.tripNanoseconds / 2000
   }
 
   /// Takes a reading over, or returns the change of the shift after which it would say what it should.
@@ -163,12 +219,14 @@ struct CommonClock {
     let redis = reading.answer.redisMicroseconds!
     let shift = reading.answer.shiftMicroseconds
     let halfTrip = reading.tripNanoseconds / 2000
-    let read = clock.microseconds(atMonotonicNanoseconds: reading.at &- reading.tripNanoseconds / 2)
-    let found = Int64(bitPattern: redis &- read) + shift
+    let found = found(reading)
     note(offset: Int64(bitPattern: redis &- reading.answer.wallMicroseconds) + Int64(halfTrip), now: now)
     wallCorrectionMicroseconds = offsetMicroseconds + shift
     let ahead = found - correctionMicroseconds
-    if isKnown, ahead.magnitude <= Self.toleranceMicroseconds + halfTrip { return nil }
+    if isKnown, agrees(reading) {
+      refine(found, reading)
+      return nil
+    }
     if isKnown, !hasChanged, isStep(ahead, shift: shift, now: now) {
       setBack = (ahead > 0 ? now : setBack?.at ?? 0, shift - ahead)
       if ahead.magnitude >= Self.stepMicroseconds {
@@ -177,15 +235,31 @@ struct CommonClock {
       return Change(from: shift, to: shift - ahead)
     }
     // Never back.
-    if !isKnown || ahead > 0 { correctionMicroseconds = found }
+    let error = Self.error(of: reading)
+    if !isKnown || ahead > error { correctionMicroseconds = found - error }
+    slackMicroseconds = 2 * error
     isKnown = true
+    isCommon = true
     return nil
+  }
+
+  /// What a coarse reading may be wrong by, either way.
+  private static func error(of reading: Reading) -> Int64 {
+    reading.tripNanoseconds > coarseTripNanoseconds ? Int64(reading.tripNanoseconds / 2000) : 0
+  }
+
+  /// After a coarse reading one that is less so.
+  private mutating func refine(_ found: Int64, _ reading: Reading) {
+    let error = Self.error(of: reading)
+    guard 2 * error < slackMicroseconds else { return }
+    slackMicroseconds = 2 * error
+    correctionMicroseconds = max(correctionMicroseconds, found - error)
   }
 
   /// Whether the clock is not where it should be because Redis' was set.
   private func isStep(_ ahead: Int64, shift: Int64, now: UInt64) -> Bool {
     if ahead < 0 { return true }
-    guard ahead.magnitude >= Self.stepMicroseconds else { return false }
+    guard ahead >= Int64(Self.stepMicroseconds) + slackMicroseconds else { return false }
     guard let setBack, setBack.shift != shift else { return true }
     return PushSession.isOver(Self.setBackPauseNanoseconds, since: setBack.at, now: now)
   }
@@ -205,6 +279,7 @@ struct CommonClock {
     }
     isKnown = true
     wallCorrectionMicroseconds = correctionMicroseconds - found
-    if isForgetful { sinceMicroseconds = microseconds(atMonotonicNanoseconds: now) }
+    // Machines' clocks do not say what came before what: a clock that was wrong is put right.
+    sinceMicroseconds = PushScript.maximumMicroseconds
   }
 }

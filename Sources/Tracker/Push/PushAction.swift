@@ -26,8 +26,10 @@ extension PushSession {
     case restore(PushBatch, PushCall, scriptHash: String, given: UInt64, done: Int)
     /// Wait for the reply to the first of those calls: `restored`.
     case awaitRestored
-    /// Ask what the clock is that trackers have in common: `time`.
+    /// Ask what the clock is that trackers have in common: `done`. The answer comes later.
     case askTime(CommonClock.Question)
+    /// Take the answer if it comes within this time: `time`, else `timePassed`.
+    case awaitTime(milliseconds: Int)
     /// Sleep until there is something in the queue or it is time to stop: `woken`; else `timePassed`.
     case awaitAnnounces(milliseconds: Int)
     /// Sleep, unless it is time to stop: `timePassed`.

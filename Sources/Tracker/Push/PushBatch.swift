@@ -121,6 +121,7 @@ final class PushBatch {
 
   /// Keeps what the script told of the records it applied, `next` being the number after them.
   func keepTails(_ bytes: UnsafeRawBufferPointer, of applied: UInt64, next: UInt64) {
+    guard applied <= next else { return }
     if tailsEnd != next - applied || tails.isEmpty {
       tails.removeAll(keepingCapacity: true)
       tailsFirst = next - applied

@@ -36,6 +36,8 @@ enum PushScript {
   static let maximumBytes = TrafficEvent.maximumBytes
   /// Microseconds in a tick of `order`: its six bytes last until 2112, and no client announces twice within one.
   static let orderTickMicroseconds: UInt64 = 16
+  /// What a time may be, or a shift either way: what Lua's numbers hold exactly, three centuries.
+  static let maximumMicroseconds: UInt64 = 1 << 53
   /// How long Redis remembers a run that is silent: a day, as long as snapshots by default. A publisher that was silent
   /// for half of it begins a new run.
   static let stateSeconds = 86_400
@@ -84,7 +86,7 @@ enum PushScript {
       self.status = status
       self.next = next
       self.applied = applied
-      timeMicroseconds = number(10)
+      timeMicroseconds = number(10).flatMap { $0 <= PushScript.maximumMicroseconds ? $0 : nil }
       counts = Counts(
         resets: resets, late: late, tooLarge: tooLarge, wrongType: wrongType, implausible: implausible,
         unannounced: unannounced, unknown: unknown)
@@ -92,5 +94,17 @@ enum PushScript {
 
     /// What the script tells of the records it applied, for `restoreText`; nil when it applied none.
     static func tails(of view: RedisReplyView) -> UnsafeRawBufferPointer? { view[11].bytes }
+  }
+}
+
+extension CommonClock.Answer {
+  /// What clock.lua answers; nil when the reply has another shape, or when what is kept cannot be a time.
+  init?(_ view: RedisReplyView, wallMicroseconds: UInt64) {
+    guard view.count == 3, let redis = view[0].integer, let shift = view[1].integer, let since = view[2].integer,
+      [redis, shift, since].allSatisfy({ $0.magnitude <= PushScript.maximumMicroseconds })
+    else { return nil }
+    self.init(
+      redisMicroseconds: UInt64(exactly: redis), shiftMicroseconds: shift, sinceMicroseconds: UInt64(max(0, since)),
+      wallMicroseconds: wallMicroseconds)
   }
 }

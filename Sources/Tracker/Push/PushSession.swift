@@ -50,7 +50,7 @@ struct PushSession {
     case asked(next: UInt64)
   }
 
-  enum AfterSpool { case decide, awaitReply, pause, giveBack }
+  enum AfterSpool { case decide, awaitReply, askTime, awaitTime, pause, giveBack }
 
   let settings: PublisherSettings
   let partition: PushPartition
@@ -60,6 +60,7 @@ struct PushSession {
   var phase = Phase.deciding
   /// The time of the event at hand, monotonic nanoseconds.
   var now: UInt64
+  let started: UInt64
   private(set) var isStopping = false
   /// The run of the calls that are made now.
   var run: PushRun
@@ -134,6 +135,7 @@ struct PushSession {
     self.spool = spool
     self.newRun = newRun
     self.now = now
+    started = now
     lastReply = now
     lastProgress = now
     self.clock = CommonClock(clock, now: now)
@@ -181,7 +183,7 @@ struct PushSession {
   // MARK: the ordinary way
 
   /// What is next after a reply, a failure or a wait: these are the moments at which it may be over.
-  mutating func decide() -> Action { mayEnd() ? giveUpRest() : proceed() }
+  mutating func decide() -> Action { mayEnd() ? askLastTime() ?? giveUpRest() : proceed() }
 
   /// What is next while calls are sent: a connection that has just been made, and a call that is on its way, get a reply
   /// before a stop gives up.
@@ -195,6 +197,7 @@ struct PushSession {
       batch.isSent = true
       batch.sentAt = now
       batch.sends += 1
+      clock.noteUse()
       phase = .sending
       return .send(batch, isAsking: isAsking)
     }

@@ -114,7 +114,7 @@ extension PushSession {
   private mutating func note(_ gap: Gap) {
     let lost = recordsNotHeld(of: gap)
     if gap.found > 0, lost == 0 {
-      tally.notes.append(.sendingAgain(records: gap.expected - gap.found))
+      tally.notes.append(.sendingAgain(records: gap.expected - min(gap.found, gap.expected)))
       return
     }
     if gap.found > 0 { tally.lostToFailover += lost }
@@ -127,7 +127,7 @@ extension PushSession {
     let forgotten = gap.found..<gap.expected
     let calls = retained.forgotten(at: gap.found, of: gap.run) + window
     return calls.reduce(UInt64(forgotten.count)) { left, batch in
-      batch.run == gap.run ? left - UInt64(forgotten.clamped(to: batch.first..<batch.end).count) : left
+      batch.run == gap.run ? left - min(left, UInt64(forgotten.clamped(to: batch.first..<batch.end).count)) : left
     }
   }
 
@@ -260,13 +260,7 @@ extension PushSession {
   mutating func goOnAfterGap() -> Action {
     if let question = askOfNextRun() { return question }
     if isPreparing { return beginPublishing() }
-    if window.isEmpty {
-      // What was refused on the way was not: there may be no announce for hours that would show it.
-      failures = 0
-      backoff.reset()
-      fullBackoff.reset()
-      setRedisTrouble(nil)
-    }
+    noteWell()
     return decide()
   }
 }

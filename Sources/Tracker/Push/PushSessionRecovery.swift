@@ -9,6 +9,8 @@ extension PushSession {
     switch (phase, event) {
     case (.connecting, .done): return prepare()
     case (.loading, .scriptLoaded(let hash)): return beginCalls(scriptHash: hash)
+    case (.timing, .done): return awaitTime()
+    case (.timing, .timePassed): return keepAwaitingTime()
     case (.timing, .time(let answer)): return take(answer)
     case (.verifying(let run), .reply(let reply, _)): return take(place: reply, of: run)
     case (.discarding(let afterwards), .done): return goOn(afterwards)
@@ -63,21 +65,43 @@ extension PushSession {
 
   // MARK: the clock
 
-  /// Once a minute, when no call is on its way.
+  /// Once a minute, and soon after calls, when none is on its way.
   var isClockDue: Bool { !isAsking && clock.isDue(now: now) }
 
   mutating func askTime() -> Action {
+    replyDeadline = now &+ Self.nanoseconds(settings.timeouts.readMilliseconds)
     phase = .timing
     return .askTime(clock.ask(now: now))
   }
 
+  /// Before a clean end, so that Redis keeps a reading behind the last order.
+  mutating func askLastTime() -> Action? {
+    rest == 0 && isConnected && !isAsking && failures == 0 && clock.isUsed ? askTime() : nil
+  }
+
+  mutating func awaitTime() -> Action {
+    phase = .timing
+    let end = isStopping ? min(replyDeadline, flushDeadline ?? replyDeadline) : replyDeadline
+    return .awaitTime(milliseconds: Self.slice(until: end, now: now) ?? 0)
+  }
+
+  /// An answer that is slow does not keep announces from the spool, nor the process from its end.
+  private mutating func keepAwaitingTime() -> Action {
+    if now >= replyDeadline { return fail(.timedOut(.read)) }
+    if mayEnd(), let flushDeadline, now >= flushDeadline { return giveUpRest() }
+    return isSpoolDue ? writeSpool(.awaitTime) : awaitTime()
+  }
+
   private mutating func take(_ answer: CommonClock.Answer) -> Action {
-    let isEnough = clock.take(answer, now: now)
+    let isEnough = clock.take(answer, now: now, isHurried: isStopping)
     tally.notes += clock.takeNotes()
-    guard isEnough else { return askTime() }
+    guard isEnough else {
+      return mayEnd() && now >= flushDeadline ?? now ? giveUpRest() : isSpoolDue ? writeSpool(.askTime) : askTime()
+    }
     call?.correctionMicroseconds = clock.correctionMicroseconds
     call?.wallCorrectionMicroseconds = clock.wallCorrectionMicroseconds
     call?.sinceMicroseconds = clock.sinceMicroseconds
+    noteWell()
     return isPreparing ? verifyPlace() : decide()
   }
 
@@ -141,6 +165,7 @@ extension PushSession {
     default: break
     }
     holdGap()
+    if case .timing = phase { clock.noteFailure() }
     tally.errors.append(error)
     if window.contains(where: \.isSent) { tally.retries += 1 }
     // Half prepared it is of no use: a server that is loading or busy takes the connection and refuses the script.

@@ -63,6 +63,8 @@ extension PushSession {
     return switch afterwards {
     case .decide: decide()
     case .awaitReply: awaitReply()
+    case .askTime: askTime()
+    case .awaitTime: awaitTime()
     case .pause: keepPausing()
     case .giveBack: resumeGivingBack() ?? decide()
     }
@@ -79,6 +81,16 @@ extension PushSession {
     setTrouble()
   }
 
+  /// Redis answers and is owed nothing: what it refused, or did not answer, is over. There may be no announce for hours that
+  /// would show it.
+  mutating func noteWell() {
+    guard !isPreparing, window.isEmpty, suspended == nil else { return }
+    failures = 0
+    backoff.reset()
+    fullBackoff.reset()
+    setRedisTrouble(nil)
+  }
+
   private mutating func setTrouble() {
     let texts = [redisTrouble, spool?.trouble].compactMap { $0 }
     let all = texts.isEmpty ? nil : texts.joined(separator: "; ")
@@ -91,9 +103,9 @@ extension PushSession {
 
   mutating func mayEnd() -> Bool {
     guard isStopping else { return false }
-    if rest == 0 { return true }
     let deadline = flushDeadline ?? now &+ Self.nanoseconds(PublisherSettings.flushMilliseconds)
     flushDeadline = deadline
+    if rest == 0 { return true }
     // A Redis that is away is not waited for.
     return failures > 0 || now >= deadline
   }

@@ -19,8 +19,9 @@ final class StreamPublisher {
   private var connection: RedisConnection?
   private var reply = RedisReply()
   private lazy var restorations = PushEncoding()
-  /// Of clock.lua, once it was loaded.
+  /// Of clock.lua, once it was loaded, and what it is asked.
   private var clockHash: String?
+  private var clockQuestion = CommonClock.Question()
 
   init(
     settings: PublisherSettings, partition: PushPartition, queue: EventQueue, metrics: PushMetrics,
@@ -71,7 +72,7 @@ final class StreamPublisher {
       // Holds for the next command only (cluster specification, "ASK redirection").
       if isAsking { _ = try connection!.command(["ASKING"]) }
       try batch.send(on: &connection!)
-    case .awaitReply(let milliseconds): return try awaitReply(milliseconds)
+    case .awaitReply(let milliseconds): return try awaitEvent(milliseconds, replyIfArrived)
     case .discardReplies:
       while (connection?.pendingReplies ?? 0) > 0 { try connection!.nextReply(reusing: &reply) }
     case .askPlace(let call, let next, let gapFrom): return try ask(call, next: next, gapFrom: gapFrom)
@@ -79,7 +80,10 @@ final class StreamPublisher {
       batch.encodeRestoration(call, scriptHash: hash, given: given, done: done, into: restorations)
       try connection!.send(restorations.buffer)
     case .awaitRestored: return try awaitRestored()
-    case .askTime(let question): return .time(try ask(question))
+    case .askTime(let question):
+      clockQuestion = question
+      try sendClockQuestion()
+    case .awaitTime(let milliseconds): return try awaitEvent(milliseconds, timeIfArrived)
     case .awaitAnnounces(let milliseconds):
       return signal.wait(milliseconds: Int32(milliseconds), isGathering: true) ? .woken : .timePassed
     case .pause(let milliseconds):
@@ -112,20 +116,32 @@ final class StreamPublisher {
   }
 
   private func load(_ name: PushScript.Name) throws(RedisError) -> String {
-    guard let hash = try connection!.command(["SCRIPT", "LOAD", name.text]).string else {
-      throw .protocolViolation("SCRIPT LOAD gave no hash")
-    }
+    // Both in one trip.
+    let isClockWanted = name == .push && clockHash == nil
+    if isClockWanted { connection!.append(["SCRIPT", "LOAD", PushScript.clockText]) }
+    connection!.append(["SCRIPT", "LOAD", name.text])
+    if isClockWanted { clockHash = try loadedHash() }
+    let hash = try loadedHash()
     // Connecting to a Redis that was away has less time than what follows.
     connection!.timeouts = settings.timeouts
     return hash
   }
 
+  private func loadedHash() throws(RedisError) -> String {
+    try connection!.nextReply(reusing: &reply)
+    if let error = reply.error { throw .server(error) }
+    guard let hash = reply.string else { throw .protocolViolation("SCRIPT LOAD gave no hash") }
+    return hash
+  }
+
   /// It may have come together with the one before.
-  private func awaitReply(_ milliseconds: Int) throws(RedisError) -> PushSession.Event {
-    if let event = try replyIfArrived() { return event }
+  private func awaitEvent(_ milliseconds: Int, _ eventIfArrived: () throws(RedisError) -> PushSession.Event?)
+    throws(RedisError) -> PushSession.Event
+  {
+    if let event = try eventIfArrived() { return event }
     var poll = pollfd(fd: connection?.descriptor ?? -1, events: Int16(POLLIN), revents: 0)
     guard Glibc.poll(&poll, 1, Int32(milliseconds)) > 0 else { return .timePassed }
-    return try replyIfArrived() ?? .timePassed
+    return try eventIfArrived() ?? .timePassed
   }
 
   /// The next reply; nil when it is not there yet.
@@ -151,43 +167,42 @@ final class StreamPublisher {
     return try scriptReply()
   }
 
-  private func ask(_ question: CommonClock.Question) throws(RedisError) -> CommonClock.Answer {
-    let change = question.change
-    let arguments = [
-      "1", partition.clockKey, question.expectedMicroseconds.map { "\($0)" } ?? "-",
-      change.map { "\($0.from)" } ?? "-", change.map { "\($0.to)" } ?? "-", question.isForgetful ? "1" : "0",
-    ]
-    let reply: RedisReply
-    do {
-      reply = try askClock(arguments)
-    } catch {
-      // The ACL leaves the key or the command out.
-      guard error.code == .noPerm else { throw error }
-      return CommonClock.Answer(wallMicroseconds: wallMicroseconds())
+  /// The question, or the script if Redis may not have it yet.
+  private func sendClockQuestion() throws(RedisError) {
+    guard let clockHash else {
+      connection!.append(["SCRIPT", "LOAD", PushScript.clockText])
+      return try connection!.flush()
     }
-    guard reply.view.count == 3, let redis = reply.view[0].integer, let shift = reply.view[1].integer,
-      let since = reply.view[2].integer
-    else { throw .protocolViolation("the clock script's reply") }
-    return CommonClock.Answer(
-      redisMicroseconds: UInt64(exactly: redis), shiftMicroseconds: shift, sinceMicroseconds: UInt64(max(0, since)),
-      wallMicroseconds: wallMicroseconds())
-  }
-
-  private func askClock(_ arguments: [String]) throws(RedisError) -> RedisReply {
-    if let clockHash {
-      do {
-        return try evaluate(clockHash, arguments)
-      } catch {
-        guard error.code == .noScript else { throw error }
-      }
-    }
-    clockHash = try connection!.command(["SCRIPT", "LOAD", PushScript.clockText]).string
-    return try evaluate(clockHash ?? "", arguments)
-  }
-
-  private func evaluate(_ hash: String, _ arguments: [String]) throws(RedisError) -> RedisReply {
     if session.isAsking { _ = try connection!.command(["ASKING"]) }
-    return try connection!.command(["EVALSHA", hash] + arguments)
+    let (question, change) = (clockQuestion, clockQuestion.change)
+    connection!.append([
+      "EVALSHA", clockHash, "1", partition.clockKey, question.expectedMicroseconds.map { "\($0)" } ?? "-",
+      change.map { "\($0.from)" } ?? "-", change.map { "\($0.to)" } ?? "-", question.isForgetful ? "1" : "0",
+    ])
+    try connection!.flush()
+  }
+
+  /// The answer; nil when it is not there yet. A script that had to be loaded is asked once it is.
+  func timeIfArrived() throws(RedisError) -> PushSession.Event? {
+    guard try connection!.nextReplyIfArrived(reusing: &reply) else { return nil }
+    if let error = reply.error {
+      // The ACL leaves the key or the command out.
+      if error.code == .noPerm { return .time(CommonClock.Answer(wallMicroseconds: wallMicroseconds())) }
+      guard error.code == .noScript, clockHash != nil else { throw .server(error) }
+      clockHash = nil
+      try sendClockQuestion()
+      return try timeIfArrived()
+    }
+    guard clockHash != nil else {
+      guard let hash = reply.string else { throw .protocolViolation("SCRIPT LOAD gave no hash") }
+      clockHash = hash
+      try sendClockQuestion()
+      return try timeIfArrived()
+    }
+    guard let answer = CommonClock.Answer(reply.view, wallMicroseconds: wallMicroseconds()) else {
+      throw .protocolViolation("the clock script's reply")
+    }
+    return .time(answer)
   }
 
   private func awaitRestored() throws(RedisError) -> PushSession.Event {

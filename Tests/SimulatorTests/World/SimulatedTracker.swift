@@ -168,14 +168,8 @@ final class SimulatedTracker {
 
   private func perform(_ action: PushSession.Action, _ process: Process) -> PushSession.Event {
     switch action {
-    case .awaitReply(let milliseconds):
-      do throws(RedisError) {
-        if let event = try process.publisher.replyIfArrived() { return event }
-      } catch {
-        return .failed(error)
-      }
-      world.charge(milliseconds: max(1, milliseconds))
-      return .timePassed
+    case .awaitReply(let milliseconds): return wait(milliseconds, process.publisher.replyIfArrived)
+    case .awaitTime(let milliseconds): return wait(milliseconds, process.publisher.timeIfArrived)
     case .awaitAnnounces(let milliseconds):
       guard process.queue.depth == 0, !process.isStopping else { return .woken }
       process.isAsleep = true
@@ -186,6 +180,18 @@ final class SimulatedTracker {
       return .timePassed
     default: return process.publisher.perform(action)
     }
+  }
+
+  private func wait(_ milliseconds: Int, _ eventIfArrived: () throws(RedisError) -> PushSession.Event?)
+    -> PushSession.Event
+  {
+    do throws(RedisError) {
+      if let event = try eventIfArrived() { return event }
+    } catch {
+      return .failed(error)
+    }
+    world.charge(milliseconds: max(1, milliseconds))
+    return .timePassed
   }
 }
 
@@ -213,6 +219,7 @@ extension PushSession.Action {
     case .restore(let batch, _, _, _, _): "restore \(batch.first)..<\(batch.end)"
     case .awaitRestored: "await restored"
     case .askTime: "ask time"
+    case .awaitTime: "await time"
     case .awaitAnnounces: "sleep"
     case .pause(let milliseconds): "pause \(milliseconds)"
     case .writeSpool: "write spool"

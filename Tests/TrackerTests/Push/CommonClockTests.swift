@@ -30,8 +30,8 @@ private struct ClockSite {
   private mutating func answer(_ question: CommonClock.Question) -> CommonClock.Answer {
     let redis = Int64(now / 1000) + redisAhead
     if let change = question.change, change.from == shift, redis + change.to >= top { shift = change.to }
-    shift = max(shift, top - redis)
     let expected = question.expectedMicroseconds.map { Int64($0) }
+    if redis + shift < top { shift = top - redis + (expected == nil ? 750_000 : 0) }
     if expected.map({ (redis + shift - $0).magnitude <= 1_000_000 }) ?? true { top = max(top, redis + shift) }
     return CommonClock.Answer(
       redisMicroseconds: UInt64(redis), shiftMicroseconds: shift, wallMicroseconds: UInt64(redis))
@@ -141,6 +141,49 @@ private struct ClockSite {
     #expect(site.spread < 11_000)
   }
 
+  @Test("the same when nobody said goodbye: orders that were given after the last reading are not ahead of the clock")
+  func nobodySaidGoodbye() {
+    var site = site(trackers: 1)
+    site.trackers[0].noteUse()
+    var last = site.now
+    while !site.trackers[0].isDue(now: site.now) {
+      last = site.now
+      site.now += 1_000_000
+    }
+    let before = Int64(site.trackers[0].microseconds(atMonotonicNanoseconds: last))
+    site.trackers = []
+    site.standstills = []
+    site.redisAhead -= 3_600_000_000
+    site.pass(seconds: 5)
+    site.add()
+    site.ask(0)
+    #expect((before...before + 1_000_000).contains(site.order(0)))
+    // One that knew the clock and comes back takes it over.
+    let shift = site.shift
+    site.add()
+    site.ask(1)
+    #expect(site.spread < 11_000 && site.shift == shift)
+  }
+
+  @Test("the first answer is slow: what it may be wrong by is made up for later, and is no step of Redis' clock")
+  func coarse() {
+    var site = site(trackers: 1)
+    site.trip = 4_000_000_000
+    site.add()
+    site.ask(1)
+    let behind = site.order(0) - site.order(1)
+    #expect((-11_000...4_011_000).contains(behind))
+    site.trip = 500_000
+    site.pass(seconds: 60)
+    site.ask(1)
+    #expect(site.spread < 11_000 && site.shift == 0)
+    // A slow answer later is no reason for a change.
+    site.trip = 4_000_000_000
+    site.pass(seconds: 60)
+    site.ask(1)
+    #expect(site.spread < 11_000 && site.shift == 0)
+  }
+
   @Test("Redis has forgotten all: the trackers that are there say where the clock was")
   func flushed() {
     var site = site(trackers: 2)
@@ -210,6 +253,10 @@ private struct ClockSite {
     #expect(try since() == first.time)
     let last = try ask("-", forgot: "1")
     #expect(try since() == last.time + last.shift)
+    // One that does not know the clock begins behind all orders that were given after the last reading.
+    _ = try connection.command(["HSET", "clock", "top", "\(high + 172_800_000_000)"])
+    let next = try ask("-")
+    #expect(next.time + next.shift == high + 172_800_750_000)
     // What cannot be kept is no answer.
     _ = try connection.command(["CONFIG", "SET", "maxmemory", "1"])
     #expect(throws: RedisError.self) { _ = try ask("-") }

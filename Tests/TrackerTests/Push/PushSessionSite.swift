@@ -110,6 +110,7 @@ struct PushSessionSite {
   private var replies: [Result<PushScript.Reply, RedisServerError>] = []
   /// The same of calls that give back.
   private var restored: [PushSession.Event] = []
+  private var time: CommonClock.Answer?
   private(set) var spooled: [UInt64: AnnounceRecord]?
   private(set) var connections: [RedisServerError?] = []
   /// Asked before each action: an error is what the action ends with, and the connection is lost. `isDone` says whether
@@ -123,6 +124,8 @@ struct PushSessionSite {
   var slowness: (PushSession.Action) -> UInt64 = { _ in 0 }
   /// Calls get lost, and no word comes.
   var isSilent = false
+  /// The same of questions about the time.
+  var isClockSilent = false
   /// Why a spool cannot be written.
   var spoolTrouble: String?
 
@@ -178,7 +181,8 @@ struct PushSessionSite {
     let tally = session.takeTally()
     sum.add(tally)
     notes += tally.notes
-    trace.append(action.name)
+    // An answer about the time is there at once, unless it is slow.
+    if case .awaitTime = action {} else { trace.append(action.name) }
     now += 1000
     if let (error, isDone) = fault(action) {
       if isDone { event = carryOut(action) }
@@ -215,12 +219,18 @@ struct PushSessionSite {
     case .awaitRestored: return restored.removeFirst()
     case .askTime(let question):
       now += slowness(action)
+      if let error = redis.error { return .failed(.server(error)) }
       let wall = clock.microseconds(atMonotonicNanoseconds: now)
       if let change = question.change, change.from == redis.clockShift { redis.clockShift = change.to }
-      return .time(
-        CommonClock.Answer(
-          redisMicroseconds: isTimeAllowed ? wall.corrected(byMicroseconds: redisAheadMicroseconds) : nil,
-          shiftMicroseconds: redis.clockShift, wallMicroseconds: wall))
+      if isClockSilent { break }
+      time = CommonClock.Answer(
+        redisMicroseconds: isTimeAllowed ? wall.corrected(byMicroseconds: redisAheadMicroseconds) : nil,
+        shiftMicroseconds: redis.clockShift, wallMicroseconds: wall)
+    case .awaitTime(let milliseconds):
+      guard var answer = time else { return pass(milliseconds) }
+      time = nil
+      answer.wallMicroseconds = clock.microseconds(atMonotonicNanoseconds: now)
+      return .time(answer)
     case .awaitAnnounces(let milliseconds): return queue.depth > 0 ? .woken : pass(milliseconds)
     case .pause(let milliseconds): return pass(milliseconds)
     case .writeSpool: return .spooled(writeSpool())
@@ -233,6 +243,7 @@ struct PushSessionSite {
   }
 
   private mutating func forgetReplies() {
+    time = nil
     replies.removeAll()
     restored.removeAll()
   }
@@ -283,6 +294,7 @@ extension PushSession.Action {
     case .restore(let batch, _, _, _, _): "restore \(batch.first)..<\(batch.end)"
     case .awaitRestored: "awaitRestored"
     case .askTime: "askTime"
+    case .awaitTime: "awaitTime"
     case .awaitAnnounces: "awaitAnnounces"
     case .pause: "pause"
     case .writeSpool: "writeSpool"

@@ -13,6 +13,9 @@
 
 -- A caller that expects another reading than this has not taken it yet.
 local AGREEMENT_MICROSECONDS = 1000000
+-- What orders may be ahead of `top`: half a second until it is written again (CommonClock.keepNanoseconds), and what
+-- clocks are wrong by. Less than what trackers take for a step.
+local AHEAD_OF_TOP_MICROSECONDS = 750000
 
 local kept = redis.pcall('HMGET', KEYS[1], 'shift', 'top', 'since')
 if kept.err then return kept end
@@ -21,9 +24,10 @@ local time = redis.pcall('TIME')
 if time.err then return {-1, shift, 0} end
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 if ARGV[2] ~= '-' and tonumber(ARGV[2]) == shift and now + tonumber(ARGV[3]) >= top then shift = tonumber(ARGV[3]) end
--- It never goes back, whoever was there to notice.
-shift = math.max(shift, top - now)
+-- It never goes back, whoever was there to notice. For a caller that does not know the clock, whatever the last one
+-- did with it after the reading.
 local expected = tonumber(ARGV[1])
+if now + shift < top then shift = top - now + (expected and 0 or AHEAD_OF_TOP_MICROSECONDS) end
 if not expected or math.abs(now + shift - expected) <= AGREEMENT_MICROSECONDS then
   top = math.max(top, now + shift)
 end
