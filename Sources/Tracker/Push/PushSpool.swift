@@ -20,7 +20,14 @@ final class PushSpool {
   /// Records in one write(2).
   private static let recordsPerWrite = 512
 
+  /// The file of the first process that spools, and of a version that knows no other; it has one run. What is restored from
+  /// it stays in it until all is applied: who goes back to that version while Redis is away loses nothing.
   private let path: String
+  private var runsPath: String { path + SpoolReader.runsSuffix }
+  /// The one that is written: `runsPath` when an earlier process left something.
+  private var target: String
+  /// The runs in `path` that need not be written again.
+  private var kept: [PushRun] = []
   private let partition: Int
   private let partitionCount: Int
   private let metrics: PushMetrics
@@ -32,12 +39,15 @@ final class PushSpool {
   private var recordsInFile = 0
   /// The run of the record that was added last.
   private var runInFile: PushRun?
+  /// The run that the header names.
+  private var newestInFile: PushRun?
   private var buffer: UnsafeMutableRawPointer
   private var buffered = 0
   private var failureLog = RareLog(pauseNanoseconds: logNanoseconds)
 
   init(path: String, partition: Int, partitionCount: Int, metrics: PushMetrics) {
     self.path = partitionCount == 1 ? path : "\(path).p\(partition)"
+    target = self.path
     self.partition = partition
     self.partitionCount = partitionCount
     self.metrics = metrics
@@ -51,7 +61,7 @@ final class PushSpool {
   func takeLock() throws {
     let lockPath = path + ".lock"
     let number = clinux_open(lockPath, O_RDWR | O_CREAT, 0o600)
-    guard number >= 0 else { throw Self.cannotOpen(lockPath) }
+    guard number >= 0 else { throw SpoolReader.cannotOpen(lockPath) }
     let taken = FileDescriptor(owning: number)
     guard retryingInterrupts({ Int(flock(number, LOCK_EX | LOCK_NB)) }) == 0 else {
       guard errno == EWOULDBLOCK else { throw SystemError("flock", subject: lockPath) }
@@ -59,18 +69,6 @@ final class PushSpool {
         description: "traffic push: the spool \(path) is used by another tracker; give each its own spool_path")
     }
     lock = consume taken
-  }
-
-  /// A tracker that was once started as another user, by hand as root, leaves files that only that one may open.
-  private static func cannotOpen(_ path: String) -> SystemError {
-    let code = errno
-    let advice = "another user left it: give it to the tracker's (chown --reference=\(folder(of: path)) \(path))"
-    return SystemError("open", subject: path, code: code, advice: code == EACCES ? advice : "")
-  }
-
-  private static func folder(of path: String) -> String {
-    let folder = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
-    return folder.isEmpty ? "/" : folder
   }
 
   // MARK: writing
@@ -83,7 +81,8 @@ final class PushSpool {
     correctionMicroseconds: Int64? = 0
   ) {
     let alive = queue.depth + unsent.reduce(0) { $0 + $1.count } + restored.reduce(0) { $0 + $1.announces.count }
-    let isComplete = !state.isActive || recordsInFile > max(Self.compactAboveRecords, alive * 2) || file == nil
+    let isLong = recordsInFile > max(Self.compactAboveRecords, alive * 2)
+    let isComplete = !state.isActive || isLong || file == nil || run != newestInFile
     do throws(SystemError) {
       if isComplete {
         try rewrite(restored, unsent, run, queue, correctionMicroseconds)
@@ -104,23 +103,23 @@ final class PushSpool {
     _ restored: [SpooledRun], _ unsent: [PushBatch], _ run: PushRun, _ queue: EventQueue,
     _ correction: Int64?
   ) throws(SystemError) {
-    let fresh = path + ".new"
+    let fresh = target + ".new"
     let number = clinux_open(fresh, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
     guard number >= 0 else { throw SystemError("open", subject: fresh) }
     file = FileDescriptor(owning: number)
     buffered = 0
     recordsInFile = 0
-    runInFile = run
+    (runInFile, newestInFile) = (run, run)
     let header = PushSpoolFormat.header(run: run, partition: partition, partitionCount: partitionCount)
     header.withUnsafeBytes { buffer.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
     try writeAll(UnsafeRawBufferPointer(start: buffer, count: header.count))
     for batch in unsent { try add(batch) }
-    for restored in restored {
+    for restored in restored where !kept.contains(restored.run) {
       for spooled in restored.announces { try add(spooled.number, spooled.announce, of: restored.run, 0) }
     }
     state.through = try journal(queue, run, correction, isComplete: true)
     try sync()
-    guard rename(fresh, path) == 0 else { throw SystemError("rename", subject: path) }
+    guard rename(fresh, target) == 0 else { throw SystemError("rename", subject: target) }
     try syncFolder()
     state.isActive = true
   }
@@ -139,7 +138,7 @@ final class PushSpool {
 
   /// All of it, once: what left the queue for the window since the last write is in the file as it was then, or not at all.
   private func add(_ batch: PushBatch) throws(SystemError) {
-    for (offset, announce) in batch.announces.enumerated() {
+    for (offset, announce) in batch.announces.enumerated() where !kept.contains(batch.run) {
       try add(batch.first + UInt64(offset), announce, of: batch.run, batch.correctionMicroseconds)
     }
     batch.isJournaled = true
@@ -180,18 +179,18 @@ final class PushSpool {
     var written = 0
     while written < bytes.count {
       let count = retryingInterrupts { Glibc.write(number, bytes.baseAddress! + written, bytes.count - written) }
-      guard count > 0 else { throw SystemError("write", subject: path) }
+      guard count > 0 else { throw SystemError("write", subject: target) }
       written += count
     }
   }
 
   private func sync() throws(SystemError) {
     try flush()
-    guard fdatasync(file?.number ?? -1) == 0 else { throw SystemError("fdatasync", subject: path) }
+    guard fdatasync(file?.number ?? -1) == 0 else { throw SystemError("fdatasync", subject: target) }
   }
 
   private func syncFolder() throws(SystemError) {
-    let folder = Self.folder(of: path)
+    let folder = SpoolReader.folder(of: path)
     let number = clinux_open(folder, O_RDONLY, 0)
     guard number >= 0 else { throw SystemError("open", subject: folder) }
     let descriptor = FileDescriptor(owning: number)
@@ -209,112 +208,37 @@ final class PushSpool {
 
   // MARK: end
 
-  /// Removes the file, all of which is applied, or what is left of one that could not be written.
+  /// Removes the files, all of which is applied, or what is left of one that could not be written.
   func remove(queue: EventQueue) {
     queue.forgetChanges()
     state.trouble = nil
     guard state.isActive else {
-      unlink(path + ".new")
+      unlink(target + ".new")
       return
     }
     file = nil
     state.isActive = false
     recordsInFile = 0
-    if unlink(path) != 0 { note(SystemError("unlink", subject: path)) }
+    for path in [path, runsPath] where unlink(path) != 0 && errno != ENOENT {
+      note(SystemError("unlink", subject: path))
+    }
+    (target, kept) = (path, [])
     Log.info("the spool is published", ["partition": partition])
   }
 
   // MARK: reading
 
-  /// More partitions than any site has: file names up to here are looked for.
-  private static let maximumPartitions = 1024
-
-  /// Throws when another number of partitions has left a file that no partition of this one would read.
-  static func refuseForeignFiles(path: String, partitionCount: Int) throws(TrafficPushError) {
-    var foreign = (0..<maximumPartitions).filter { $0 >= partitionCount || partitionCount == 1 }.map {
-      "\(path).p\($0)"
-    }
-    if partitionCount > 1 { foreign.append(path) }
-    guard let found = foreign.first(where: { access($0, F_OK) == 0 }) else { return }
-    throw TrafficPushError(
-      description:
-        "traffic push: the spool \(found) was written with another value of partitions; start once with that "
-        + "value until it is published, then change it")
-  }
-
-  /// Reads the file of an earlier process; empty when there is none. A tail that was not written whole is left out. Throws
-  /// when the file is of another partitioning: its users' streams would change.
+  /// Reads the files of earlier processes; empty when there are none. Throws when one is of another partitioning: its users'
+  /// streams would change.
   func load() throws -> [SpooledRun] {
-    let number = clinux_open(path, O_RDONLY, 0)
-    if number < 0 && errno == ENOENT { return [] }
-    guard number >= 0 else { throw Self.cannotOpen(path) }
-    let descriptor = FileDescriptor(owning: number)
-    let header = try read(PushSpoolFormat.headerBytes, from: descriptor)
-    let content: [SpooledRun]
-    switch PushSpoolFormat.decodeHeader(header, partition: partition, partitionCount: partitionCount) {
-    case .run(let newest): content = try readRecords(from: descriptor, newest: newest)
-    case .otherPartitioning(let count):
-      throw TrafficPushError(
-        description: "traffic push: the spool \(path) was written with partitions: \(count); start once with that "
-          + "value until it is published, then change it")
-    case .damaged:
-      let aside = path + ".damaged"
-      guard rename(path, aside) == 0 else { throw SystemError("rename", subject: path) }
-      metrics.spoolErrors.add()
-      Log.error("the spool is damaged and was put aside", ["path": aside])
-      return []
-    }
-    let records = content.reduce(0) { $0 + $1.announces.count }
-    guard records > 0 else {
-      if unlink(path) != 0 { note(SystemError("unlink", subject: path)) }
-      return []
-    }
+    let reader = SpoolReader(partition: partition, partitionCount: partitionCount, metrics: metrics)
+    let first = try reader.read(path)
+    let content = try first + reader.read(runsPath)
+    kept = first.map(\.run)
+    guard !content.isEmpty else { return [] }
+    target = runsPath
     // Of this process' own numbers nothing is in it.
     state = SpoolState(isActive: true)
-    metrics.restored.add(UInt64(records))
-    Log.info("announces restored from the spool", ["partition": partition, "records": records])
     return content
-  }
-
-  /// Ends at the first record that is not whole.
-  private func readRecords(from file: borrowing FileDescriptor, newest: PushRun) throws(SystemError) -> [SpooledRun] {
-    var content = SpooledRuns(newest: newest)
-    var bytes: UnsafeRawBufferPointer
-    var place = 0
-    repeat {
-      bytes = try read(Self.recordsPerWrite * PushSpoolFormat.recordBytes, from: file)
-      place = 0
-      reading: while place + PushSpoolFormat.recordBytes <= bytes.count {
-        let record = UnsafeRawBufferPointer(rebasing: bytes[place..<place + PushSpoolFormat.recordBytes])
-        switch PushSpoolFormat.decode(record: record) {
-        case .announce(let number, let announce): content.add(SpooledAnnounce(number: number, announce: announce))
-        case .run(let run): content.begin(run)
-        case nil: break reading
-        }
-        place += PushSpoolFormat.recordBytes
-      }
-    } while place == bytes.count && place > 0
-    let unread = Int(-lseek(file.number, 0, SEEK_CUR) + lseek(file.number, 0, SEEK_END))
-    let torn = bytes.count - place + unread
-    if torn > 0 {
-      let records = (torn + PushSpoolFormat.recordBytes - 1) / PushSpoolFormat.recordBytes
-      metrics.spoolTorn.add(UInt64(records))
-      Log.warning(
-        "the spool's tail was not written whole", ["partition": partition, "bytes": torn, "records": records])
-    }
-    return content.inOrder
-  }
-
-  /// The next so many bytes of a file, or fewer at its end. Valid until the next.
-  private func read(_ count: Int, from file: borrowing FileDescriptor) throws(SystemError) -> UnsafeRawBufferPointer {
-    let number = file.number
-    var have = 0
-    while have < count {
-      let got = retryingInterrupts { Glibc.read(number, buffer + have, count - have) }
-      guard got >= 0 else { throw SystemError("read", subject: path) }
-      if got == 0 { break }
-      have += got
-    }
-    return UnsafeRawBufferPointer(start: buffer, count: have)
   }
 }

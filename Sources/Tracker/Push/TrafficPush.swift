@@ -75,7 +75,7 @@ final class TrafficPush: AnnounceRecordSink {
 
   /// Reads the spools back and starts the publishers' threads, `publish-0` and on. Redis need not be there.
   func start() throws {
-    if let spoolPath { try PushSpool.refuseForeignFiles(path: spoolPath, partitionCount: settings.partitionCount) }
+    if let spoolPath { try SpoolReader.refuseForeignFiles(path: spoolPath, partitionCount: settings.partitionCount) }
     for lane in lanes {
       // It leaves this thread only with the publisher's own. What the thread's closure captured would live as long as the
       // thread: the restored records must not be among it.

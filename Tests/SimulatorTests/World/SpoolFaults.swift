@@ -2,6 +2,8 @@
 
 import Glibc
 
+@testable import Tracker
+
 extension World {
   func applyToDisk(_ fault: Fault) {
     func dead(_ index: Int) -> SimulatedTracker? {
@@ -13,15 +15,17 @@ extension World {
       guard let tracker = dead(index), let path = tracker.spoolPath else { return }
       tracker.excuseUnsaved()
       unlink(path)
+      unlink(path + SpoolReader.runsSuffix)
     case .spoolTorn(let index, let bytes):
       guard let tracker = dead(index), let path = tracker.spoolPath else { return }
       tracker.excuseUnsaved()
+      let file = newest(path)
       var status = stat()
-      if stat(path, &status) == 0 { truncate(path, max(0, status.st_size - bytes)) }
+      if stat(file, &status) == 0 { truncate(file, max(0, status.st_size - bytes)) }
     case .spoolGarbled(let index, let bytes):
       guard let tracker = dead(index), let path = tracker.spoolPath else { return }
       tracker.excuseUnsaved()
-      garble(path, bytes)
+      garble(newest(path), bytes)
     case .spoolFlipped(let index, let fromEnd):
       guard let tracker = dead(index), let path = tracker.spoolPath else { return }
       tracker.excuseUnsaved()
@@ -45,8 +49,16 @@ extension World {
   func setDisk(full: Bool, of tracker: SimulatedTracker) {
     guard let path = tracker.spoolPath else { return }
     // What opens the new file writes to a device that is always full.
-    unlink(path + ".new")
-    if full { symlink("/dev/full", path + ".new") }
+    for path in [path, path + SpoolReader.runsSuffix] {
+      unlink(path + ".new")
+      if full { symlink("/dev/full", path + ".new") }
+    }
+  }
+
+  /// Of a tracker's two files the one that was written last.
+  private func newest(_ path: String) -> String {
+    let other = path + SpoolReader.runsSuffix
+    return access(other, F_OK) == 0 ? other : path
   }
 
   private func garble(_ path: String, _ bytes: Int) {

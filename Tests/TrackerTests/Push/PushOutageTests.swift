@@ -166,10 +166,10 @@ import Wire
     for (partitions, name) in [(1, "spool.p0"), (2, "spool.p2"), (2, "spool")] {
       let path = try directory.write("left", as: name)
       #expect(throws: TrafficPushError.self) {
-        try PushSpool.refuseForeignFiles(path: spool, partitionCount: partitions)
+        try SpoolReader.refuseForeignFiles(path: spool, partitionCount: partitions)
       }
       try FileManager.default.removeItem(atPath: path)
-      try PushSpool.refuseForeignFiles(path: spool, partitionCount: partitions)
+      try SpoolReader.refuseForeignFiles(path: spool, partitionCount: partitions)
     }
   }
 

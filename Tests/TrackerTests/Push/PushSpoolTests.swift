@@ -77,6 +77,40 @@ import Wire
     #expect(try self.spool(in: directory).load()[0].announces.map(\.announce.isByOwnClock) == [true, false])
   }
 
+  @Test("what an earlier version left stays as it was, beside what comes later, until all is applied")
+  func takenBack() throws {
+    let directory = try TemporaryDirectory()
+    let old = URL(fileURLWithPath: "\(directory.path)/spool")
+    let runs = (0..<3).map { PushRun(id: UInt64($0 + 1), generationBase: 0) }
+    func content() throws -> [[UInt64]] {
+      try spool(in: directory).load().map { [$0.run.id] + $0.announces.map(\.announce.record.uploaded) }
+    }
+    let queues = (0..<3).map { _ in EventQueue() }
+    put([makeRecord(uploaded: 1), makeRecord(uploaded: 2)], into: queues[0])
+    spool(in: directory).write(unsent: [], run: runs[0], queue: queues[0])
+    let left = try Data(contentsOf: old)
+    for process in 1..<3 {
+      let spool = spool(in: directory)
+      let restored = try spool.load()
+      put([makeRecord(uploaded: UInt64(process * 10))], into: queues[process])
+      spool.write(restored: restored, unsent: [], run: runs[process], queue: queues[process])
+      // A version that knows one run only finds its own.
+      #expect(try Data(contentsOf: old) == left)
+    }
+    #expect(try content() == [[1, 1, 2], [2, 10], [3, 20]])
+    // The old version was there, has published its file, and removed it.
+    try FileManager.default.removeItem(at: old)
+    #expect(try content() == [[2, 10], [3, 20]])
+    try left.write(to: old)
+    let last = spool(in: directory)
+    _ = try last.load()
+    last.remove(queue: queues[0])
+    #expect(try content().isEmpty)
+    // And then it begins with a file that the old version reads.
+    last.write(unsent: [], run: runs[0], queue: queues[0])
+    #expect(try Data(contentsOf: old) == left)
+  }
+
   @Test("a file without a record is read as none and removed")
   func empty() throws {
     let directory = try TemporaryDirectory()
