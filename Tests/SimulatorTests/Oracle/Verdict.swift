@@ -57,7 +57,21 @@ extension World {
         compare("torrent \(torrent)", shown ?? Shown(), bound, isEnd, isOfBytes: isOfBytes)
       }
     }
-    if isEnd { checkConsumer() }
+    if isEnd {
+      checkForeign()
+      checkConsumer()
+    }
+  }
+
+  /// What another producer added is credited whatever happened to the trackers' announces: there is no one else to lose it.
+  private func checkForeign() {
+    guard failure == nil, let books else { return }
+    var least: [Int: Int64] = [:]
+    for entry in foreign where entries.isSure(entry.serial) { least[entry.name.user, default: 0] += entry.uploaded }
+    for (user, least) in least.sorted(by: { $0.key < $1.key }) {
+      let shown = books.users[Self.passkey(user)]?.uploaded ?? 0
+      if shown < least { fail("c", "another producer's user \(user) up: shown \(shown), at least \(least)") }
+    }
   }
 
   /// Deleted entries that nobody has seen, and nobody will.
