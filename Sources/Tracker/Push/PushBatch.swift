@@ -151,7 +151,7 @@ final class PushBatch {
     into buffer: inout RedisCommandBuffer
   ) {
     buffer.removeAll()
-    buffer.begin(argumentCount: 3 + 2 + announces.count + 8)
+    buffer.begin(argumentCount: 3 + 2 + announces.count + 9)
     buffer.append("EVALSHA" as StaticString)
     buffer.append(scriptHash)
     buffer.append(decimal: UInt64(2 + announces.count))
@@ -166,6 +166,7 @@ final class PushBatch {
     buffer.append(decimal: tailsFirst - first)
     buffer.append(decimal: given)
     buffer.append(decimal: UInt64(done))
+    buffer.append(decimal: call.nowMicroseconds / PushScript.orderTickMicroseconds)
   }
 
   /// Sends the call; the reply is read by the publisher.

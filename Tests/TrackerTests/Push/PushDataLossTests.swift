@@ -40,9 +40,42 @@ import Wire
     let directory = try TemporaryDirectory()
     let redis = try await RedisServer.start(in: directory)
     var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
-    let call = ["EVAL", PushScript.restoreText, "2", "stream", "state", "86400", "0", "13", "", "", "0", "0", "0"]
+    let call = ["EVAL", PushScript.restoreText, "2", "stream", "state", "86400", "0", "13", "", "", "0", "0", "0", "0"]
     _ = try connection.command(call)
     #expect(try connection.command(["TTL", "state"]).integer == Int64(PushScript.stateSeconds))
+  }
+
+  @Test("an order of the future is none, nor is it when its announce is given back")
+  func givenBackFromTheFuture() async throws {
+    let directory = try TemporaryDirectory()
+    let redis = try await RedisServer.start(in: directory)
+    var caller = try ScriptCaller(redis)
+    // A spool kept it by a clock that is off by an hour.
+    caller.call.correctionMicroseconds = 3_600_000_000
+    var announce = QueuedAnnounce(record: makeRecord(uploaded: 5, event: .started), order: 1)
+    announce.isByOwnClock = true
+    let (batch, encoding) = (PushBatch(), PushEncoding())
+    batch.fill(from: [SpooledAnnounce(number: 0, announce: announce)], call: caller.call, gapFrom: nil)
+    try batch.send(on: &caller.connection)
+    let told = try caller.connection.nextReply()
+    batch.keepTails(try #require(told.view[11].bytes), of: 1, next: 1)
+    withExtendedLifetime(told) {}
+    _ = try caller.connection.command(["FLUSHALL"])
+    let hash = try #require(try caller.connection.command(["SCRIPT", "LOAD", PushScript.restoreText]).string)
+    batch.encodeRestoration(caller.call, scriptHash: hash, given: 0, done: 0, into: encoding)
+    try caller.connection.send(encoding.buffer)
+    let added = try caller.connection.nextReply()
+    #expect(added.error == nil && added.view[1].integer == 1)
+    let now = caller.call.nowMicroseconds / PushScript.orderTickMicroseconds
+    let events = try caller.connection.events(of: "tracker:traffic")
+    #expect(events.map(\.order) == [now])
+    let keys = try caller.connection.command(["KEYS", "tracker:last:*"])
+    let packed = try caller.connection.command(["HGET", try #require(keys.view[0].string), "s"])
+    let order = try #require(packed.view.bytes)[14..<20].reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+    #expect(order == now)
+    withExtendedLifetime(added) {}
+    withExtendedLifetime(keys) {}
+    withExtendedLifetime(packed) {}
   }
 
   @Test("FLUSHALL in the middle of a run: exact to the byte, whatever the consumer had read before")

@@ -26,6 +26,13 @@
 --
 -- A record is what PushRecords.swift packs, where its layout is.
 
+-- Ticks of `order` in a second: PushRecords.orderTickMicroseconds.
+local ORDER_TICKS_PER_SECOND = 62500
+-- What is from further in the future has its order from a clock that was wrong, or in another unit.
+local FUTURE_TICKS = 600 * ORDER_TICKS_PER_SECOND
+-- The time by the trackers' clock (clock.lua). An order above `latest` is none, and `now` is taken for it.
+local now = tonumber(ARGV[9])
+local latest = now + FUTURE_TICKS
 -- How long a silent run is remembered: PushScript.stateSeconds.
 local STATE_SECONDS = 86400
 -- The version of the fields behind the first fourteen: TrafficEvent.version.

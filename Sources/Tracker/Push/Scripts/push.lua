@@ -33,8 +33,6 @@
 local MAXIMUM_BYTES = 9007199254740992
 -- The largest timestamp: PushRecords.maximumTimestamp.
 local MAXIMUM_TIMESTAMP = 4294967295
--- Ticks of `order` in a second: PushRecords.orderTickMicroseconds.
-local ORDER_TICKS_PER_SECOND = 62500
 -- A snapshot's TTL is renewed when its announces cross a multiple of this part of it, not at each: it outlives the
 -- last announce by 7/8 of the TTL at least, and most announces save a command.
 local TTL_STEPS = 8
@@ -49,8 +47,6 @@ local CLOCK_TOLERANCE = 2 * ORDER_TICKS_PER_SECOND
 -- Ticks by which two orders may be wrong although both publishers have asked Redis for the time. No client announces,
 -- starts over and announces again within this: the higher counters are the later ones.
 local CLOCK_ERROR = ORDER_TICKS_PER_SECOND / 20
--- What is from further in the future has its order from a clock that was wrong, or in another unit.
-local FUTURE_TICKS = 600 * ORDER_TICKS_PER_SECOND
 -- As many characters of a generation's name are the same for all of a run, but for a carry in sixteen million.
 local RUN_CHARACTERS = 4
 
@@ -59,9 +55,6 @@ local from, ttl, prefix, rate = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(A
 local count = #KEYS - 2
 local step = math.max(1, math.floor(ttl / TTL_STEPS))
 local floor, pack = math.floor, struct.pack
--- An order above `latest` is from a clock that was wrong.
-local now = tonumber(ARGV[9])
-local latest = now + FUTURE_TICKS
 -- A snapshot's `s` by its length: with an IPv4 or an IPv6 address.
 local layouts = {[52] = '<I7I7I6I4I7I7c8c6', [64] = '<I7I7I6I4I7I7c8c18'}
 local seconds = {[0] = '0'}

@@ -6,7 +6,7 @@
 --     ARGV[1] snapshot TTL, seconds   ARGV[2] longest stream, 0: no limit   ARGV[3] bytes of a snapshot key's prefix
 --     ARGV[4] the records   ARGV[5] the tails of the last of them that push.lua answered
 --     ARGV[6] how many records come before those   ARGV[7] how many were given back so far, 0: it begins anew
---     ARGV[8] how many of those are the first of these records
+--     ARGV[8] how many of those are the first of these records   ARGV[9] the trackers' clock (clock.lua), in ticks
 --
 -- Answers how many of its records are given back now, fewer than all when the stream has no room for more, or -1 when
 -- other than ARGV[7] were given back before: Redis has forgotten again, or did not do the call before. Then the number
@@ -39,6 +39,8 @@ for i = 0, count - 1 do
     tailAt = tailAfter
     if i >= done and sub(gen, 1, 1) ~= '\0' then
       if added >= room then upto = i break end
+      local isAhead = order > latest
+      if isAhead then order, came = now, digits(now) end
       local isLate = sub(du, 1, 1) == 'L'
       local cu, cd = digits(isLate and bu or u - bu), digits(isLate and bd or d - bd)
       if isLate then du = sub(du, 2) end
@@ -66,7 +68,8 @@ for i = 0, count - 1 do
         end
       end
       if older then
-        id = pcall('HSET', key, 's', sub(data, at, at + 23) .. base .. address, 'uploaded', us, 'downloaded', ds,
+        local head = isAhead and struct.pack('<I7I7I6I4', u, d, order, ts) or sub(data, at, at + 23)
+        id = pcall('HSET', key, 's', head .. base .. address, 'uploaded', us, 'downloaded', ds,
           'ts', t, 'port', port, 'ip', ip, 'af', af)
         if type(id) == 'table' then return id end
         if p then
