@@ -131,10 +131,12 @@ struct PushSessionSite {
 
   init(
     spool: Bool = false, restored: [SpooledRun] = [], retainedBytes: Int = PublisherSettings.retainedBytes,
-    seed: UInt64 = 1
+    readMilliseconds: Int = 5000, seed: UInt64 = 1
   ) throws {
     let settings = PublisherSettings(
-      endpoint: try RedisEndpoint(url: "redis://127.0.0.1"), timeouts: RedisTimeouts(), ttlSeconds: 86_400,
+      endpoint: try RedisEndpoint(url: "redis://127.0.0.1"),
+      timeouts: RedisTimeouts(readMilliseconds: readMilliseconds),
+      ttlSeconds: 86_400,
       maximumStreamLength: 0, creditFirstAnnounce: false, maximumBytesPerSecond: 0, retryMilliseconds: 100,
       retryCount: 3, partitionCount: 1, retainedBytes: retainedBytes)
     let runs = Runs()

@@ -433,7 +433,7 @@ import Testing
 
   @Test("a Redis that does not say what time it is keeps nothing from the spool, nor the process from its end")
   func silentClock() throws {
-    var site = try PushSessionSite(spool: true)
+    var site = try PushSessionSite(spool: true, readMilliseconds: 15_000)
     site.announce(0..<2)
     site.isClockSilent = true
     try site.run { $0.trace.last == "askTime" }
