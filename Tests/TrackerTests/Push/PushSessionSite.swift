@@ -1,4 +1,4 @@
-// PushSessionSite: a PushSession with a model of Redis, a spool that is a dictionary, and a clock that only moves when the
+// PushSessionSite: a PushSession with a ModelRedis, a spool that is a dictionary, and a clock that only moves when the
 // session waits. No socket, no file, no thread: the same seed gives the same steps.
 
 import Linux
@@ -6,94 +6,6 @@ import Redis
 import Simulation
 
 @testable import Tracker
-
-/// What Redis knows of runs, and the stream as (run, number): the deltas are PushScriptModel's business.
-struct ModelRedis {
-  struct Entry: Hashable {
-    var run: UInt64
-    var number: UInt64
-  }
-  var next: [UInt64: UInt64] = [:]
-  /// Of a run, how many records were given back.
-  var given: [UInt64: UInt64] = [:]
-  var stream: [Entry] = []
-  /// Of each entry of the stream, where its run was then.
-  var places: [UInt64] = []
-  var scripts: Set<String> = []
-  /// Of the trackers' clock.
-  var clockShift: Int64 = 0
-  /// Longest stream; 0: no limit.
-  var limit = 0
-  /// Told to every call instead of being served.
-  var error: RedisServerError?
-
-  /// FLUSHALL.
-  mutating func forget() {
-    next = [:]
-    given = [:]
-    stream = []
-    places = []
-  }
-
-  /// A failover to the moment when the stream had so many entries of the one run there is.
-  mutating func rollBack(to entries: Int, run: UInt64) {
-    next[run] = places[entries - 1]
-    stream.removeSubrange(entries...)
-    places.removeSubrange(entries...)
-    given = [:]
-  }
-
-  mutating func load(_ name: PushScript.Name) -> String {
-    let hash = "\(name)"
-    scripts.insert(hash)
-    return hash
-  }
-
-  mutating func apply(_ first: UInt64, count: Int, run: UInt64, gapFrom: PushCall.Gap?) -> Result<
-    PushScript.Reply, RedisServerError
-  > {
-    if let error { return .failure(error) }
-    guard scripts.contains("push") else { return .failure(RedisServerError(line: "NOSCRIPT No matching script.")) }
-    var expected = next[run] ?? 0
-    if first > expected {
-      guard let gapFrom, gapFrom.place == expected, gapFrom.given == nil || gapFrom.given == given[run] ?? 0 else {
-        return .success(PushScript.Reply(status: .gap, next: expected))
-      }
-      expected = first
-    }
-    if gapFrom != nil { given[run] = 0 }
-    let start = expected
-    var status = PushScript.Reply.Status.done
-    while expected < first + UInt64(count) {
-      if limit > 0 && stream.count >= limit {
-        status = .full
-        break
-      }
-      stream.append(Entry(run: run, number: expected))
-      expected += 1
-      places.append(expected)
-    }
-    next[run] = expected
-    var reply = PushScript.Reply(status: status, next: expected)
-    reply.applied = expected - start
-    return .success(reply)
-  }
-
-  /// What restore.lua does.
-  mutating func restore(_ batch: PushBatch, run: UInt64, given: UInt64, done: Int) -> PushSession.Event {
-    if let error { return .failed(.server(error)) }
-    guard scripts.contains("restore") else { return .failed(.server(RedisServerError(line: "NOSCRIPT No script."))) }
-    if given > 0, self.given[run] != given { return .restored(records: nil, entries: 0) }
-    let room = limit > 0 ? limit - stream.count : batch.count
-    let upto = min(batch.count, done + max(0, room))
-    self.given[run] = given + UInt64(upto - done)
-    for number in batch.first + UInt64(done)..<batch.first + UInt64(upto) {
-      stream.append(Entry(run: batch.run.id, number: number))
-      places.append(next[run] ?? 0)
-    }
-    return .restored(records: upto, entries: UInt64(upto - done))
-  }
-}
 
 /// Runs a session step by step.
 struct PushSessionSite {
@@ -161,6 +73,23 @@ struct PushSessionSite {
   func announce(_ peers: Range<Int>, uploaded: UInt64 = 1) {
     let records = peers.map { makeRecord(peer: $0, uploaded: uploaded) }
     records.withUnsafeBufferPointer { _ = queue.append($0, order: 1) }
+  }
+
+  /// So many calls, one after the other.
+  mutating func announce(rounds: Int, of peers: Range<Int>) throws {
+    for round in 0..<rounds {
+      announce(peers, uploaded: UInt64(round))
+      try settle()
+    }
+  }
+
+  /// A call that Redis applies, and the reply is lost: sent again it adds nothing, so nothing of it can be given back.
+  mutating func announceUnanswered(_ peers: Range<Int>) throws {
+    announce(peers)
+    fault = { if case .awaitReply = $0 { (.closed("by the server"), true) } else { nil } }
+    try run { $0.trace.last == "awaitReply" }
+    fault = { _ in nil }
+    try settle()
   }
 
   /// Steps until `condition` holds. A session that does not get there within 100,000 steps never does.

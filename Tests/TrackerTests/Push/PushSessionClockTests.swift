@@ -1,0 +1,139 @@
+import Redis
+import Testing
+
+@testable import Tracker
+
+/// How the publisher keeps the common clock, without a socket.
+@Suite("push sessions: the clock") struct PushSessionClockTests {
+  @Test(
+    "orders are by the common clock, asked at the connection and once a minute: Redis' may be set, and it goes on")
+  func clocks() throws {
+    var site = try PushSessionSite()
+    func announce(_ seconds: Int64, sharing shift: Int64) throws {
+      site.announce(0..<2)
+      try site.settle()
+      let found = site.session.clock.correctionMicroseconds
+      #expect((found - seconds * 1_000_000).magnitude < 10_000)
+      #expect((site.redis.clockShift - shift * 1_000_000).magnitude < 10_000)
+      #expect(site.session.retained.last?.correctionMicroseconds == found)
+    }
+    func ask(_ times: Int) throws { try site.run { $0.trace.count { $0 == "askTime" } == times } }
+    site.redisAheadMicroseconds = -60_000_000
+    try announce(-60, sharing: 0)
+    #expect(site.notes.contains(.clocksDiffer(seconds: -60)))
+    // Within the error of the measurement nothing changes.
+    site.redisAheadMicroseconds = -60_004_000
+    try ask(2)
+    try announce(-60, sharing: 0)
+    // Redis' clock is set, ahead and back: the first question finds it, the second has the clock go on.
+    site.redisAheadMicroseconds = 5_000_000
+    try ask(4)
+    try announce(-60, sharing: -65)
+    site.redisAheadMicroseconds = -100_000_000
+    try ask(6)
+    try announce(-60, sharing: 40)
+    #expect(
+      site.notes.contains { if case .clockSet(65_000) = $0 { true } else { false } }
+        && site.notes.contains { if case .clockSet(-105_000) = $0 { true } else { false } })
+  }
+
+  @Test("where Redis may not be asked what time it is, the machine's clock has to do")
+  func noTime() throws {
+    var site = try PushSessionSite()
+    site.isTimeAllowed = false
+    site.redisAheadMicroseconds = 1_000_000_000
+    site.announce(0..<2)
+    try site.settle()
+    #expect(site.session.clock.correctionMicroseconds == 0 && site.session.clock.isKnown)
+    // Nor is anything taken for the first that is known.
+    #expect(site.session.call?.sinceMicroseconds == PushScript.maximumMicroseconds)
+  }
+
+  @Test("an answer that took long says too little about the clock: of several the quickest counts")
+  func slowClock() throws {
+    var site = try PushSessionSite()
+    var asked = 0
+    site.slowness = { action in
+      guard case .askTime = action else { return 0 }
+      asked += 1
+      // All of it on the way there.
+      return asked == 3 ? 1_000_000 : 40_000_000
+    }
+    site.announce(0..<2)
+    try site.settle()
+    #expect(asked == 3 && site.session.clock.correctionMicroseconds.magnitude < 1000)
+    // Where all are slow, nothing waits for eight of them.
+    site = try PushSessionSite()
+    site.slowness = { if case .askTime = $0 { 900_000_000 } else { 0 } }
+    site.announce(0..<2)
+    try site.run { $0.trace.last == "send 0..<2" }
+    #expect(site.trace.count { $0 == "askTime" } == 1)
+  }
+
+  @Test("after calls the clock is read within half a second, once, and at a clean end; without calls it is not")
+  func keepsReading() throws {
+    var site = try PushSessionSite()
+    try site.settle()
+    func asked() -> Int { site.trace.count { $0 == "askTime" } }
+    var (before, begin, lastAsked, longest) = (asked(), site.now, site.now, UInt64(0))
+    while site.now < begin + 3_000_000_000 {
+      site.announce(0..<1)
+      site.step()
+      if site.trace.last == "askTime" { lastAsked = site.now }
+      if site.trace.last?.hasPrefix("send") == true { longest = max(longest, site.now - lastAsked) }
+      site.now += 5_000_000
+    }
+    #expect((5...7).contains(asked() - before) && longest < 510_000_000)
+    try site.settle()
+    try site.run { $0.now > begin + 5_000_000_000 }
+    (before, begin) = (asked(), site.now)
+    try site.run { $0.now > begin + 50_000_000_000 }
+    #expect(asked() - before <= 1)
+    site.announce(0..<1)
+    try site.run { $0.trace.last?.hasPrefix("send") == true }
+    site.session.requestStop()
+    try site.run { $0.isFinished }
+    #expect(site.trace.suffix(2) == ["askTime", "finish"])
+    site = try PushSessionSite()
+    site.announce(0..<1)
+    try site.settle()
+    try site.run { $0.now > begin + 60_000_000_000 && $0.trace.last == "awaitAnnounces" }
+    site.session.requestStop()
+    try site.run { $0.isFinished }
+    #expect(site.trace.suffix(2).first != "askTime")
+  }
+
+  @Test("a Redis that does not say what time it is keeps nothing from the spool, nor the process from its end")
+  func silentClock() throws {
+    var site = try PushSessionSite(spool: true, readMilliseconds: 15_000)
+    site.announce(0..<2)
+    site.isClockSilent = true
+    try site.run { $0.trace.last == "askTime" }
+    let asked = site.now
+    try site.run { $0.trace.last == "writeSpool" }
+    #expect(site.now - asked < 3_000_000_000 && site.spooled?.count == 2)
+    site.announce(2..<5)
+    site.session.requestStop()
+    let begin = site.now
+    try site.run { $0.isFinished }
+    #expect(site.now - begin < 5_600_000_000 && site.spooled?.count == 5)
+    #expect(site.notes.last == .spooledRest(announces: 5))
+  }
+
+  @Test("what Redis refused on a quiet tracker is over when it answers again, without an announce")
+  func refusedClock() throws {
+    for error in ["OOM command not allowed", "NOREPLICAS Not enough good replicas", "BUSY Redis is busy"] {
+      for held in 0..<2 {
+        var site = try PushSessionSite()
+        site.announce(0..<held)
+        try site.settle()
+        site.redis.error = RedisServerError(line: error)
+        try site.run { $0.session.trouble != nil && $0.sum.errors.count > 3 }
+        site.redis.error = nil
+        let begin = site.now
+        try site.run { $0.session.trouble == nil }
+        #expect(site.now - begin < 6_000_000_000 && site.session.failures == 0)
+      }
+    }
+  }
+}
