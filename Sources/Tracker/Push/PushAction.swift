@@ -23,7 +23,7 @@ extension PushSession {
     /// `reply`.
     case askPlace(PushCall, next: UInt64, gapFrom: PushCall.Gap?)
     /// Send a call that gives the records of an applied one back, but for the first `done`: `done`. Its reply comes later.
-    case restore(PushBatch, PushCall, scriptHash: String, given: UInt64, done: Int)
+    case restore(PushBatch, PushCall, scriptHash: String, given: PushCall.GivenBack, done: Int)
     /// Wait for the reply to the first of those calls: `restored`.
     case awaitRestored
     /// Ask what the clock is that trackers have in common: `done`. The answer comes later.

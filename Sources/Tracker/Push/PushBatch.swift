@@ -26,8 +26,8 @@ final class PushBatch {
   var isJournaled = false
   /// The run whose numbers the records have.
   private(set) var run = PushRun(id: 0, generationBase: 0)
-  /// The older record that Redis may expect instead of the first: it is sent when all before it is answered.
-  private(set) var gapFrom: UInt64?
+  /// Where Redis may be instead of at the first record: it is sent when all before it is answered.
+  private(set) var gapFrom: PushCall.Gap?
   /// What is added to the announces' order; nothing where a spool kept them, which has it corrected.
   private(set) var correctionMicroseconds: Int64 = 0
   /// The same of those that a spool kept by this machine's clock.
@@ -71,18 +71,18 @@ final class PushBatch {
   /// record of the run.
   func fill(
     from queue: EventQueue, maximum: Int = PushBatch.maximumRecords, call: PushCall, willWait: Bool,
-    runBegin: UInt64 = 0, gapFrom: UInt64? = nil
+    runBegin: UInt64 = 0, gapFrom: PushCall.Gap? = nil
   ) -> Bool {
     prepare()
     isRestored = false
     first = queue.take(maximum, into: &announces, willWait: willWait)
     guard !announces.isEmpty else { return false }
-    encode(call, gapFrom: gapFrom ?? (first > 0 && first == runBegin ? 0 : nil))
+    encode(call, gapFrom: gapFrom ?? (first > 0 && first == runBegin ? PushCall.Gap(place: 0) : nil))
     return true
   }
 
   /// Encodes announces that a spool kept, which have consecutive numbers.
-  func fill(from spooled: ArraySlice<SpooledAnnounce>, call: PushCall, gapFrom: UInt64?) {
+  func fill(from spooled: ArraySlice<SpooledAnnounce>, call: PushCall, gapFrom: PushCall.Gap?) {
     prepare()
     isRestored = true
     first = spooled.first?.number ?? 0
@@ -91,7 +91,7 @@ final class PushBatch {
   }
 
   /// The same announces, perhaps under another run.
-  func encode(_ call: PushCall, gapFrom: UInt64?) {
+  func encode(_ call: PushCall, gapFrom: PushCall.Gap?) {
     if run != call.run { sends = 0 }
     run = call.run
     self.gapFrom = gapFrom
@@ -107,8 +107,8 @@ final class PushBatch {
     self.encoding = encoding
     encoding.buffer.removeAll()
     call.encode(
-      announces, first: first, gapFrom: gapFrom.map { PushCall.Gap(place: $0) },
-      correctionMicroseconds: correctionMicroseconds, records: &encoding.records, into: &encoding.buffer)
+      announces, first: first, gapFrom: gapFrom, correctionMicroseconds: correctionMicroseconds,
+      records: &encoding.records, into: &encoding.buffer)
   }
 
   private func prepare() {
@@ -136,7 +136,9 @@ final class PushBatch {
 
   /// The call of restore.lua that gives the applied records back to a Redis that has lost them: `given` were given back
   /// so far, the last `done` of them were the first of these.
-  func encodeRestoration(_ call: PushCall, scriptHash: String, given: UInt64, done: Int, into encoding: PushEncoding) {
+  func encodeRestoration(
+    _ call: PushCall, scriptHash: String, given: PushCall.GivenBack, done: Int, into encoding: PushEncoding
+  ) {
     encoding.records.removeAll()
     for (offset, announce) in announces.enumerated() {
       encoding.records.append(
@@ -147,11 +149,11 @@ final class PushBatch {
   }
 
   private func encode(
-    _ call: PushCall, scriptHash: String, given: UInt64, done: Int, _ records: UnsafeRawBufferPointer,
+    _ call: PushCall, scriptHash: String, given: PushCall.GivenBack, done: Int, _ records: UnsafeRawBufferPointer,
     into buffer: inout RedisCommandBuffer
   ) {
     buffer.removeAll()
-    buffer.begin(argumentCount: 3 + 2 + announces.count + 9)
+    buffer.begin(argumentCount: 3 + 2 + announces.count + 10)
     buffer.append("EVALSHA" as StaticString)
     buffer.append(scriptHash)
     buffer.append(decimal: UInt64(2 + announces.count))
@@ -164,9 +166,10 @@ final class PushBatch {
     buffer.append(records)
     buffer.append(tails)
     buffer.append(decimal: tailsFirst - first)
-    buffer.append(decimal: given)
+    buffer.append(decimal: UInt64(given.records))
     buffer.append(decimal: UInt64(done))
     buffer.append(decimal: call.nowMicroseconds / PushScript.orderTickMicroseconds)
+    buffer.append(given.name)
   }
 
   /// Sends the call; the reply is read by the publisher.

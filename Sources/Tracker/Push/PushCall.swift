@@ -29,11 +29,22 @@ struct PushCall {
   /// From when on Redis has forgotten nothing.
   var sinceMicroseconds: UInt64 = 0
 
-  /// From where the script accepts a gap: the record that Redis expects, and how many restore.lua gave back before; nil:
-  /// none of this process.
+  /// From where the script accepts a gap: the record that Redis expects, and what restore.lua has given back of those behind
+  /// it; nil: this process nothing.
   struct Gap: Equatable {
     var place: UInt64
-    var given: UInt64? = 0
+    var given: GivenBack?
+  }
+
+  /// How far a giving back has come. Redis keeps that of the last: whatever it is set back to, no other looks like it.
+  struct GivenBack: Equatable {
+    /// The run that the process named itself, and how often it has begun to give back.
+    var process: UInt64
+    var turn: UInt32
+    var records: UInt32 = 0
+
+    var name: String { "\(process)-\(turn)-" }
+    var text: String { "\(name)\(records)" }
   }
 
   /// Encodes the call for records that are numbered from `first`; with none it only asks for, or with `gapFrom` sets, the
@@ -63,7 +74,7 @@ struct PushCall {
     buffer.append(decimal: UInt64(maximumStreamLength))
     buffer.append(creditFirstAnnounce ? "1" : "0" as StaticString)
     if let gapFrom {
-      buffer.append("\(gapFrom.place):\(gapFrom.given.map { "\($0)" } ?? "*")")
+      buffer.append("\(gapFrom.place):\(gapFrom.given?.text ?? "*")")
     } else {
       buffer.append("-" as StaticString)
     }

@@ -79,7 +79,9 @@ struct PushSession {
   /// Of calls that are held, for the next ones.
   var encodings: [PushEncoding] = []
   /// By run, where Redis is, when the next call that is filled does not follow on it: what is between was given back.
-  var gapsAhead: [UInt64: UInt64] = [:]
+  var gapsAhead: [UInt64: PushCall.Gap] = [:]
+  /// How often giving back was begun.
+  var givingsBack: UInt32 = 0
   /// What Redis still has of each run is being asked.
   var survey: Survey?
   /// A giving back that waits for room in the stream, or for a Redis that takes writes, over the same connection.

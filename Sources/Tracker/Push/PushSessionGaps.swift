@@ -24,12 +24,15 @@ extension PushSession {
     /// The place in `calls` of the one whose reply is next, and how many of its first records are given back.
     var index = 0
     var done = 0
-    /// How many records are: restore.lua compares it.
-    var given: UInt64 = 0
+    /// What is: restore.lua compares it.
+    var given: PushCall.GivenBack
     var entries: UInt64 = 0
 
     /// What is left is to have Redis expect what comes next.
     var isGivenBack: Bool { index == calls.count }
+
+    /// What push.lua compares when a gap at `place` is stepped over.
+    func gap(at place: UInt64) -> PushCall.Gap { PushCall.Gap(place: place, given: calls.isEmpty ? nil : given) }
 
     /// The records of the next so many calls that are not given back yet.
     func records(ofNext calls: Int) -> Int {
@@ -105,7 +108,10 @@ extension PushSession {
     let forgotten = retained.forgotten(at: gap.found, of: gap.run)
     sendAgain(forgotten.filter { !$0.isWhollyRestorable }, of: gap.run)
     let next = window.first { $0.run == gap.run }?.first ?? gap.expected
-    let restoration = Restoration(gap: gap, next: next, calls: forgotten.filter(\.isRestorable))
+    givingsBack += 1
+    let restoration = Restoration(
+      gap: gap, next: next, calls: forgotten.filter(\.isRestorable),
+      given: PushCall.GivenBack(process: ownRun.id, turn: givingsBack))
     guard !restoration.calls.isEmpty else { return adopt(restoration) }
     phase = .loadingRestoration(restoration)
     return .loadScript(.restore)
@@ -141,12 +147,17 @@ extension PushSession {
   }
 
   /// What is between the calls of the window, and between them and what is filled next, was given back: it is stepped over.
-  /// Not before: a connection that is lost takes the giving back along, and the next call has to be a gap again.
-  private mutating func stepOverGivenBack(upTo expected: UInt64, of run: PushRun) {
+  /// Not before: a connection that is lost takes the giving back along, and the next call has to be a gap again. It is one
+  /// too where Redis has forgotten that once more.
+  private mutating func stepOverGivenBack(_ restoration: Restoration) {
+    let run = restoration.gap.run
     let calls = window.filter { $0.run == run }
-    if let last = calls.last, last.end < expected { gapsAhead[run.id] = last.end }
+    gapsAhead[run.id] = nil
+    if let last = calls.last, last.end < restoration.gap.expected {
+      gapsAhead[run.id] = restoration.gap(at: last.end)
+    }
     for (before, batch) in zip(calls, calls.dropFirst()) where before.end != batch.first {
-      batch.encode(call(of: run), gapFrom: before.end)
+      batch.encode(call(of: run), gapFrom: restoration.gap(at: before.end))
     }
   }
 
@@ -167,8 +178,7 @@ extension PushSession {
       let run = restoration.gap.run
       counted[run.id] = reply
       counted[run.id]?.next = restoration.next
-      gapsAhead[run.id] = nil
-      stepOverGivenBack(upTo: restoration.gap.expected, of: run)
+      stepOverGivenBack(restoration)
       return goOnAfterGap()
     default: preconditionFailure("\(event) while \(phase)")
     }
@@ -179,11 +189,11 @@ extension PushSession {
     var restoration = before
     restoration.entries += entries
     guard let records else {
-      (restoration.index, restoration.done, restoration.given) = (0, 0, 0)
+      (restoration.index, restoration.done, restoration.given.records) = (0, 0, 0)
       suspended = restoration
       return discardReplies(.giveBack)
     }
-    restoration.given += UInt64(max(0, records - restoration.done))
+    restoration.given.records += UInt32(max(0, records - restoration.done))
     guard records >= restoration.calls[restoration.index].count else {
       restoration.done = records
       suspended = restoration
@@ -214,9 +224,11 @@ extension PushSession {
     else { return .awaitRestored }
     let isFirst = restoresOnWay == 0
     restoresOnWay += 1
+    var given = restoration.given
+    given.records += UInt32(max(0, onWay))
     return .restore(
-      restoration.calls[next], call(of: restoration.gap.run), scriptHash: restoration.scriptHash,
-      given: restoration.given + UInt64(max(0, onWay)), done: isFirst ? restoration.done : 0)
+      restoration.calls[next], call(of: restoration.gap.run), scriptHash: restoration.scriptHash, given: given,
+      done: isFirst ? restoration.done : 0)
   }
 
   /// Redis refuses a question or what it is given back: it is asked again over the same connection.
@@ -246,8 +258,7 @@ extension PushSession {
     phase = .adopting(restoration)
     return .askPlace(
       call(of: restoration.gap.run), next: restoration.next,
-      gapFrom: PushCall.Gap(
-        place: restoration.gap.found, given: restoration.calls.isEmpty ? nil : restoration.given))
+      gapFrom: restoration.gap(at: restoration.gap.found))
   }
 
   private func call(of run: PushRun) -> PushCall {

@@ -39,7 +39,7 @@ extension PushSession {
   /// A run is left, and a hole stepped over, when all before it is answered.
   private mutating func fillRestored(_ batch: PushBatch) -> Bool {
     guard let next = restored.run else { return false }
-    let gapFrom = gapsAhead[next.id] ?? restored.hole
+    let gapFrom = gapsAhead[next.id] ?? restored.hole.map { PushCall.Gap(place: $0) }
     guard window.isEmpty || run == next && gapFrom == nil else { return false }
     if run != next { change(to: next) }
     batch.fill(from: restored.take(settings.recordsPerCall), call: call!, gapFrom: gapFrom)
@@ -63,7 +63,7 @@ extension PushSession {
     survey = nil
     (gapsAhead[given.id], counted[given.id]) = (nil, nil)
     for batch in window where batch.run == given {
-      batch.encode(call!, gapFrom: batch.first > 0 && batch.first == begin ? 0 : nil)
+      batch.encode(call!, gapFrom: batch.first > 0 && batch.first == begin ? PushCall.Gap(place: 0) : nil)
     }
   }
 }

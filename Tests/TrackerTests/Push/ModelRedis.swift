@@ -11,8 +11,8 @@ struct ModelRedis {
     var number: UInt64
   }
   var next: [UInt64: UInt64] = [:]
-  /// Of a run, how many records were given back.
-  var given: [UInt64: UInt64] = [:]
+  /// Of a run, what was given back last.
+  var given: [UInt64: PushCall.GivenBack] = [:]
   var stream: [Entry] = []
   /// Of each entry of the stream, where its run was then.
   var places: [UInt64] = []
@@ -57,12 +57,11 @@ struct ModelRedis {
     guard scripts.contains("push") else { return .failure(RedisServerError(line: "NOSCRIPT No matching script.")) }
     var expected = next[run] ?? 0
     if first > expected {
-      guard let gapFrom, gapFrom.place == expected, gapFrom.given == nil || gapFrom.given == given[run] ?? 0 else {
+      guard let gapFrom, gapFrom.place == expected, gapFrom.given == nil || gapFrom.given == given[run] else {
         return .success(PushScript.Reply(status: .gap, next: expected))
       }
       expected = first
     }
-    if gapFrom != nil { given[run] = 0 }
     let start = expected
     var status = PushScript.Reply.Status.done
     while expected < first + UInt64(count) {
@@ -81,13 +80,14 @@ struct ModelRedis {
   }
 
   /// What restore.lua does.
-  mutating func restore(_ batch: PushBatch, run: UInt64, given: UInt64, done: Int) -> PushSession.Event {
+  mutating func restore(_ batch: PushBatch, run: UInt64, given: PushCall.GivenBack, done: Int) -> PushSession.Event {
     if let error { return .failed(.server(error)) }
     guard scripts.contains("restore") else { return .failed(.server(RedisServerError(line: "NOSCRIPT No script."))) }
-    if given > 0, self.given[run] != given { return .restored(records: nil, entries: 0) }
+    if given.records > 0, self.given[run] != given { return .restored(records: nil, entries: 0) }
     let room = limit > 0 ? limit - stream.count : batch.count
     let upto = min(batch.count, done + max(0, room))
-    self.given[run] = given + UInt64(upto - done)
+    self.given[run] = given
+    self.given[run]?.records += UInt32(upto - done)
     for number in batch.first + UInt64(done)..<batch.first + UInt64(upto) {
       stream.append(Entry(run: batch.run.id, number: number))
       places.append(next[run] ?? 0)

@@ -40,7 +40,9 @@ import Wire
     let directory = try TemporaryDirectory()
     let redis = try await RedisServer.start(in: directory)
     var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
-    let call = ["EVAL", PushScript.restoreText, "2", "stream", "state", "86400", "0", "13", "", "", "0", "0", "0", "0"]
+    let call = [
+      "EVAL", PushScript.restoreText, "2", "stream", "state", "86400", "0", "13", "", "", "0", "0", "0", "0", "1-1-",
+    ]
     _ = try connection.command(call)
     #expect(try connection.command(["TTL", "state"]).integer == Int64(PushScript.stateSeconds))
   }
@@ -62,7 +64,8 @@ import Wire
     withExtendedLifetime(told) {}
     _ = try caller.connection.command(["FLUSHALL"])
     let hash = try #require(try caller.connection.command(["SCRIPT", "LOAD", PushScript.restoreText]).string)
-    batch.encodeRestoration(caller.call, scriptHash: hash, given: 0, done: 0, into: encoding)
+    batch.encodeRestoration(
+      caller.call, scriptHash: hash, given: PushCall.GivenBack(process: 1, turn: 1), done: 0, into: encoding)
     try caller.connection.send(encoding.buffer)
     let added = try caller.connection.nextReply()
     #expect(added.error == nil && added.view[1].integer == 1)

@@ -174,19 +174,27 @@ struct ScriptCaller: ~Copyable {
     let redis = try await RedisServer.start(in: directory)
     var caller = try ScriptCaller(redis)
     #expect(try caller.send([QueuedAnnounce(record: makeRecord(uploaded: 5))], first: 0).next == 1)
-    _ = try caller.connection.command(["HSET", caller.call.partition.stateKey(run: caller.call.run.id), "given", "3"])
-    for gap in [PushCall.Gap(place: 1), PushCall.Gap(place: 0, given: 3), PushCall.Gap(place: 1, given: 4)] {
+    let given = PushCall.GivenBack(process: UInt64.max, turn: 2, records: 3)
+    _ = try caller.connection.command([
+      "HSET", caller.call.partition.stateKey(run: caller.call.run.id), "given", given.text,
+    ])
+    let others = [
+      PushCall.GivenBack(process: 1, turn: 2, records: 3), PushCall.GivenBack(process: UInt64.max, turn: 1, records: 3),
+      PushCall.GivenBack(process: UInt64.max, turn: 2, records: 4),
+    ]
+    for gap in [PushCall.Gap(place: 0, given: given)] + others.map({ PushCall.Gap(place: 1, given: $0) }) {
       let reply = try caller.send([], first: 9, gapFrom: gap)
       #expect(reply.status == .gap && reply.next == 1)
     }
-    #expect(try caller.send([], first: 9, gapFrom: PushCall.Gap(place: 1, given: 3)).next == 9)
-    // What was given back counts for one gap.
-    #expect(try caller.send([], first: 12, gapFrom: PushCall.Gap(place: 9, given: 3)).status == .gap)
-    #expect(try caller.send([], first: 12, gapFrom: PushCall.Gap(place: 9)).next == 12)
+    #expect(try caller.send([], first: 9, gapFrom: PushCall.Gap(place: 1, given: given)).next == 9)
+    // More than one gap may be in what was given back.
+    #expect(try caller.send([], first: 12, gapFrom: PushCall.Gap(place: 9, given: given)).next == 12)
     // Who gives nothing back goes on, whatever a process gave back that ended before it could.
-    _ = try caller.connection.command(["HSET", caller.call.partition.stateKey(run: caller.call.run.id), "given", "3"])
-    #expect(try caller.send([], first: 15, gapFrom: PushCall.Gap(place: 11, given: nil)).status == .gap)
-    #expect(try caller.send([], first: 15, gapFrom: PushCall.Gap(place: 12, given: nil)).next == 15)
+    #expect(try caller.send([], first: 15, gapFrom: PushCall.Gap(place: 11)).status == .gap)
+    #expect(try caller.send([], first: 15, gapFrom: PushCall.Gap(place: 12)).next == 15)
+    // A Redis that has forgotten knows of nothing that was given back.
+    _ = try caller.connection.command(["FLUSHALL"])
+    #expect(try caller.send([], first: 15, gapFrom: PushCall.Gap(place: 0, given: given)).status == .gap)
   }
 
   @Test("a snapshot key of another type is refused and counted; its neighbours are applied")

@@ -139,7 +139,7 @@ import Testing
   @Test("a process that ended while it gave back leaves nothing that keeps the next one from going on")
   func endedWhileGivingBack() throws {
     var site = try PushSessionSite(restored: [Self.spooled([5, 6], run: 77)])
-    site.redis.given[77] = 3
+    site.redis.given[77] = PushCall.GivenBack(process: 76, turn: 1, records: 3)
     try site.settle()
     #expect(site.redis.stream.map(\.number) == [5, 6] && site.sum.gaps == 1)
   }

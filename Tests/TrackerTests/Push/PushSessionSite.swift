@@ -139,7 +139,7 @@ struct PushSessionSite {
       if isSilent { break }
       replies.append(
         redis.apply(
-          batch.first, count: batch.count, run: batch.run.id, gapFrom: batch.gapFrom.map { PushCall.Gap(place: $0) }))
+          batch.first, count: batch.count, run: batch.run.id, gapFrom: batch.gapFrom))
     case .awaitReply(let milliseconds):
       guard !replies.isEmpty else { return pass(milliseconds) }
       return Self.event(replies.removeFirst())

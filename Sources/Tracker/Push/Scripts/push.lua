@@ -12,9 +12,10 @@
 --     ARGV[9] the trackers' clock (clock.lua), in ticks   ARGV[10] what it is ahead of the clock that `ts` is of
 --     ARGV[11] since when Redis has forgotten nothing, by the trackers' clock
 --
--- A gap is accepted from one place only: the number that Redis expects, `:`, and the records that restore.lua has given
--- back since the last accepted gap, or `*` from who has given nothing back: another process may have, and have ended.
--- When anything was forgotten since the publisher asked, the answer is GAP again.
+-- A gap is accepted from one place only: the number that Redis expects, `:`, and the name of what restore.lua has given
+-- back, or `*` from who has given nothing back: another process may have, and have ended. It stays what was given back
+-- last, whatever gap is accepted: more than one may be stepped over. When anything was forgotten since the publisher
+-- asked, or since it gave back, the answer is GAP again.
 --
 -- Answers twelve values: status (0 done, 1 FULL, 2 GAP); the number of the next record; records that this call
 -- applied; counted since the run began: resets, late announces, counters too large, snapshot keys of another type,
@@ -78,9 +79,7 @@ local function answer(status, applied)
 end
 
 local here = ARGV[5] ~= '-' and digits(nxt) .. ':'
-if here and (ARGV[5] == here .. (saved[9] or '0') or ARGV[5] == here .. '*') then
-  local marked = pcall('HSET', state, 'given', '0')
-  if type(marked) == 'table' then return marked end
+if here and (ARGV[5] == here .. (saved[9] or '-') or ARGV[5] == here .. '*') then
   nxt = math.max(nxt, from)
 elseif from > nxt then
   return answer(2, 0)

@@ -1,16 +1,18 @@
 -- restore.lua: for a Redis that has lost what it had applied: adds the entries again as they were and writes the
--- snapshots that are missing or older. Repeated it adds entries that the consumer knows, and nothing else. How many
--- records were given back is kept with the place of the run (`given`), which push.lua compares when it is to go on.
+-- snapshots that are missing or older. Repeated it adds entries that the consumer knows, and nothing else. Which giving
+-- back it was, and how many records, is kept with the place of the run (`given`): push.lua compares it when it is to go
+-- on.
 --
 --     KEYS[1] stream   KEYS[2] state of the run   KEYS[3...] snapshots, one per record
 --     ARGV[1] snapshot TTL, seconds   ARGV[2] longest stream, 0: no limit   ARGV[3] bytes of a snapshot key's prefix
 --     ARGV[4] the records   ARGV[5] the tails of the last of them that push.lua answered
 --     ARGV[6] how many records come before those   ARGV[7] how many were given back so far, 0: it begins anew
 --     ARGV[8] how many of those are the first of these records   ARGV[9] the trackers' clock (clock.lua), in ticks
+--     ARGV[10] what the publisher calls this giving back
 --
 -- Answers how many of its records are given back now, fewer than all when the stream has no room for more, or -1 when
--- other than ARGV[7] were given back before: Redis has forgotten again, or did not do the call before. Then the number
--- of entries it added.
+-- other than ARGV[10] and ARGV[7] was given back before: Redis has forgotten again, or did not do the call before. Then
+-- the number of entries it added.
 
 local stream, data, tails, at, tailAt = KEYS[1], ARGV[4], ARGV[5], 1, 1
 local prefix, limit, skip, count = tonumber(ARGV[3]) + 1, tonumber(ARGV[2]), tonumber(ARGV[6]), #KEYS - 2
@@ -18,7 +20,7 @@ local done = tonumber(ARGV[8])
 if ARGV[7] ~= '0' then
   local given = pcall('HGET', KEYS[2], 'given')
   if type(given) == 'table' then return given end
-  if given ~= ARGV[7] then return {-1, 0} end
+  if given ~= ARGV[10] .. ARGV[7] then return {-1, 0} end
 end
 local room = count
 if limit > 0 then
@@ -83,7 +85,7 @@ for i = 0, count - 1 do
   end
   at = after
 end
-local kept = pcall('HSET', KEYS[2], 'given', digits(tonumber(ARGV[7]) + upto - done))
+local kept = pcall('HSET', KEYS[2], 'given', ARGV[10] .. digits(tonumber(ARGV[7]) + upto - done))
 if type(kept) == 'table' then return kept end
 -- A publisher that dies before Redis is to go on leaves it behind.
 kept = pcall('EXPIRE', KEYS[2], STATE_SECONDS)
