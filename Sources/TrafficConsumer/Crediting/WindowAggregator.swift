@@ -66,6 +66,9 @@ struct WindowAggregator: Sendable {
   static let toleranceSeconds: Int64 = 300
   /// Two equal announces of one second that are two arrive together.
   static let twinMilliseconds: UInt64 = 1000
+  /// A tracker that has not written to Redis for a day is forgotten there and gives back all it holds (STATE_SECONDS in
+  /// common.lua), which is at least as old as that: ten minutes less, as clocks may differ.
+  static let returnSeconds: Int64 = 86_400 - 600
 
   /// A divisor of a day, so that days are whole numbers of windows.
   let windowSeconds: Int64
@@ -156,18 +159,23 @@ struct WindowAggregator: Sendable {
   /// Whether an announce that adds nothing was counted with the session's others. One that says something and adds nothing
   /// was. One that says nothing adds nothing but its number: two in one second look alike and are two; but where announces
   /// may have been given back, only one of the session's latest second that is not among those of that second is believed,
-  /// and without a fault one that comes again much later is not.
+  /// and without a fault one that comes again much later is not, nor one of a generation's first order: that is its first.
   private func wasCounted(
     _ event: TrafficEvent, _ entry: EntryFingerprint, _ ledger: SessionLedger, _ context: CreditContext
   ) -> Bool {
     guard event.timestamp <= ledger.coveredTo else { return false }
-    guard context.counters != nil else { return context.mayHaveReturned }
+    let age = Int64(clamping: entry.arrivedMilliseconds / 1000) - event.timestamp
+    let mayHaveReturned = context.mayHaveReturned || age >= Self.returnSeconds
+    guard let counters = context.counters else { return mayHaveReturned }
     guard event.isIdle else { return true }
-    guard event.timestamp == ledger.coveredTo else { return context.mayHaveReturned }
-    guard let latest = ledger.latestIdle else { return context.mayHaveReturned }
+    guard event.timestamp == ledger.coveredTo else {
+      // Redis may have lost it, and a tracker have given it back, before that is noticed.
+      return mayHaveReturned || event.order != nil && event.order == counters.time?.first
+    }
+    guard let latest = ledger.latestIdle else { return mayHaveReturned }
     return latest.contains { known in
       known.hash == entry.hash
-        && (context.mayHaveReturned || entry.isApart(from: known, by: Self.twinMilliseconds))
+        && (mayHaveReturned || entry.isApart(from: known, by: Self.twinMilliseconds))
     }
   }
 

@@ -196,6 +196,36 @@ private struct Bench {
     #expect(bench.sums.events == 4)
   }
 
+  @Test("given back before it is noticed that Redis has forgotten, the announce that began a generation is known")
+  func beginningGivenBack() throws {
+    let start: Int64 = 1_700_000_000
+    var bench = Bench()
+    let first = maker.event(event: .started, ts: start, gen: "1", order: 1000)
+    try bench.apply(first)
+    try bench.apply(maker.event(du: 5, ts: start + 60, dt: 60, gen: "1", cu: 5, order: 2000))
+    #expect(try bench.apply(first).rule == .duplicate)
+    // A late one of the same second is another one.
+    #expect(try bench.apply(maker.event(ts: start, gen: "1", cu: 5, order: 1001)).rule == .delta)
+    #expect(bench.sums.events == 3)
+  }
+
+  @Test("what says nothing and is a day old may have been given back by a tracker that Redis had forgotten")
+  func dayOld() throws {
+    let start: Int64 = 1_700_000_000
+    let twins = [
+      maker.event(event: .started, ts: start, gen: "1", order: 1000),
+      maker.event(left: 1, event: .started, ts: start, gen: "1", order: 1001),
+    ]
+    let day = UInt64(WindowAggregator.returnSeconds) * 1000
+    for (milliseconds, count) in [(day - 3000, Int64(4)), (day, 3)] {
+      var bench = Bench()
+      for twin in twins { try bench.apply(twin) }
+      try bench.apply(maker.event(du: 5, ts: start + 60, dt: 60, gen: "1", cu: 5, order: 2000), arrivedAfter: 0)
+      try bench.apply(twins[1], arrivedAfter: milliseconds)
+      #expect(bench.sums.events == count && bench.sums.uploaded == 5)
+    }
+  }
+
   @Test("of a client that announces many times in a second a bounded number is remembered")
   func idleLimit() throws {
     var bench = Bench()
