@@ -9,10 +9,10 @@ import Wire
 /// Announces of one session that reach Redis in another order than they were made in: by way of two trackers, one of
 /// which was cut off.
 @Suite("announces that come late") struct LateAnnounceTests {
-  private let directory: TemporaryDirectory
-  private let redis: RedisServer
+  let directory: TemporaryDirectory
+  let redis: RedisServer
   /// Two trackers, by the names of their runs.
-  private let runs = [PushRun(id: 1, generationBase: 0), PushRun(id: 2, generationBase: 1 << 40)]
+  let runs = [PushRun(id: 1, generationBase: 0), PushRun(id: 2, generationBase: 1 << 40)]
 
   init() async throws {
     directory = try TemporaryDirectory()
@@ -20,18 +20,18 @@ import Wire
   }
 
   /// An announce: by which tracker, when (seconds), and what it reports.
-  private struct Step {
+  struct Step {
     var tracker: Int
     var at: Double
     var up: UInt64
     var event = AnnounceEvent.none
   }
-  private static let start: Double = 1_700_000_000
+  static let start: Double = 1_700_000_000
 
   /// Applies the announces in this order; returns what each was credited, and the last counts of each tracker.
-  private typealias Result = (credited: [UInt64], counts: [PushScript.Reply.Counts])
+  typealias Result = (credited: [UInt64], counts: [PushScript.Reply.Counts])
 
-  private func apply(_ steps: [Step], since: Double = -1) throws -> Result {
+  func apply(_ steps: [Step], since: Double = -1) throws -> Result {
     var next: [UInt64] = [0, 0]
     var counts = [PushScript.Reply.Counts(), PushScript.Reply.Counts()]
     let now = Self.start + (steps.map(\.at).max() ?? 0)
@@ -105,41 +105,6 @@ import Wire
     #expect(counts[1].late == 3 && counts[1].unknown == 1)
   }
 
-  @Test("a tracker that ended before it knew the time has spooled announces of the future: none begins anything")
-  func spooledByAWrongClock() throws {
-    let now = 9000.0
-    var next: UInt64 = 0
-    func send(_ steps: [Step]) throws -> PushScript.Reply {
-      var caller = try ScriptCaller(redis, run: runs[0])
-      caller.call.nowMicroseconds = UInt64((Self.start + now) * 1_000_000)
-      let reply = try caller.send(
-        steps.map {
-          QueuedAnnounce(
-            record: makeRecord(uploaded: $0.up, event: $0.event, at: Int64(Self.start + $0.at)),
-            order: UInt64((Self.start + $0.at) * 1_000_000))
-        }, first: next)
-      next += UInt64(steps.count)
-      return reply
-    }
-    // The first that is seen of a session says nothing of when that began.
-    _ = try send([Step(tracker: 0, at: 172_800, up: 900, event: .started)])
-    let first = try send([Step(tracker: 0, at: 100, up: 0, event: .started)])
-    #expect(first.counts.unknown == 1)
-    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
-    #expect(try connection.events(of: "tracker:traffic").map(\.uploadedDelta) == [0, 0])
-    _ = try connection.command(["FLUSHALL"])
-    next = 0
-    let days = 172_800.0
-    _ = try send([Step(tracker: 0, at: 0, up: 1000, event: .started), Step(tracker: 0, at: 1800, up: 1800)])
-    let reply = try send([
-      Step(tracker: 0, at: days, up: 1000, event: .started), Step(tracker: 0, at: days + 1, up: 1800),
-      Step(tracker: 0, at: days + 2, up: 1850), Step(tracker: 0, at: days + 3, up: 0, event: .started),
-      Step(tracker: 0, at: 8000, up: 1840),
-    ])
-    #expect(reply.counts.unknown == 2 && reply.counts.resets == 0 && reply.counts.late == 3)
-    #expect(try connection.events(of: "tracker:traffic").map(\.uploadedDelta) == [0, 800, 0, 0, 50, 0, 0])
-  }
-
   @Test(
     "counters of a time before all that is known are a first announce: nothing, then the differences, to the byte",
     arguments: [5000, 0] as [UInt64])
@@ -153,17 +118,6 @@ import Wire
     ])
     #expect(credited == [0, 10, 0, 5600 - first, 20])
     #expect(counts[1].late == 2 && counts[1].unknown == 0)
-  }
-
-  @Test("a beginning that comes after a restart, too")
-  func beginningAfterRestart() throws {
-    let (credited, counts): Result = try apply([
-      Step(tracker: 0, at: 1800, up: 700),
-      Step(tracker: 0, at: 3600, up: 0, event: .started),
-      Step(tracker: 1, at: 0, up: 0, event: .started),
-    ])
-    #expect(credited == [0, 0, 700])
-    #expect(counts[1].late == 1 && counts[1].unknown == 0)
   }
 
   @Test("so is one whose counters are those that the session began with again, and has not left yet")
@@ -192,45 +146,6 @@ import Wire
       var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
       _ = try connection.command(["FLUSHALL"])
     }
-  }
-
-  @Test("within the error of clocks, what may be of either generation credits nothing and is counted")
-  func ambiguous() throws {
-    let (credited, counts): Result = try apply([
-      Step(tracker: 0, at: 0, up: 0, event: .started),
-      Step(tracker: 0, at: 1800, up: 100),
-      Step(tracker: 1, at: 3600, up: 0, event: .started),
-      Step(tracker: 1, at: 3605, up: 50),
-      Step(tracker: 0, at: 3601, up: 120),
-      Step(tracker: 0, at: 3597, up: 110),
-    ])
-    #expect(credited == [0, 100, 0, 50, 0, 10])
-    #expect(counts[0].unknown == 1 && counts[0].late == 2)
-  }
-
-  @Test("two restarts within two seconds: what may be of the counters before both credits nothing and is counted")
-  func quickRestarts() throws {
-    let (credited, counts): Result = try apply([
-      Step(tracker: 0, at: 0, up: 0, event: .started),
-      Step(tracker: 0, at: 0.1, up: 100, event: .stopped),
-      Step(tracker: 0, at: 0.2, up: 0, event: .started),
-      Step(tracker: 0, at: 0.8, up: 40),
-      Step(tracker: 0, at: 2.3, up: 0, event: .started),
-      Step(tracker: 1, at: 0.11, up: 100, event: .stopped),
-    ])
-    #expect(credited == [0, 100, 0, 40, 0, 0])
-    #expect(counts[1].unknown == 1)
-  }
-
-  @Test("a late beginning of the counters before says nothing of the ones after")
-  func olderBeginning() throws {
-    let (credited, counts): Result = try apply([
-      Step(tracker: 1, at: 0.2, up: 534_895),
-      Step(tracker: 1, at: 0.4, up: 30, event: .started),
-      Step(tracker: 0, at: 0.1, up: 534_881, event: .started),
-    ])
-    #expect(credited == [0, 0, 0])
-    #expect(counts[0].unknown == 1)
   }
 
   @Test("a start in the middle of a generation, which comes late, is counted: nothing had shown it")
@@ -284,40 +199,6 @@ import Wire
     #expect(Set(events.compactMap(\.counters?.generation)).count == 1)
   }
 
-  @Test("late announces of the generation before the one before are credited to the byte, older ones are counted")
-  func twoBefore() throws {
-    let (credited, counts): Result = try apply([
-      Step(tracker: 0, at: 0, up: 0, event: .started),
-      Step(tracker: 0, at: 1800, up: 100),
-      Step(tracker: 1, at: 3600, up: 0, event: .started),
-      Step(tracker: 1, at: 5400, up: 50),
-      Step(tracker: 1, at: 7200, up: 10, event: .started),
-      Step(tracker: 0, at: 2000, up: 120),
-      Step(tracker: 0, at: 1900, up: 110),
-      Step(tracker: 0, at: 3000, up: 150, event: .stopped),
-      Step(tracker: 0, at: 6000, up: 80, event: .stopped),
-      Step(tracker: 1, at: 9000, up: 0, event: .started),
-      Step(tracker: 0, at: 3100, up: 170),
-      Step(tracker: 0, at: 6100, up: 90),
-    ])
-    #expect(credited == [0, 100, 0, 50, 0, 20, 0, 30, 30, 0, 0, 10])
-    #expect(counts[0].late == 6 && counts[0].unknown == 1 && counts[1].resets == 3)
-  }
-
-  @Test(
-    "lower counters within the error of clocks are taken for an older announce, and counted: perhaps they are a restart"
-  )
-  func withinError() throws {
-    let (credited, counts): Result = try apply([
-      Step(tracker: 0, at: 0, up: 0, event: .started),
-      Step(tracker: 0, at: 1800, up: 100),
-      Step(tracker: 1, at: 1800.01, up: 50),
-      Step(tracker: 1, at: 1800.1, up: 0, event: .started),
-    ])
-    #expect(credited == [0, 100, 0, 0])
-    #expect(counts[1].unknown == 1 && counts[1].resets == 1)
-  }
-
   @Test("a late announce does not make the snapshot live longer")
   func lifetime() throws {
     let steps = [
@@ -337,72 +218,5 @@ import Wire
           order: UInt64(Self.start + 4000) * 1_000_000)
       ], first: 0)
     #expect(try connection.integer(["TTL", key]) <= 500)
-  }
-
-  @Test("without Redis' time, a clock that was ahead and is put right at a restart credits nothing twice")
-  func clockPutRight() throws {
-    var unknown: UInt64 = 0
-    let lives: [[(at: Int, up: UInt64)]] = [[(20, 0), (20, 1000)], [(4, 2000), (7, 3000), (10, 4000), (24, 5000)]]
-    for (life, steps) in lives.enumerated() {
-      var caller = try ScriptCaller(redis, run: PushRun(id: UInt64(life) + 1, generationBase: UInt64(life + 1) << 40))
-      caller.call.sinceMicroseconds = PushScript.maximumMicroseconds
-      for (number, step) in steps.enumerated() {
-        let at = Self.start + Double(step.at)
-        caller.call.nowMicroseconds = UInt64(at) * 1_000_000
-        let record = makeRecord(uploaded: step.up, event: step.up == 0 ? .started : .none, at: Int64(at))
-        let reply = try caller.send(
-          [QueuedAnnounce(record: record, order: UInt64(at) * 1_000_000)], first: UInt64(number))
-        unknown = max(unknown, reply.counts.unknown)
-      }
-    }
-    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
-    let sum = try connection.events(of: "tracker:traffic").reduce(0) { $0 + $1.uploadedDelta }
-    #expect(sum == 5000 && unknown == 3)
-  }
-
-  @Test("a snapshot of a clock that was two days ahead is not waited for")
-  func wrongClock() throws {
-    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
-    let now = Double(Clock.unixSeconds())
-    var caller = try ScriptCaller(redis)
-    caller.call.nowMicroseconds = UInt64(now) * 1_000_000
-    func announce(_ at: Double, _ up: UInt64) -> QueuedAnnounce {
-      QueuedAnnounce(record: makeRecord(uploaded: up, at: Int64(at)), order: UInt64(at * 1_000_000))
-    }
-    let reply = try caller.send(
-      [
-        announce(now + 172_800, 100), announce(now + 172_900, 900), announce(now, 0), announce(now + 1, 40),
-        announce(now + 500, 100), announce(now + 400, 60),
-      ], first: 0)
-    #expect(reply.counts.resets == 1 && reply.counts.late == 1)
-    #expect(try connection.events(of: "tracker:traffic").map(\.uploadedDelta) == [0, 800, 0, 40, 60, 0])
-  }
-
-  @Test("what an older version did to the snapshot is noticed: no bytes out of what it says of another generation")
-  func olderVersion() throws {
-    _ = try apply([
-      Step(tracker: 0, at: 0, up: 0, event: .started),
-      Step(tracker: 0, at: 1800, up: 100),
-      Step(tracker: 0, at: 3600, up: 0, event: .started),
-    ])
-    // It begins a generation and leaves `p` as it is.
-    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
-    let record = makeRecord(uploaded: 1)
-    let key = "tracker:last:passkey1:\(record.infoHash.hex):\(record.peerID.hex)"
-    let before = try connection.command(["HGET", key, "p"]).bytes ?? []
-    #expect(before.count == 60)
-    var caller = try ScriptCaller(redis, run: PushRun(id: 9, generationBase: 5 << 40))
-    _ = try caller.send(
-      [QueuedAnnounce(record: makeRecord(uploaded: 3, at: Int64(Self.start) + 5400), order: 1_700_005_400_000_000)],
-      first: 0)
-    _ = try caller.send(
-      [QueuedAnnounce(record: makeRecord(uploaded: 0, at: Int64(Self.start) + 7200), order: 1_700_007_200_000_000)],
-      first: 1)
-    _ = try connection.command([Array("HSET".utf8), Array(key.utf8), Array("p".utf8), before])
-    let reply = try caller.send(
-      [QueuedAnnounce(record: makeRecord(uploaded: 150, at: Int64(Self.start) + 2000), order: 1_700_002_000_000_000)],
-      first: 2)
-    #expect(reply.counts.unknown == 1)
-    #expect(try connection.events(of: "tracker:traffic").map(\.uploadedDelta) == [0, 100, 0, 3, 0, 0])
   }
 }

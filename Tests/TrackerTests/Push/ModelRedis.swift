@@ -17,8 +17,7 @@ struct ModelRedis {
   /// Of each entry of the stream, where its run was then.
   var places: [UInt64] = []
   var scripts: Set<String> = []
-  /// Of the trackers' clock.
-  var clockShift: Int64 = 0
+  var clock = ModelClock()
   /// Longest stream; 0: no limit.
   var limit = 0
   /// Told to every call instead of being served.
@@ -34,6 +33,7 @@ struct ModelRedis {
     given = [:]
     stream = []
     places = []
+    clock = ModelClock()
   }
 
   /// A failover to the moment when the stream had so many entries of the one run there is.

@@ -206,4 +206,23 @@ import Testing
     #expect(site.sum.gaps == 2 && site.sum.lostToFailover == 0)
     #expect(Set(site.redis.stream) == Set(ModelRedis.entries(0..<9)))
   }
+
+  @Test("... nor when Redis has forgotten more before it is to go on")
+  func sentAgainForgetsMore() throws {
+    var site = try PushSessionSite()
+    site.announce(0..<4)
+    try site.settle()
+    try site.announceUnanswered(4..<8)
+    site.announce(8..<12)
+    try site.settle()
+    site.redis.next[1] = 6
+    site.redis.stream.removeSubrange(6...)
+    try site.run { $0.trace.last == "awaitRestored" }
+    site.redis.next[1] = 2
+    site.redis.stream.removeSubrange(2...)
+    try site.run { $0.sum.gaps == 2 }
+    try site.settle()
+    #expect(site.sum.lostToFailover == 0)
+    #expect(Set(site.redis.stream) == Set(ModelRedis.entries(0..<12)))
+  }
 }

@@ -103,6 +103,19 @@ import Testing
     }
   }
 
+  @Test("a loss that the own run shows has the earlier one asked for before the process ends")
+  func earlierRunIsForgottenAtEnd() throws {
+    var site = try afterRestart()
+    // Both were asked for; what forgets is noticed by the call.
+    site.announce(0..<4, uploaded: 9)
+    try site.run { $0.trace.suffix(2) == ["verify 600", "verify 10"] }
+    site.redis.forget()
+    site.session.requestStop()
+    try site.run { $0.isFinished }
+    #expect(Set(site.redis.stream) == Self.afterRestartEntries.union(ModelRedis.entries(10..<14)))
+    #expect(site.sum.lostToFailover == 0 && site.sum.refusedShutdown == 0)
+  }
+
   @Test("of an earlier process' run nothing is held when Redis may have forgotten it for its silence")
   func earlierRunIsSilent() throws {
     var site = try afterRestart()

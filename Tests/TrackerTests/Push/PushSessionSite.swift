@@ -152,11 +152,9 @@ struct PushSessionSite {
       now += slowness(action)
       if let error = redis.error { return .failed(.server(error)) }
       let wall = clock.microseconds(atMonotonicNanoseconds: now)
-      if let change = question.change, change.from == redis.clockShift { redis.clockShift = change.to }
+      let answer = redis.clock.answer(question, now: wall.corrected(byMicroseconds: redisAheadMicroseconds))
       if isClockSilent { break }
-      time = CommonClock.Answer(
-        redisMicroseconds: isTimeAllowed ? wall.corrected(byMicroseconds: redisAheadMicroseconds) : nil,
-        shiftMicroseconds: redis.clockShift, wallMicroseconds: wall)
+      time = isTimeAllowed ? answer : CommonClock.Answer(redisMicroseconds: nil, wallMicroseconds: wall)
     case .awaitTime(let milliseconds):
       guard var answer = time else { return pass(milliseconds) }
       time = nil

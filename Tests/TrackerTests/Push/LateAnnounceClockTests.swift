@@ -1,0 +1,128 @@
+import Linux
+import Redis
+import Simulation
+import Testing
+import Wire
+
+@testable import Tracker
+
+/// Announces that come late where clocks differ, or were wrong.
+extension LateAnnounceTests {
+  @Test("a tracker that ended before it knew the time has spooled announces of the future: none begins anything")
+  func spooledByAWrongClock() throws {
+    let now = 9000.0
+    var next: UInt64 = 0
+    func send(_ steps: [Step]) throws -> PushScript.Reply {
+      var caller = try ScriptCaller(redis, run: runs[0])
+      caller.call.nowMicroseconds = UInt64((Self.start + now) * 1_000_000)
+      let reply = try caller.send(
+        steps.map {
+          QueuedAnnounce(
+            record: makeRecord(uploaded: $0.up, event: $0.event, at: Int64(Self.start + $0.at)),
+            order: UInt64((Self.start + $0.at) * 1_000_000))
+        }, first: next)
+      next += UInt64(steps.count)
+      return reply
+    }
+    // The first that is seen of a session says nothing of when that began.
+    _ = try send([Step(tracker: 0, at: 172_800, up: 900, event: .started)])
+    let first = try send([Step(tracker: 0, at: 100, up: 0, event: .started)])
+    #expect(first.counts.unknown == 1)
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    #expect(try connection.events(of: "tracker:traffic").map(\.uploadedDelta) == [0, 0])
+    _ = try connection.command(["FLUSHALL"])
+    next = 0
+    let days = 172_800.0
+    _ = try send([Step(tracker: 0, at: 0, up: 1000, event: .started), Step(tracker: 0, at: 1800, up: 1800)])
+    let reply = try send([
+      Step(tracker: 0, at: days, up: 1000, event: .started), Step(tracker: 0, at: days + 1, up: 1800),
+      Step(tracker: 0, at: days + 2, up: 1850), Step(tracker: 0, at: days + 3, up: 0, event: .started),
+      Step(tracker: 0, at: 8000, up: 1840),
+    ])
+    #expect(reply.counts.unknown == 2 && reply.counts.resets == 0 && reply.counts.late == 3)
+    #expect(try connection.events(of: "tracker:traffic").map(\.uploadedDelta) == [0, 800, 0, 0, 50, 0, 0])
+  }
+
+  @Test("within the error of clocks, what may be of either generation credits nothing and is counted")
+  func ambiguous() throws {
+    let (credited, counts): Result = try apply([
+      Step(tracker: 0, at: 0, up: 0, event: .started),
+      Step(tracker: 0, at: 1800, up: 100),
+      Step(tracker: 1, at: 3600, up: 0, event: .started),
+      Step(tracker: 1, at: 3605, up: 50),
+      Step(tracker: 0, at: 3601, up: 120),
+      Step(tracker: 0, at: 3597, up: 110),
+    ])
+    #expect(credited == [0, 100, 0, 50, 0, 10])
+    #expect(counts[0].unknown == 1 && counts[0].late == 2)
+  }
+
+  @Test("two restarts within two seconds: what may be of the counters before both credits nothing and is counted")
+  func quickRestarts() throws {
+    let (credited, counts): Result = try apply([
+      Step(tracker: 0, at: 0, up: 0, event: .started),
+      Step(tracker: 0, at: 0.1, up: 100, event: .stopped),
+      Step(tracker: 0, at: 0.2, up: 0, event: .started),
+      Step(tracker: 0, at: 0.8, up: 40),
+      Step(tracker: 0, at: 2.3, up: 0, event: .started),
+      Step(tracker: 1, at: 0.11, up: 100, event: .stopped),
+    ])
+    #expect(credited == [0, 100, 0, 40, 0, 0])
+    #expect(counts[1].unknown == 1)
+  }
+
+  @Test(
+    "lower counters within the error of clocks are taken for an older announce, and counted: perhaps they are a restart"
+  )
+  func withinError() throws {
+    let (credited, counts): Result = try apply([
+      Step(tracker: 0, at: 0, up: 0, event: .started),
+      Step(tracker: 0, at: 1800, up: 100),
+      Step(tracker: 1, at: 1800.01, up: 50),
+      Step(tracker: 1, at: 1800.1, up: 0, event: .started),
+    ])
+    #expect(credited == [0, 100, 0, 0])
+    #expect(counts[1].unknown == 1 && counts[1].resets == 1)
+  }
+
+  @Test("without Redis' time, a clock that was ahead and is put right at a restart credits nothing twice")
+  func clockPutRight() throws {
+    var unknown: UInt64 = 0
+    let lives: [[(at: Int, up: UInt64)]] = [[(20, 0), (20, 1000)], [(4, 2000), (7, 3000), (10, 4000), (24, 5000)]]
+    for (life, steps) in lives.enumerated() {
+      var caller = try ScriptCaller(redis, run: PushRun(id: UInt64(life) + 1, generationBase: UInt64(life + 1) << 40))
+      caller.call.sinceMicroseconds = PushScript.maximumMicroseconds
+      for (number, step) in steps.enumerated() {
+        let at = Self.start + Double(step.at)
+        caller.call.nowMicroseconds = UInt64(at) * 1_000_000
+        let record = makeRecord(uploaded: step.up, event: step.up == 0 ? .started : .none, at: Int64(at))
+        let reply = try caller.send(
+          [QueuedAnnounce(record: record, order: UInt64(at) * 1_000_000)], first: UInt64(number))
+        unknown = max(unknown, reply.counts.unknown)
+      }
+    }
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    let sum = try connection.events(of: "tracker:traffic").reduce(0) { $0 + $1.uploadedDelta }
+    #expect(sum == 5000 && unknown == 3)
+  }
+
+  @Test("a snapshot of a clock that was two days ahead is not waited for", arguments: [true, false])
+  func wrongClock(isTimeAllowed: Bool) throws {
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    if !isTimeAllowed { _ = try connection.command(["ACL", "SETUSER", "default", "-time"]) }
+    let now = Double(Clock.unixSeconds())
+    var caller = try ScriptCaller(redis)
+    caller.call.nowMicroseconds = UInt64(now) * 1_000_000
+    if !isTimeAllowed { caller.call.sinceMicroseconds = PushScript.maximumMicroseconds }
+    func announce(_ at: Double, _ up: UInt64) -> QueuedAnnounce {
+      QueuedAnnounce(record: makeRecord(uploaded: up, at: Int64(at)), order: UInt64(at * 1_000_000))
+    }
+    let reply = try caller.send(
+      [
+        announce(now + 172_800, 100), announce(now + 172_900, 900), announce(now, 0), announce(now + 1, 40),
+        announce(now + 500, 100), announce(now + 400, 60),
+      ], first: 0)
+    #expect(reply.counts.resets == 1 && reply.counts.late == 1 && (reply.timeMicroseconds != nil) == isTimeAllowed)
+    #expect(try connection.events(of: "tracker:traffic").map(\.uploadedDelta) == [0, 800, 0, 40, 60, 0])
+  }
+}
