@@ -41,7 +41,6 @@ struct BadAnnounceTests {
     (target("downloaded", "1x"), "invalid downloaded"),
     (target("left", nil), "invalid left"),
     (target("left", ""), "invalid left"),
-    (target("event", "resumed"), "invalid event"),
   ]
 
   @Test("over HTTP every wrong or missing field is named, and the connection goes on to serve the next announce")

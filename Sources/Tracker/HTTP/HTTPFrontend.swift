@@ -119,6 +119,11 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
   private func announce(
     _ request: borrowing HTTPRequest, _ match: RouteTable.Match, into response: inout HTTPResponseWriter
   ) -> HTTPHandling {
+    // HEAD changes nothing (RFC 9110 section 9.2.1), and an announce does.
+    guard !request.isHead else {
+      refuse(.malformedRequest, .announce, request.peer?.address.family ?? .v4, into: &response)
+      return .answered
+    }
     guard let address = rules.clientAddress.resolve(request) else {
       refuse(.invalidAddress, .announce, .v4, into: &response)
       return .answered

@@ -24,8 +24,7 @@ struct QueryParser: Sendable {
   let maxScrapeInfoHashes: Int
   let allowIPSpoofing: Bool
 
-  /// Parses an announce. `passkeySegment` is the `:passkey` part of the path, still encoded; it comes before a
-  /// `passkey` parameter. `address` is the client's as the tracker sees it.
+  /// Parses an announce. `passkeySegment` is the `:passkey` part of the path, still encoded. `address` is the client's as the tracker sees it.
   func parseAnnounce(
     query: UnsafeRawBufferPointer, passkeySegment: UnsafeRawBufferPointer?, from address: IPAddress
   ) throws(Refusal) -> (request: AnnounceRequest, form: ReplyForm) {
@@ -33,7 +32,7 @@ struct QueryParser: Sendable {
     var parameters = QueryParameters(query)
     while let parameter = parameters.next() { try scan.take(parameter) }
     var request = try scan.finish()
-    if let segment = passkeySegment ?? scan.passkey { request.passkey = try Self.passkey(segment) }
+    request.passkey = try PasskeyText(segment: passkeySegment, parameter: scan.passkey).passkey()
     request.address = address
     if allowIPSpoofing { try scan.claimAddresses(for: &request) }
     return (request, scan.form)
@@ -58,8 +57,7 @@ struct QueryParser: Sendable {
       if Self.insertSorted(infoHashes, count) { count += 1 }
     }
     guard count > 0 else { throw .invalidInfoHash }
-    guard let text = passkeySegment ?? passkeyText else { return (count, nil) }
-    return (count, try Self.passkey(text))
+    return (count, try PasskeyText(segment: passkeySegment, parameter: passkeyText).passkey())
   }
 
   /// Moves entry `count` to its place among the sorted ones before it; false when it is there already. Bencoding wants
@@ -77,20 +75,6 @@ struct QueryParser: Sendable {
     memmove(hashes + (place + 1) * size, hashes + place * size, (count - place) * size)
     new.store(to: hashes + place * size)
     return true
-  }
-
-  /// Decodes a passkey; nil when it is empty, which is as good as none.
-  private static func passkey(_ encoded: UnsafeRawBufferPointer) throws(Refusal) -> Passkey? {
-    if encoded.isEmpty { return nil }
-    let decoded: Result<Passkey, Refusal> = withUnsafeTemporaryAllocation(
-      byteCount: Passkey.maximumLength, alignment: 8
-    ) { buffer in
-      guard let count = PercentEncoding.decode(encoded, atMost: buffer.count, to: buffer.baseAddress!),
-        let passkey = Passkey(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
-      else { return .failure(.invalidPasskey) }
-      return .success(passkey)
-    }
-    return try decoded.get()
   }
 }
 
@@ -120,16 +104,15 @@ private struct AnnounceScan {
     switch parameter.name.count {
     case 2 where parameter.hasName("ip"): ip = value
     case 4 where parameter.hasName("left"):
-      request.left = try Self.number(value, else: .invalidLeft)
+      request.left = try Self.left(value)
       found.insert(.left)
     case 4 where parameter.hasName("port"):
-      let port = try Self.number(value, else: .invalidPort)
-      guard port >= 1, port <= 65535 else { throw .invalidPort }
-      request.port = UInt16(port)
+      guard let port = UInt16(exactly: try Self.number(value, else: .invalidPort)) else { throw .invalidPort }
+      request.port = port
       found.insert(.port)
     case 4 where parameter.hasName("ipv4"): ipv4 = value
     case 4 where parameter.hasName("ipv6"): ipv6 = value
-    case 5 where parameter.hasName("event"): request.event = try Self.event(value)
+    case 5 where parameter.hasName("event"): request.event = Self.event(value)
     case 7 where parameter.hasName("peer_id"):
       request.peerID = try Self.bytes20(value, else: .invalidPeerID)
       found.insert(.peerID)
@@ -161,7 +144,7 @@ private struct AnnounceScan {
   func finish() throws(Refusal) -> AnnounceRequest {
     guard found.contains(.infoHash) else { throw .invalidInfoHash }
     guard found.contains(.peerID) else { throw .invalidPeerID }
-    guard found.contains(.port) else { throw .invalidPort }
+    guard found.contains(.port), request.port != 0 || request.event == .stopped else { throw .invalidPort }
     guard found.contains(.uploaded) else { throw .invalidUploaded }
     guard found.contains(.downloaded) else { throw .invalidDownloaded }
     guard found.contains(.left) else { throw .invalidLeft }
@@ -227,17 +210,21 @@ private struct AnnounceScan {
     return UInt32(clamping: try number(value, else: .invalidNumwant))
   }
 
-  /// Empty is a regular announce; so is `paused`, which partial seeds send (BEP 21), and `none`, which Chihaya takes, as
-  /// it takes letters of either case.
-  private static func event(_ value: UnsafeRawBufferPointer) throws(Refusal) -> AnnounceEvent {
+  /// Whatever is negative stands for "not known yet", as the largest number does in BEP 15: the client is no seeder.
+  private static func left(_ value: UnsafeRawBufferPointer) throws(Refusal) -> UInt64 {
+    guard value.first == UInt8(ascii: "-") else { return try number(value, else: .invalidLeft) }
+    _ = try number(UnsafeRawBufferPointer(rebasing: value[1...]), else: .invalidLeft)
+    return AnnounceRequest.unknownLeft
+  }
+
+  /// Letters of either case, as Chihaya takes them. Everything else is a regular announce: empty, `paused`, which partial
+  /// seeds send (BEP 21), and what clients invent.
+  private static func event(_ value: UnsafeRawBufferPointer) -> AnnounceEvent {
     switch value.count {
-    case 0: return .none
-    case 7 where QueryParameter.equalsFolded(value, "started"): return .started
-    case 7 where QueryParameter.equalsFolded(value, "stopped"): return .stopped
-    case 9 where QueryParameter.equalsFolded(value, "completed"): return .completed
-    case 6 where QueryParameter.equalsFolded(value, "paused"): return .none
-    case 4 where QueryParameter.equalsFolded(value, "none"): return .none
-    default: throw .invalidEvent
+    case 7 where QueryParameter.equalsFolded(value, "started"): .started
+    case 7 where QueryParameter.equalsFolded(value, "stopped"): .stopped
+    case 9 where QueryParameter.equalsFolded(value, "completed"): .completed
+    default: .none
     }
   }
 }

@@ -5,6 +5,9 @@ import Wire
 
 /// What a client asked for (BEP 3, 7, 15, 23, 41).
 struct AnnounceRequest {
+  /// `left` of a client that does not know yet what it needs (BEP 15: -1).
+  static let unknownLeft = UInt64.max
+
   var infoHash = InfoHash(words: (0, 0, 0))
   var peerID = PeerID(words: (0, 0, 0))
   /// From the route, the query or BEP 41 URL data; nil when the client sent none.
@@ -13,9 +16,9 @@ struct AnnounceRequest {
   /// Bytes as reported since `started`.
   var uploaded: UInt64 = 0
   var downloaded: UInt64 = 0
-  /// Bytes missing until the torrent is complete; 0 for a seeder.
+  /// Bytes missing until the torrent is complete; 0 for a seeder, and only for one.
   var left: UInt64 = 0
-  /// The listening port, never 0 after parsing.
+  /// The listening port; 0 only with `stopped`, after which nobody connects.
   var port: UInt16 = 0
   /// Peers wanted; nil when absent or negative ("your default").
   var numwant: UInt32?

@@ -10,7 +10,6 @@ enum Refusal: UInt8, Error, CaseIterable {
   case invalidInfoHash
   case invalidPeerID
   case invalidPort
-  case invalidEvent
   case invalidUploaded
   case invalidDownloaded
   case invalidLeft
@@ -20,7 +19,6 @@ enum Refusal: UInt8, Error, CaseIterable {
   case tooManyPeersOfUser
   case malformedRequest
   case badConnectionID
-  case unknownAction
   case tryAgain
   case internalError
 
@@ -35,7 +33,6 @@ enum Refusal: UInt8, Error, CaseIterable {
     case .invalidInfoHash: "invalid info_hash"
     case .invalidPeerID: "invalid peer_id"
     case .invalidPort: "invalid port"
-    case .invalidEvent: "invalid event"
     case .invalidUploaded: "invalid uploaded"
     case .invalidDownloaded: "invalid downloaded"
     case .invalidLeft: "invalid left"
@@ -45,7 +42,6 @@ enum Refusal: UInt8, Error, CaseIterable {
     case .tooManyPeersOfUser: "too many clients of yours on this torrent"
     case .malformedRequest: "malformed request"
     case .badConnectionID: "bad connection ID"
-    case .unknownAction: "unknown action ID"
     case .tryAgain: "tracker temporarily unavailable, please try again"
     case .internalError: "internal server error"
     }

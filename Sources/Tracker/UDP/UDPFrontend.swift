@@ -49,7 +49,9 @@ final class UDPFrontend: ParkedRequestReceiver {
   private let keys: UnsafeMutablePointer<SwarmKey>
   private var pendingCount = 0
   private var metrics: ResponseMetrics
+  private var errorBudget = ErrorBudget()
   private let dropped: Counter
+  private let withheldErrors: Counter
 
   /// Watches the sockets on `loop`.
   init(
@@ -63,7 +65,9 @@ final class UDPFrontend: ParkedRequestReceiver {
     keys = .allocate(capacity: DatagramBatch.capacity)
     metrics = ResponseMetrics(name: "chihaya_udp_response_duration_milliseconds", registry: registry)
     dropped = registry.counter(
-      "tracker_udp_dropped_total", help: "Datagrams that got no answer: too short, forged, or not sendable.")
+      "tracker_udp_dropped_total", help: "Datagrams that got no answer: too short, no request, or not sendable.")
+    withheldErrors = registry.counter(
+      "tracker_udp_withheld_errors_total", help: "Bad connection ids that were not answered: too many in that second.")
     pipeline.udpReceiver = self
     for (index, socket) in sockets.enumerated() {
       let handler = UDPSocketHandler(frontend: self, socket: index)
@@ -121,7 +125,7 @@ final class UDPFrontend: ParkedRequestReceiver {
       return
     }
     guard rules.connectionID.isValid(head.connectionID, for: sender.address, unixSeconds: time.unixSeconds) else {
-      refuseUnconnected(message, head, datagram, sender)
+      refuseUnconnected(message, head, datagram, sender, time)
       return
     }
     switch rules.parser.parse(datagram, action: head.action, from: sender.address) {
@@ -135,6 +139,7 @@ final class UDPFrontend: ParkedRequestReceiver {
     case .refused(let refusal):
       refuse(
         refusal, message, head.transactionID, sender.address.family, ResponseMetrics.Action(udpAction: head.action))
+    case .none: dropped.addFromOwner()
     }
   }
 
@@ -179,13 +184,18 @@ final class UDPFrontend: ParkedRequestReceiver {
     metrics.count(action, family, refusal)
   }
 
-  /// A sender that has not shown that it receives at its address gets no more bytes than it sent.
+  /// A sender that has not shown that it receives at its address gets no more bytes than it sent, no answer to what is no
+  /// request (the errors of other trackers are none), and few errors.
   private func refuseUnconnected(
-    _ message: Int, _ head: UDPRequestHead, _ datagram: UnsafeRawBufferPointer, _ sender: Endpoint
+    _ message: Int, _ head: UDPRequestHead, _ datagram: UnsafeRawBufferPointer, _ sender: Endpoint, _ time: BatchTime
   ) {
     let length = UDPWriter.refusal(.badConnectionID, transactionID: head.transactionID, to: batch.replyBuffer)
-    guard length <= datagram.count else {
+    guard UDPParser.isRequest(head.action), length <= datagram.count else {
       dropped.addFromOwner()
+      return
+    }
+    guard errorBudget.spend(on: sender.address, monotonicSeconds: time.monotonicSeconds) else {
+      withheldErrors.addFromOwner()
       return
     }
     batch.reply(to: message, length)

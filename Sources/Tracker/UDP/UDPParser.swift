@@ -14,6 +14,8 @@ enum UDPRequest {
   /// The range of the info hashes in the datagram.
   case scrape(Range<Int>)
   case refused(Refusal)
+  /// Nothing that this protocol knows.
+  case none
 }
 
 /// The first sixteen bytes of a request.
@@ -39,6 +41,11 @@ struct UDPParser: Sendable {
   static let connectAction: UInt32 = 0
   static let announceAction: UInt32 = 1
   static let scrapeAction: UInt32 = 2
+
+  /// Whether a datagram with this action may be a request. Replies are none: a tracker that answers another one's errors
+  /// with errors never ends.
+  static func isRequest(_ action: UInt32) -> Bool { action <= scrapeAction }
+
   /// The bytes of an announce before its options.
   static let announceByteCount = 98
   /// URL data longer than this is no announce path: a path with a 64-byte passkey, percent-encoded, is below 256.
@@ -53,7 +60,7 @@ struct UDPParser: Sendable {
     switch action {
     case Self.announceAction: return parseAnnounce(datagram, from: address)
     case Self.scrapeAction: return parseScrape(datagram)
-    default: return .refused(.unknownAction)
+    default: return .none
     }
   }
 
@@ -80,9 +87,9 @@ struct UDPParser: Sendable {
     let numwant = Int32(bitPattern: UInt32(bigEndian: base.loadUnaligned(fromByteOffset: 92, as: UInt32.self)))
     request.numwant = numwant < 0 ? nil : UInt32(numwant)
     let event = UInt32(bigEndian: base.loadUnaligned(fromByteOffset: 80, as: UInt32.self))
-    guard event <= 3, let known = AnnounceEvent(rawValue: UInt8(event)) else { return .refused(.invalidEvent) }
-    request.event = known
-    guard request.port != 0 else { return .refused(.invalidPort) }
+    // 4 is BEP 21's `paused` in libtorrent; that and what else clients invent are regular announces.
+    request.event = UInt8(exactly: event).flatMap { AnnounceEvent(rawValue: $0) } ?? .none
+    guard request.port != 0 || request.event == .stopped else { return .refused(.invalidPort) }
     let claimed = base.loadUnaligned(fromByteOffset: 84, as: UInt32.self)
     if allowIPSpoofing && claimed != 0 && address.family == .v4 { request.address = IPAddress(v4: claimed) }
     switch passkey(in: UnsafeRawBufferPointer(rebasing: datagram[Self.announceByteCount...])) {
@@ -134,42 +141,14 @@ extension UDPParser {
 
   private func passkey(inURL url: UnsafeRawBufferPointer) -> Result<Passkey?, Refusal> {
     let pathEnd = url.firstIndex(of: UInt8(ascii: "?")) ?? url.count
-    if let range = Self.queryPasskey(url, from: pathEnd + 1) { return Self.decode(url, range) }
+    var text = PasskeyText()
     if let range = routes.match(UnsafeRawBufferPointer(rebasing: url[..<pathEnd]))?.passkey {
-      return Self.decode(url, range)
+      text.segment = UnsafeRawBufferPointer(rebasing: url[range])
     }
-    return .success(nil)
-  }
-
-  private static func queryPasskey(_ url: UnsafeRawBufferPointer, from start: Int) -> Range<Int>? {
-    let name: StaticString = "passkey="
-    var lower = start
-    while lower < url.count {
-      var upper = lower
-      while upper < url.count && url[upper] != UInt8(ascii: "&") { upper += 1 }
-      let value = lower + name.utf8CodeUnitCount
-      if value <= upper
-        && UnsafeRawBufferPointer(rebasing: url[lower..<value]).elementsEqual(
-          UnsafeRawBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
-      {
-        return value..<upper
-      }
-      lower = upper + 1
+    var parameters = QueryParameters(UnsafeRawBufferPointer(rebasing: url[min(pathEnd + 1, url.count)...]))
+    while let parameter = parameters.next() {
+      if parameter.hasName("passkey") { text.parameter = parameter.value }
     }
-    return nil
-  }
-
-  /// Percent-decodes; anything that is no passkey after that is refused.
-  private static func decode(_ url: UnsafeRawBufferPointer, _ range: Range<Int>) -> Result<Passkey?, Refusal> {
-    withUnsafeTemporaryAllocation(byteCount: maximumURLDataBytes, alignment: 1) { decoded in
-      let encoded = UnsafeRawBufferPointer(rebasing: url[range])
-      guard let length = PercentEncoding.decode(encoded, atMost: decoded.count, to: decoded.baseAddress!) else {
-        return .failure(.invalidPasskey)
-      }
-      guard let passkey = Passkey(UnsafeRawBufferPointer(rebasing: decoded[..<length])) else {
-        return .failure(length == 0 ? .missingPasskey : .invalidPasskey)
-      }
-      return .success(passkey)
-    }
+    do throws(Refusal) { return .success(try text.passkey()) } catch { return .failure(error) }
   }
 }

@@ -35,9 +35,11 @@ private final class TestWorker {
   deinit { worker.stop() }
 
   /// One request on a connection of its own, with these header lines; what comes back, head and body.
-  func exchange(_ target: String, _ headers: [String] = []) throws -> (head: String, body: [UInt8]) {
+  func exchange(
+    _ target: String, _ headers: [String] = [], method: String = "GET"
+  ) throws -> (head: String, body: [UInt8]) {
     let socket = try ClientSocket(endpoint, udp: false)
-    let lines = (["GET \(target) HTTP/1.1", "Host: t", "Connection: close"] + headers).map { $0 + "\r\n" }.joined()
+    let lines = (["\(method) \(target) HTTP/1.1", "Host: t", "Connection: close"] + headers).map { $0 + "\r\n" }.joined()
     try socket.send(Array((lines + "\r\n").utf8))
     var bytes: [UInt8] = []
     while let more = try socket.receive(), !more.isEmpty { bytes += more }
@@ -78,6 +80,14 @@ struct HTTPFrontendTests {
     let entry = try #require(scrape["files"]?[Array(torrent.utf8)])
     #expect(entry["complete"]?.integer == 1 && entry["incomplete"]?.integer == 1 && entry["downloaded"]?.integer == 0)
     #expect(scrape["files"]?["bbbbbbbbbbbbbbbbbbbb"]?["complete"]?.integer == 0)
+  }
+
+  @Test("HEAD registers no peer")
+  func head() throws {
+    let worker = try TestWorker()
+    let (head, body) = try worker.exchange(target(1, left: 0), method: "HEAD")
+    #expect(head.hasPrefix("HTTP/1.1 200 OK\r\n") && body.isEmpty)
+    #expect(try worker.bencoded(target(2))["complete"]?.integer == 0)
   }
 
   @Test("several routes with named parameters serve announce and scrape; other paths are not found")

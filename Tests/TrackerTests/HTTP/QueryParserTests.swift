@@ -73,11 +73,12 @@ struct QueryParserTests {
     ("info_hash=\(infoHash)", .invalidPeerID), ("info_hash=\(infoHash)&peer_id=short", .invalidPeerID),
     ("info_hash=\(infoHash)&peer_id=\(infoHash)", .invalidPort), (complete + "&port=0", .invalidPort),
     (complete + "&port=65536", .invalidPort), (complete + "&port=-1", .invalidPort),
+    (complete + "&port=0&event=completed", .invalidPort),
     (complete + "&port=", .invalidPort),
     (complete + "&port=6881x", .invalidPort), (complete + "&port=%36", .invalidPort),
     (complete + "&uploaded=18446744073709551616", .invalidUploaded), (complete + "&uploaded=", .invalidUploaded),
     (complete + "&downloaded=-1", .invalidDownloaded), (complete + "&left=1e3", .invalidLeft),
-    (complete + "&left=000000000000000000001", .invalidLeft), (complete + "&event=begun", .invalidEvent),
+    (complete + "&left=000000000000000000001", .invalidLeft), (complete + "&left=-", .invalidLeft),
     (complete + "&numwant=x", .invalidNumwant), (complete + "&numwant=-", .invalidNumwant),
     (complete + "&numwant=-99999999999999999999", .invalidNumwant),
     ("info_hash=\(infoHash)&peer_id=\(infoHash)&port=1&downloaded=0&left=0", .invalidUploaded),
@@ -100,9 +101,22 @@ struct QueryParserTests {
     #expect(try announce(complete + "&event=\(text)").request.event == event)
   }
 
-  @Test("what only looks like an event is refused", arguments: ["starte", "\u{13}tarted", "non", "n@ne", "startedx"])
-  func almostEvents(text: String) {
-    #expect(throws: Refusal.invalidEvent) { try announce(complete + "&event=\(text)") }
+  @Test(
+    "what only looks like an event is a regular announce",
+    arguments: ["starte", "\u{13}tarted", "n@ne", "startedx", "empty", "resumed"])
+  func unknownEvents(text: String) throws {
+    #expect(try announce(complete + "&event=\(text)").request.event == .none)
+  }
+
+  @Test("a negative left is not known yet, which makes no seeder", arguments: ["-1", "-0", "-9223372036854775808"])
+  func unknownLeft(text: String) throws {
+    #expect(try announce(complete + "&left=\(text)").request.left == AnnounceRequest.unknownLeft)
+  }
+
+  @Test("who stops needs no port")
+  func stoppedWithoutPort() throws {
+    let request = try announce(complete + "&port=0&event=stopped").request
+    #expect(request.event == .stopped && request.port == 0)
   }
 
   @Test("numbers reach to the end of 64 bits")
@@ -160,6 +174,7 @@ struct QueryParserTests {
     #expect(try announce(complete + "&passkey=query").request.passkey == Passkey("query"))
     #expect(try announce(complete + "&passkey=query", passkey: "route").request.passkey == Passkey("route"))
     #expect(try announce(complete + "&passkey=%61b").request.passkey == Passkey("ab"))
+    #expect(try announce(complete + "&passkey=one&passkey=two").request.passkey == Passkey("two"))
     #expect(try announce(complete + "&passkey=").request.passkey == nil)
     #expect(try announce(complete).request.passkey == nil)
     let longest = String(repeating: "a", count: Passkey.maximumLength)

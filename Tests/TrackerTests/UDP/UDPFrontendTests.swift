@@ -134,6 +134,37 @@ struct UDPFrontendTests {
     #expect(String(decoding: refused[8...], as: UTF8.self) == "bad connection ID")
   }
 
+  @Test("an error of another tracker, sent by way of a forged address, is not answered")
+  func noLoop() throws {
+    let bench = try Bench()
+    let socket = try ClientSocket(.v4(bench.port), udp: true)
+    try socket.send(Self.announce(12345, transaction: 3))
+    let refused = try #require(try socket.receive())
+    #expect(refused.count == 25)
+    // What this tracker says to a forged sender is what another tracker receives.
+    try socket.send(refused)
+    try socket.send(Self.head(bench.connectionID(), 7, 4))
+    try socket.send(Self.head(UDPParser.protocolID, 0, 5))
+    #expect(Self.number(try #require(try socket.receive()), 4) == 5)
+    #expect(bench.dropped == 2)
+  }
+
+  @Test("an address that has shown nothing gets so many errors a second, and the others theirs")
+  func errorBudget() {
+    var budget = ErrorBudget()
+    func spend(_ address: String, _ second: UInt32, times: UInt32) -> Int {
+      (0..<times).filter { _ in budget.spend(on: IPAddress(address)!, monotonicSeconds: second) }.count
+    }
+    let limit = Int(ErrorBudget.errorsPerSecond)
+    #expect(spend("192.0.2.1", 7, times: ErrorBudget.errorsPerSecond) == limit)
+    #expect(spend("192.0.2.1", 7, times: 5) == 0)
+    #expect(spend("192.0.2.1", 8, times: 100) == limit)
+    // One host may have a whole /64. The sum over addresses that cannot all share one place shows that others have theirs.
+    #expect(spend("2001:db8::1", 9, times: 100) == limit)
+    #expect(spend("2001:db8::ffff:2", 9, times: 100) == 0)
+    #expect((0..<8).reduce(0) { $0 + spend("198.51.100.\($1)", 9, times: 100) } > 2 * limit)
+  }
+
   @Test("truncated and oversized datagrams get no reply or a refusal, and the next one is served")
   func oddSizes() throws {
     let bench = try Bench()

@@ -91,19 +91,52 @@ struct UDPParserTests {
     #expect(Self.refusal(Self.parse(Self.announce())) == nil)
     #expect(Self.passkey(Self.urlData("")) == nil)
     #expect(Self.passkey(Self.urlData("/elsewhere/abc")) == nil)
+    #expect(Self.passkey(Self.urlData("/announce?passkey=")) == nil)
+    #expect(Self.refusal(Self.parse(Self.announce(options: Self.urlData("/announce?passkey=")))) == nil)
+  }
+
+  @Test("of two passkeys the route's counts, of two in the query the last, as over HTTP")
+  func manyPasskeys() {
+    #expect(Self.passkey(Self.urlData("/announce/abc?passkey=def")) == "abc")
+    #expect(Self.passkey(Self.urlData("/announce?passkey=abc&passkey=def")) == "def")
+  }
+
+  @Test("events that nobody knows are regular announces", arguments: [4, 5, 256, 258, UInt32.max])
+  func unknownEvents(event: UInt32) {
+    guard case .announce(let request) = Self.parse(Self.announce(event: event)) else {
+      Issue.record("refused")
+      return
+    }
+    #expect(request.event == .none)
+  }
+
+  @Test("who stops needs no port")
+  func stoppedWithoutPort() {
+    guard case .announce(let request) = Self.parse(Self.announce(event: 3, port: 0)) else {
+      Issue.record("refused")
+      return
+    }
+    #expect(request.event == .stopped && request.port == 0)
+  }
+
+  @Test("connect, announce and scrape may be requests; replies and what nobody knows are none")
+  func requests() {
+    for action in 0...2 as ClosedRange<UInt32> { #expect(UDPParser.isRequest(action)) }
+    for action in [3, 7, UInt32.max] { #expect(!UDPParser.isRequest(action)) }
+    guard case .none = Self.parse(Self.announce(), action: 7) else {
+      Issue.record("answered")
+      return
+    }
   }
 
   @Test("what is wrong is named")
   func refusals() {
     #expect(Self.refusal(Self.parse(Array(Self.announce().prefix(97)))) == .malformedRequest)
-    #expect(Self.refusal(Self.parse(Self.announce(event: 4))) == .invalidEvent)
     #expect(Self.refusal(Self.parse(Self.announce(port: 0))) == .invalidPort)
     #expect(Self.refusal(Self.parse(Self.announce(options: [2]))) == .malformedRequest)
     #expect(Self.refusal(Self.parse(Self.announce(options: [2, 5, 47]))) == .malformedRequest)
     #expect(Self.refusal(Self.parse(Self.announce(options: Self.urlData("/announce/a%2")))) == .invalidPasskey)
     #expect(Self.refusal(Self.parse(Self.announce(options: Self.urlData("/announce/a%20b")))) == .invalidPasskey)
-    #expect(Self.refusal(Self.parse(Self.announce(options: Self.urlData("/announce?passkey=")))) == .missingPasskey)
-    #expect(Self.refusal(Self.parse(Self.announce(), action: 7)) == .unknownAction)
   }
 
   @Test("a passkey of 64 bytes passes, of 65 does not")

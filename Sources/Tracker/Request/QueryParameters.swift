@@ -1,5 +1,5 @@
 // QueryParameters: the `key=value` pairs of a URL query, over raw bytes. Pure; used by QueryParser
-// on a worker's thread. No allocation.
+// and UDPParser on a worker's thread. No allocation.
 
 import Glibc
 
