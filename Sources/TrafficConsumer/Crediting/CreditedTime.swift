@@ -22,6 +22,9 @@ struct CreditedTime: Equatable, Sendable {
     (self.first, self.last, self.reached) = (first, last, reached)
   }
 
+  /// Its beginning has come, after what followed it: no byte was moved before that.
+  mutating func begin(at order: UInt64) { if first < last { first = min(max(first, order), last) } }
+
   /// After an entry of whose bytes a claim was made, and which was credited or not.
   mutating func take(_ claim: TimeClaim, order: UInt64, isCredited: Bool) {
     if isCredited {
@@ -64,8 +67,25 @@ struct TimeClaim: Equatable, Sendable {
     after = isFirst ? 0 : order - min(reach, order)
   }
 
+  init(after: UInt64, before: UInt64) { (self.after, self.before) = (after, before) }
+
   /// Whether a generation was credited in it.
   func meets(_ time: CreditedTime) -> Bool {
     time.first < time.last && time.first < before && after < time.last
   }
+}
+
+extension TrafficEvent {
+  /// Its generation had been credited nothing when it came, and is known by later entries: when it began. Nil for any other.
+  func lateBeginning(_ credited: CreditedCounters?) -> UInt64? {
+    guard let credited, credited.uploaded > 0 || credited.downloaded > 0, let counters else { return nil }
+    return counters.creditedUpload == 0 && counters.creditedDownload == 0 ? order : nil
+  }
+}
+
+/// What was not credited of a generation, as its time had been under another one.
+struct Withheld: Equatable, Sendable {
+  var claim: TimeClaim
+  var uploaded: Int64
+  var downloaded: Int64
 }

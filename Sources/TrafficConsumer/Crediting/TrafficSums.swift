@@ -24,6 +24,12 @@ struct TrafficSums: Hashable, Sendable {
     uploaded == 0 && downloaded == 0 && seedSeconds == 0 && leechSeconds == 0 && completed == 0
   }
 
+  /// Whether the bytes of both fit.
+  func hasRoom(for other: TrafficSums) -> Bool {
+    !uploaded.addingReportingOverflow(other.uploaded).overflow
+      && !downloaded.addingReportingOverflow(other.downloaded).overflow
+  }
+
   /// Adds other sums. The caller has seen to it that bytes do not overflow; seconds and counts cannot within the 2^32
   /// seconds of a timestamp's range times the entries a stream can hold.
   mutating func add(_ other: TrafficSums) {

@@ -36,9 +36,8 @@ struct Credit: Equatable, Sendable {
   var sums: TrafficSums
   /// The counters credited for the entry's generation after it; nil for producers without.
   var counters: CreditedCounters?
-  /// Bytes that are not credited, with `withheld`.
-  var withheldUpload: Int64 = 0
-  var withheldDownload: Int64 = 0
+  /// What is not credited, with the rule of that name.
+  var withheld: Withheld?
 }
 
 /// What has to be known before an entry can be credited.
@@ -49,6 +48,8 @@ struct CreditContext {
   /// When the bytes were moved that the entry would be credited, and whether another generation was credited then.
   var claim: TimeClaim?
   var isClaimedTwice = false
+  /// When the entry's generation began, if that was not known (`TrafficEvent.lateBeginning`).
+  var beginning: UInt64?
   /// An entry equal in all fields arrived within an hour of it, and is no longer in the ledger.
   var isRepeated = false
   /// Announces of its time were applied before Redis lost something: it may be one of those, given back under another id.
@@ -126,8 +127,8 @@ struct WindowAggregator: Sendable {
     let seconds = coverTime(event, &ledger)
     setTime(seconds, event, &sums)
     if context.isClaimedTwice && !isPassedOver {
-      return Credit(
-        rule: .withheld, sums: sums, counters: after, withheldUpload: bytes.0, withheldDownload: bytes.1)
+      let withheld = context.claim.map { Withheld(claim: $0, uploaded: bytes.0, downloaded: bytes.1) }
+      return Credit(rule: .withheld, sums: sums, counters: after, withheld: withheld)
     }
     let adds = sums.uploaded > 0 || sums.downloaded > 0 || sums.completed > 0 || seconds > 0
     let rule: CreditRule
@@ -149,7 +150,10 @@ struct WindowAggregator: Sendable {
     guard let order = event.order else { return context.counters?.time }
     guard let claim = context.claim else {
       // An announce that adds nothing may be a late one, of another time.
-      return context.counters == nil ? CreditedTime(baseline: order) : context.counters?.time
+      guard let counters = context.counters else { return CreditedTime(baseline: order) }
+      guard var time = counters.time else { return nil }
+      if let beginning = context.beginning { time.begin(at: beginning) }
+      return time
     }
     var time = context.counters?.time ?? CreditedTime(baseline: order)
     time.take(claim, order: order, isCredited: !context.isClaimedTwice)
@@ -223,11 +227,7 @@ struct WindowAggregator: Sendable {
 
   /// Every other sum is a part of the user's or the torrent's.
   private func refuseOverflow(_ sums: TrafficSums, _ context: CreditContext) throws(EntryFault) {
-    let overflows =
-      context.userSums.uploaded.addingReportingOverflow(sums.uploaded).overflow
-      || context.userSums.downloaded.addingReportingOverflow(sums.downloaded).overflow
-      || context.torrentSums.uploaded.addingReportingOverflow(sums.uploaded).overflow
-      || context.torrentSums.downloaded.addingReportingOverflow(sums.downloaded).overflow
-    if overflows { throw .totalOverflow }
+    let fits = context.userSums.hasRoom(for: sums) && context.torrentSums.hasRoom(for: sums)
+    if !fits { throw .totalOverflow }
   }
 }

@@ -35,7 +35,7 @@ final class SessionTable {
   private let selectGeneration: SQLiteStatement
   private let upsertGeneration: SQLiteStatement
   private let selectClaimed: SQLiteStatement
-  private let addWithheld: SQLiteStatement
+  let withheld: WithheldTable
   private let selectFingerprints: SQLiteStatement
   private let insertFingerprints: SQLiteStatement
   private let insertSnatch: SQLiteStatement
@@ -80,13 +80,7 @@ final class SessionTable {
         credited_down = max(credited_down, excluded.credited_down), first_order = excluded.first_order,
         last_order = excluded.last_order, reached_order = excluded.reached_order
       """)
-    // Bytes are below 2^53 an entry; what would not fit is as much as fits.
-    addWithheld = try database.prepare(
-      """
-      INSERT INTO withheld(session_id, entries, uploaded, downloaded) VALUES (?1, 1, ?2, ?3)
-      ON CONFLICT DO UPDATE SET entries = entries + 1, uploaded = min(uploaded, 1 << 62) + excluded.uploaded,
-        downloaded = min(downloaded, 1 << 62) + excluded.downloaded
-      """)
+    withheld = try WithheldTable(database)
     selectFingerprints = try database.prepare(
       "SELECT entries FROM fingerprints WHERE session_id = ?1 AND newest >= ?2 AND oldest <= ?3")
     insertFingerprints = try database.prepare(
@@ -181,7 +175,9 @@ final class SessionTable {
   /// Adds a credit to the session, its user and its torrent.
   func add(_ credit: Credit, of event: TrafficEvent, ledger: SessionLedger, to session: Int) throws(SQLiteError) {
     try keepCounters(credit, event, ledger, session)
-    if credit.rule == .withheld { try note(withheld: credit, session) }
+    if let bytes = credit.withheld, let generation = event.counters?.generation {
+      try withheld.note(bytes, session: sessions[session].id, generation)
+    }
     sessions[session].sums.add(credit.sums)
     if !sessions[session].isTouched {
       sessions[session].isTouched = true
@@ -204,24 +200,25 @@ final class SessionTable {
   {
     let before = sessions[session].ledger
     sessions[session].ledger = ledger
-    func noteOther(_ counters: CreditedCounters) {
-      if let time = counters.time {
-        sessions[session].ledger.othersLast = max(sessions[session].ledger.othersLast, time.last)
-      }
-    }
     guard let counters = credit.counters, let generation = event.counters?.generation else { return }
     if before.generation == nil || before.generation == generation {
       sessions[session].ledger.generation = generation
       sessions[session].ledger.credited = counters
     } else if event.timestamp >= before.coveredTo, let earlier = before.generation {
       try writeGeneration(session, earlier, before.credited)
-      noteOther(before.credited)
       sessions[session].ledger.generation = generation
       sessions[session].ledger.credited = counters
     } else {
       try writeGeneration(session, generation, counters)
-      noteOther(counters)
     }
+  }
+
+  /// The counters of a generation that was met before.
+  func keep(_ counters: CreditedCounters, of generation: TrafficGeneration, session: Int) throws(SQLiteError) {
+    guard sessions[session].ledger.generation == generation else {
+      return try writeGeneration(session, generation, counters)
+    }
+    sessions[session].ledger.credited = counters
   }
 
   private func writeGeneration(_ session: Int, _ generation: TrafficGeneration, _ counters: CreditedCounters)
@@ -233,14 +230,8 @@ final class SessionTable {
     try upsertGeneration.bind(Int64(counters.downloaded), at: 4)
     try counters.time.bind(to: upsertGeneration, from: 5)
     try upsertGeneration.run()
-  }
-
-  /// What was not credited is counted at once, whoever asks.
-  private func note(withheld credit: Credit, _ session: Int) throws(SQLiteError) {
-    try addWithheld.bind(sessions[session].id, at: 1)
-    try addWithheld.bind(credit.withheldUpload, at: 2)
-    try addWithheld.bind(credit.withheldDownload, at: 3)
-    try addWithheld.run()
+    guard let time = counters.time else { return }
+    sessions[session].ledger.othersLast = max(sessions[session].ledger.othersLast, time.last)
   }
 
   /// Writes what has changed, in the order of the rows' keys.

@@ -207,6 +207,11 @@ extension StoreWriter {
       isFirstSnatch: event.event == .completed ? try sessionTable.isFirstSnatch(session: session) : false,
       userSums: sessionTable.users[row.user].sums, torrentSums: sessionTable.torrents[row.torrent].sums)
     context.mayHaveReturned = mayHaveReturned
+    if let order = event.lateBeginning(counters), let generation = event.counters?.generation,
+      try sessionTable.withheld.begin(session: row.id, generation, at: order)
+    {
+      context.beginning = order
+    }
     if let generation = event.counters?.generation, let claim = TimeClaim(event, credited: counters) {
       context.claim = claim
       context.isClaimedTwice = try sessionTable.isCredited(claim, of: session, besides: generation)
@@ -218,22 +223,49 @@ extension StoreWriter {
     if event.counters == nil && row.ledger.reachesBack(id.milliseconds) {
       context.isRepeated = try sessionTable.isRepeated(fingerprint, of: session)
     }
-    let credit: Credit
+    var credit: Credit
     do throws(EntryFault) {
       credit = try aggregator.credit(
         event, arrivedMilliseconds: id.milliseconds, fingerprint: fingerprint.hash, context: &context)
     } catch {
       return .failure(error)
     }
-    if isDoubtful && credit.sums.addsNothing && credit.rule != .withheld {
+    if isDoubtful && credit.sums.addsNothing && credit.rule != .withheld && context.beginning == nil {
       return .success(Credit(rule: .duplicate, sums: TrafficSums(), counters: nil))
     }
     try sessionTable.add(credit, of: event, ledger: context.ledger, to: session)
     if !credit.sums.isEmpty {
       windowTable.add(credit.sums, start: aggregator.windowStart(of: event.timestamp), session: session)
     }
-    explanationTable.add(credit, of: event, id: id, session: sessionTable.sessions[session].id)
+    try noteBeginning(of: event, session, context)
+    if context.beginning != nil { try release(session, with: &credit, of: event) }
+    explanationTable.add(credit, of: event, id: id, session: row.id)
     return .success(credit)
+  }
+
+  /// Remembers of which generations the beginning is still to come, before anything that is credited of them.
+  private func noteBeginning(of event: TrafficEvent, _ session: Int, _ context: CreditContext) throws(SQLiteError) {
+    guard context.claim != nil, let order = event.order, let generation = event.counters?.generation else { return }
+    let id = sessionTable.sessions[session].id
+    if context.counters == nil {
+      // One that is passed over says nothing of when its counters were.
+      if context.isClaimedTwice && event.hasNoBytes { return }
+      try sessionTable.withheld.noteUnbegun(session: id, generation, seen: order)
+    } else if let time = context.counters?.time, order <= time.reached {
+      // It began before all that was known of it: a `started` that came late.
+      _ = try sessionTable.withheld.forgetUnbegun(session: id, generation)
+    }
+  }
+
+  /// What was withheld as long as it was not known when a generation began comes with its beginning.
+  private func release(_ session: Int, with credit: inout Credit, of event: TrafficEvent) throws(SQLiteError) {
+    let bytes = try sessionTable.release(session: session)
+    guard !bytes.isEmpty else { return }
+    let released = Credit(rule: .healed, sums: bytes, counters: nil)
+    try sessionTable.add(released, of: event, ledger: sessionTable.sessions[session].ledger, to: session)
+    windowTable.add(bytes, start: aggregator.windowStart(of: event.timestamp), session: session)
+    credit.sums.add(bytes)
+    credit.rule = .healed
   }
 
   /// Writes what `credit` gathered, inside the open transaction.

@@ -200,6 +200,22 @@ enum StoreSchema {
     -- The latest epoch in which a letter's entry came again.
     ALTER TABLE dead_letters ADD COLUMN returned_epoch INTEGER NOT NULL DEFAULT 0;
     """,
+    """
+    -- Bytes that were not credited because their time was, under another generation: of which generation, and when they were
+    -- moved at the earliest and at the latest. What was withheld until now is of none, and stays withheld.
+    ALTER TABLE withheld RENAME TO withheld_sums;
+    CREATE TABLE withheld(
+      session_id INTEGER NOT NULL REFERENCES sessions(id), generation TEXT NOT NULL,
+      after_order INTEGER NOT NULL, before_order INTEGER NOT NULL, entries INTEGER NOT NULL,
+      uploaded INTEGER NOT NULL, downloaded INTEGER NOT NULL,
+      PRIMARY KEY (session_id, generation)) STRICT, WITHOUT ROWID;
+    INSERT INTO withheld SELECT session_id, '', 0, 0, entries, uploaded, downloaded FROM withheld_sums;
+    DROP TABLE withheld_sums;
+    -- Generations that were credited before their beginning has come, and the order of the entry that came first.
+    CREATE TABLE unbegun(
+      session_id INTEGER NOT NULL REFERENCES sessions(id), generation TEXT NOT NULL, seen_order INTEGER NOT NULL,
+      PRIMARY KEY (session_id, generation)) STRICT, WITHOUT ROWID;
+    """,
   ]
 
   /// Brings a database up to date in one transaction; refuses one that a newer program wrote.

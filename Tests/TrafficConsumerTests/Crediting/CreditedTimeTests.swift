@@ -49,6 +49,14 @@ private func entry(
     order: UInt64(second * 62_500 + ticks))
 }
 
+/// Every order of so many.
+private func permutations(of count: Int) -> [[Int]] {
+  guard count > 0 else { return [[]] }
+  return permutations(of: count - 1).flatMap { rest in
+    (0...rest.count).map { place in Array(rest[..<place]) + [count - 1] + rest[place...] }
+  }
+}
+
 private let start: Int64 = 1_800_000_000
 
 @Suite("Credited time") struct CreditedTimeTests {
@@ -175,6 +183,67 @@ private let start: Int64 = 1_800_000_000
     #expect(try bench.uploaded == 1100)
   }
 
+  /// A consumer of the group that stands still holds some entries, and the others are read first.
+  @Test("a generation whose beginning comes last is told from the one that ended just before it")
+  func beginningComesLast() throws {
+    // `stopped` and `started` within a second: what follows says to the second only when that was.
+    let all = [
+      entry("A", start, 0, du: 0, event: .started), entry("A", start + 10, 100, du: 100, dt: 10),
+      entry("A", start + 20, 300, du: 200, dt: 10, ticks: 37_500, event: .stopped),
+      entry("B", start + 20, 0, du: 0, ticks: 56_250, event: .started),
+      entry("B", start + 50, 500, du: 500, dt: 30),
+    ]
+    for order in permutations(of: all.count) {
+      let bench = try Bench()
+      for index in order { try bench.apply(all[index]) }
+      #expect(try bench.uploaded == 800 && bench.withheld == WithheldSums(), "order \(order)")
+      for index in order { try bench.apply(all[index]) }
+      try bench.apply(entry("B", start + 60, 600, du: 100, dt: 10))
+      #expect(try bench.uploaded == 900 && bench.withheld == WithheldSums(), "order \(order), again")
+      #expect(try StoreCheck.run(bench.writer.database).allSatisfy(\.isOK), "order \(order)")
+    }
+    // It never comes: what may have been credited twice is withheld, and said.
+    let bench = try Bench()
+    for index in [0, 1, 4, 2] { try bench.apply(all[index]) }
+    #expect(try bench.uploaded == 600 && bench.withheld == WithheldSums(entries: 1, uploaded: 200))
+    try bench.restart()
+    try bench.apply(all[3])
+    #expect(try bench.uploaded == 800 && bench.withheld == WithheldSums())
+    let healed = try ExplainQuery.entries(
+      of: EventMaker().passkey.text, in: QueryRange(), from: bench.writer.database
+    ).entries.map(\.explanation).filter { $0.rule == .healed }
+    #expect(healed.map(\.creditedUpload) == [200])
+  }
+
+  @Test("... and what was credited in its time under another one stays withheld")
+  func beginningShowsTheOverlap() throws {
+    // The other tracker's announce came 0.2 s after the client had begun anew, and is credited as of the first generation.
+    for order in [[0, 1, 2, 3, 4], [0, 1, 4, 2, 3], [4, 3, 0, 1, 2], [0, 1, 2, 4, 3], [4, 0, 1, 2, 3]] {
+      let bench = try Bench()
+      let all = [
+        entry("A", start, 0, du: 0, event: .started), entry("A", start + 10, 100, du: 100, dt: 10),
+        entry("A", start + 20, 300, du: 200, dt: 10, ticks: 37_500),
+        entry("B", start + 20, 0, du: 0, ticks: 25_000, event: .started),
+        entry("B", start + 50, 500, du: 500, dt: 30),
+      ]
+      for index in order + order { try bench.apply(all[index]) }
+      let (uploaded, withheld) = (try bench.uploaded, try bench.withheld)
+      #expect(withheld.entries == 1 && uploaded + withheld.uploaded == 800, "order \(order): \(uploaded)")
+    }
+  }
+
+  @Test("a beginning that is lowered later is not taken for one that was not seen")
+  func loweredUnseen() throws {
+    let bench = try Bench()
+    try bench.apply(entry("B", start + 50, 500, du: 500, dt: 20))
+    // The `started` was told to another tracker, with lower counters.
+    try bench.apply(entry("B", start + 20, 600, du: 100, event: .started))
+    try bench.apply(entry("B", start + 30, 0, du: 0))
+    #expect(try bench.uploaded == 600)
+    try bench.apply(entry("A", start + 25, 100, du: 100, dt: 4))
+    #expect(try bench.uploaded == 600 && bench.withheld.uploaded == 100)
+  }
+
   @Test("entries that do not say when they were are credited by their counters, as before")
   func withoutOrder() throws {
     let bench = try Bench()
@@ -230,6 +299,20 @@ private let start: Int64 = 1_800_000_000
     #expect(try bench.uploaded == 1200 && bench.withheld == WithheldSums())
     try bench.apply(entry("A", start + 70, 1000, du: 700, dt: 15))
     #expect(try bench.uploaded == 1200 && bench.withheld.uploaded == 700)
+  }
+
+  @Test("what schema 8 withheld is of no generation: it is still counted, and stays withheld")
+  func migrationFromEight() throws {
+    let bench = try Bench()
+    for event in Self.first { try bench.apply(event) }
+    try bench.apply(entry("B", start + 21, 500, du: 500, dt: 1))
+    let withheld = WithheldSums(entries: 1, uploaded: 500)
+    #expect(try bench.uploaded == 300 && bench.withheld == withheld)
+    try bench.writer.database.execute(EarlierSchema.eight)
+    try bench.restart()
+    #expect(try bench.withheld == withheld)
+    try bench.apply(entry("B", start + 20, 0, du: 0, ticks: 1, event: .started))
+    #expect(try bench.uploaded == 300 && bench.withheld == withheld)
   }
 
   @Test("a time ends where the next begins: what touches does not meet")

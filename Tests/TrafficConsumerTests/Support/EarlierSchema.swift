@@ -1,11 +1,18 @@
 // What a step of the schema did, undone, for tests of migrations.
 
 enum EarlierSchema {
+  static let eight = """
+    DROP TABLE unbegun; CREATE TABLE sums(
+      session_id INTEGER PRIMARY KEY REFERENCES sessions(id), entries INTEGER NOT NULL,
+      uploaded INTEGER NOT NULL, downloaded INTEGER NOT NULL) STRICT;
+    INSERT INTO sums SELECT session_id, sum(entries), sum(uploaded), sum(downloaded) FROM withheld GROUP BY session_id;
+    DROP TABLE withheld; ALTER TABLE sums RENAME TO withheld; PRAGMA user_version = 8
+    """
   static let seven: String = {
     let columns = ["sessions", "generations"].flatMap { table in
       ["first_order", "last_order", "reached_order"].map { "ALTER TABLE \(table) DROP COLUMN \($0);" }
     }
-    return "DROP TABLE withheld; ALTER TABLE dead_letters DROP COLUMN returned_epoch; "
+    return "DROP TABLE unbegun; DROP TABLE withheld; ALTER TABLE dead_letters DROP COLUMN returned_epoch; "
       + "ALTER TABLE sessions DROP COLUMN others_order; \(columns.joined(separator: " ")) PRAGMA user_version = 7"
   }()
 }
