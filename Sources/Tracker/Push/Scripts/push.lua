@@ -60,7 +60,8 @@ local floor, pack = math.floor, struct.pack
 local layouts = {[52] = '<I7I7I6I4I7I7c8c6', [64] = '<I7I7I6I4I7I7c8c18'}
 local seconds = {[0] = '0'}
 -- A tail is what restore.lua needs besides the record: counters its generation began with, generation, du, dd, dt. That
--- of a late announce that credits something has `L` before du, and cu and cd in place of the first two.
+-- of a late announce that credits something has `L` before du, cu and cd in place of the first two, and at its end the
+-- snapshot as it was then: `s`, `p` and `q`, each behind its length.
 local tails, told = {}, 0
 local type, KEYS = type, KEYS
 
@@ -337,7 +338,13 @@ for i = 0, count - 1 do
               id = pcall('HSET', key, verdict == 'older' and 'q' or 'p', p)
             end
             if type(id) == 'table' then failure = id break end
+            local is = pcall('HMGET', key, 's', 'p', 'q')
+            if is.err then failure = is break end
             tail = pack('<I7I7', tu, td) .. gen .. 'L' .. du .. '\0' .. dd .. '\0' .. dt .. '\0'
+            for k = 1, 3 do
+              local text = is[k] or ''
+              tail = tail .. pack('<Bc0', #text, text)
+            end
           end
         else
           if (reset or parted) and before then
