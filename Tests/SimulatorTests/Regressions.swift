@@ -6,8 +6,6 @@ import Simulation
 enum Regressions {
   /// Those that fail still, and why.
   static let open: [String: String] = [
-    "no-time-clocks-apart":
-      "Redis may not be asked for the time, and the trackers' clocks are an hour apart: bytes are minted",
     "late-stop-time": "a stopped that comes after the return, by another tracker: the pause between counts as time",
     "hasty-restart-late":
       "the started of a second life comes late by 0.1 s: it is taken for that of the first, and its bytes are silently lost",

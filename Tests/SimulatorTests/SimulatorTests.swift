@@ -23,8 +23,6 @@ import Testing
     .lossCounts,
     // A stopped that comes late, by another tracker: the pause behind it counts (Regressions/late-stop-time).
     .timeCounts,
-    // Bytes are minted: trackers whose clocks differ and cannot be compared (Regressions/no-time-clocks-apart).
-    .noTime,
   ]
 
   private static var allowed: Set<FaultKind> {

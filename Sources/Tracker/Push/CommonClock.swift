@@ -22,9 +22,9 @@ struct CommonClock {
     var to: Int64
   }
 
-  /// What Redis said, nil where it may not be asked for the time, and this machine's clock; Unix microseconds.
+  /// What Redis said, and this machine's clock; Unix microseconds.
   struct Answer: Equatable {
-    var redisMicroseconds: UInt64?
+    var redisMicroseconds: UInt64
     var shiftMicroseconds: Int64 = 0
     /// From when on Redis has forgotten nothing.
     var sinceMicroseconds: UInt64 = 0
@@ -64,23 +64,18 @@ struct CommonClock {
   static let setBackPauseNanoseconds: UInt64 = 600_000_000_000
   /// A difference between this machine's clock and Redis' that is worth a line in the log.
   static let warningMicroseconds: UInt64 = 10_000_000
-  /// Without Redis' time the machine's clock has to do. When that is set back by less, the orders wait for it; by more they
-  /// follow, and push.lua takes the snapshots for what they are, those of a wrong clock.
-  static let wallStepMicroseconds: Int64 = 600_000_000
 
   private let clock: OrderClock
   /// What it is ahead of the OrderClock.
   private(set) var correctionMicroseconds: Int64 = 0
-  /// What Redis' clock is ahead of this machine's, when that could be asked.
+  /// What Redis' clock is ahead of this machine's.
   private(set) var offsetMicroseconds: Int64 = 0
   /// What it is ahead of this machine's clock.
   private(set) var wallCorrectionMicroseconds: Int64 = 0
-  /// From when on Redis has forgotten nothing, by this clock; beyond everything where that cannot be known.
+  /// From when on Redis has forgotten nothing, by this clock.
   private(set) var sinceMicroseconds: UInt64 = 0
   private var shiftMicroseconds: Int64 = 0
   private(set) var isKnown = false
-  /// Whether it is the trackers', and not only this machine's because Redis may not be asked.
-  private(set) var isCommon = false
   /// What it may be behind because of a coarse reading.
   private var slackMicroseconds: Int64 = 0
   /// Redis' time in a reply was not what it should be; Redis has forgotten something; a question was not answered.
@@ -130,7 +125,7 @@ struct CommonClock {
   }
 
   /// A call is sent whose orders are by it.
-  mutating func noteUse() { isUsed = isCommon }
+  mutating func noteUse() { isUsed = true }
 
   /// The last question failed: it is to be asked again.
   mutating func noteFailure() { isUnanswered = true }
@@ -181,11 +176,6 @@ struct CommonClock {
     defer { isForgetful = false }
     isDoubted = false
     isUnanswered = false
-    guard answer.redisMicroseconds != nil else {
-      begin()
-      follow(wall: answer.wallMicroseconds, now: now)
-      return true
-    }
     sinceMicroseconds = answer.sinceMicroseconds
     shiftMicroseconds = answer.shiftMicroseconds
     let reading = Reading(answer: answer, at: now, tripNanoseconds: now &- asked)
@@ -207,7 +197,7 @@ struct CommonClock {
   /// What a reading says that the clock is ahead of the OrderClock, in the middle of what it may mean.
   private func found(_ reading: Reading) -> Int64 {
     let read = clock.microseconds(atMonotonicNanoseconds: reading.at &- reading.tripNanoseconds / 2)
-    return Int64(bitPattern: reading.answer.redisMicroseconds! &- read) + reading.answer.shiftMicroseconds
+    return Int64(bitPattern: reading.answer.redisMicroseconds &- read) + reading.answer.shiftMicroseconds
   }
 
   private func agrees(_ reading: Reading) -> Bool {
@@ -216,7 +206,7 @@ struct CommonClock {
 
   /// Takes a reading over, or returns the change of the shift after which it would say what it should.
   private mutating func settle(_ reading: Reading, now: UInt64) -> Change? {
-    let redis = reading.answer.redisMicroseconds!
+    let redis = reading.answer.redisMicroseconds
     let shift = reading.answer.shiftMicroseconds
     let halfTrip = reading.tripNanoseconds / 2000
     let found = found(reading)
@@ -239,7 +229,6 @@ struct CommonClock {
     if !isKnown || ahead > error { correctionMicroseconds = found - error }
     slackMicroseconds = 2 * error
     isKnown = true
-    isCommon = true
     return nil
   }
 
@@ -269,17 +258,5 @@ struct CommonClock {
     if offset.magnitude > Self.warningMicroseconds, warnings.next(now: now) != nil {
       notes.append(.clocksDiffer(seconds: offset / 1_000_000))
     }
-  }
-
-  private mutating func follow(wall: UInt64, now: UInt64) {
-    let found = Int64(bitPattern: wall &- clock.microseconds(atMonotonicNanoseconds: now))
-    let ahead = found - correctionMicroseconds
-    if !isKnown || ahead > Int64(Self.toleranceMicroseconds) || ahead < -Self.wallStepMicroseconds {
-      correctionMicroseconds = found
-    }
-    isKnown = true
-    wallCorrectionMicroseconds = correctionMicroseconds - found
-    // Machines' clocks do not say what came before what: a clock that was wrong is put right.
-    sinceMicroseconds = PushScript.maximumMicroseconds
   }
 }

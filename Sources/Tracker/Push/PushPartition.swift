@@ -20,6 +20,9 @@ struct PushPartition: Sendable, Equatable {
   /// Where the trackers keep the clock that they have in common.
   var clockKey: String { streamKey + ":clock" }
 
+  /// A stream that clock.lua makes and deletes where it may not ask for the time.
+  var clockEntryKey: String { clockKey + ":entry" }
+
   /// Where a publisher's run keeps its place.
   func stateKey(run: UInt64) -> String { "\(streamKey):publisher:" + String(run, radix: 16) }
 }

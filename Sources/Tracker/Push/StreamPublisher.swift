@@ -176,8 +176,9 @@ final class StreamPublisher {
     if session.isAsking { _ = try connection!.command(["ASKING"]) }
     let (question, change) = (clockQuestion, clockQuestion.change)
     connection!.append([
-      "EVALSHA", clockHash, "1", partition.clockKey, question.expectedMicroseconds.map { "\($0)" } ?? "-",
-      change.map { "\($0.from)" } ?? "-", change.map { "\($0.to)" } ?? "-", question.isForgetful ? "1" : "0",
+      "EVALSHA", clockHash, "2", partition.clockKey, partition.clockEntryKey,
+      question.expectedMicroseconds.map { "\($0)" } ?? "-", change.map { "\($0.from)" } ?? "-",
+      change.map { "\($0.to)" } ?? "-", question.isForgetful ? "1" : "0",
     ])
     try connection!.flush()
   }
@@ -186,8 +187,6 @@ final class StreamPublisher {
   func timeIfArrived() throws(RedisError) -> PushSession.Event? {
     guard try connection!.nextReplyIfArrived(reusing: &reply) else { return nil }
     if let error = reply.error {
-      // The ACL leaves the key or the command out.
-      if error.code == .noPerm { return .time(CommonClock.Answer(wallMicroseconds: wallMicroseconds())) }
       guard error.code == .noScript, clockHash != nil else { throw .server(error) }
       clockHash = nil
       try sendClockQuestion()

@@ -197,6 +197,63 @@ import Wire
     }
   }
 
+  @Test("the script of the clock does in the model what it does in redis-server, with TIME and without")
+  func clock() async throws {
+    let directory = try TemporaryDirectory()
+    let redis = try await RedisServer.start(in: directory)
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    let model = RedisModel()
+    var failures: [String] = []
+    model.onScriptError = { failures.append($0) }
+    /// Times are those of two clocks: they are the same when they differ by less than a minute.
+    func isSame(_ one: RESP, _ other: RESP) -> Bool {
+      func number(_ reply: RESP) -> Int64? {
+        switch reply {
+        case .integer(let value): value
+        case .bulk(let bytes): Int64(String(decoding: bytes, as: UTF8.self))
+        default: nil
+        }
+      }
+      if case .array(let one) = one, case .array(let other) = other {
+        return one.count == other.count && zip(one, other).allSatisfy(isSame)
+      }
+      if let one = number(one), let other = number(other) { return (one - other).magnitude < 60_000_000 }
+      return Self.comparable(one, ["EVAL"]) == Self.comparable(other, ["EVAL"])
+    }
+    func both(_ command: [String]) throws {
+      connection.append(command)
+      let real = try connection.nextReply()
+      let expected = Self.value(real.view)
+      model.now = Clock.unixNanoseconds() / 1_000_000
+      let answer = model.execute(command)
+      #expect(isSame(expected, answer), "\(command.suffix(6)): redis \(expected), model \(answer)")
+    }
+    let ahead = "\(Clock.unixNanoseconds() / 1000 + 7_200_000_000)"
+    for isTimeAllowed in [true, false] {
+      _ = try connection.command(["ACL", "SETUSER", "default", isTimeAllowed ? "+time" : "-time"])
+      model.hasNoTime = !isTimeAllowed
+      for left in [[], ["XADD", "entry", "9999999999999-7", "a", "b"], ["SET", "entry", "a"]] {
+        for question in [["-", "-", "-", "0"], ["-", "0", "3600000000", "1"], [ahead, "-", "-", "0"]] {
+          for isFull in [false, true] {
+            if !left.isEmpty { try both(left) }
+            _ = try connection.command(["CONFIG", "SET", "maxmemory", isFull ? "1" : "0"])
+            model.isOutOfMemory = isFull
+            try both(["EVAL", PushScript.clockText, "2", "clock", "entry"] + question)
+            _ = try connection.command(["CONFIG", "SET", "maxmemory", "0"])
+            model.isOutOfMemory = false
+            try both(["HMGET", "clock", "shift", "top", "since"])
+            try both(["TYPE", "entry"])
+            try both(["DEL", "entry"])
+          }
+        }
+      }
+      try both(["HSET", "clock", "top", ahead])
+      try both(["EVAL", PushScript.clockText, "2", "clock", "entry", "-", "-", "-", "0"])
+      try both(["DEL", "clock"])
+    }
+    #expect(failures.isEmpty)
+  }
+
   /// Two clocks': push.lua's answer but for Redis' time.
   private static func withoutTime(_ reply: RESP) -> RESP {
     guard case .array(var items) = reply, items.count == 12 else { return reply }

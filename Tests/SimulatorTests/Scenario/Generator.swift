@@ -210,10 +210,7 @@ struct Generator {
       ]
       return [.refusal(texts[random.below(texts.count)])]
     case .scripts: return [.forgetScripts]
-    // Where Redis is not asked the trackers' clocks have to agree, to a second or so.
-    case .smallClocks:
-      let most = site.hasNoTime ? 900 : 50
-      return [.trackerClock(tracker: tracker, milliseconds: random.below(2 * most) - most)]
+    case .smallClocks: return [.trackerClock(tracker: tracker, milliseconds: random.below(100) - 50)]
     case .wrongClocks:
       let offsets = [0, 0, 172_800_000, -172_800_000, 3_600_000, -60_000]
       return [.trackerClock(tracker: tracker, milliseconds: offsets[random.below(offsets.count)])]

@@ -40,11 +40,7 @@ extension World {
     case .refusal(let text): redis.refusal = text
     case .forgetScripts: redis.forgetScripts()
     case .trackerClock(let index, let milliseconds):
-      if abs(milliseconds) > 1000 {
-        // Its order is by Redis' clock.
-        if site.hasNoTime { trouble.note(.reported) }
-        trouble.hasWrongClocks = true
-      }
+      if abs(milliseconds) > 1000 { trouble.hasWrongClocks = true }
       trouble.hasSmallClocks = true
       tracker(index).wallOffset = Int64(milliseconds) * 1_000_000
     case .redisClock(let milliseconds):

@@ -214,8 +214,9 @@ private struct ClockSite {
       -> (time: Int64, shift: Int64)
     {
       let reply = try connection.command([
-        "EVAL", PushScript.clockText, "1", "clock", expected, from, to, forgot,
+        "EVAL", PushScript.clockText, "2", "clock", "clock:entry", expected, from, to, forgot,
       ])
+      if let error = reply.error { throw RedisError.server(error) }
       return (try #require(reply.view[0].integer), try #require(reply.view[1].integer))
     }
     func top() throws -> Int64 { Int64(try connection.command(["HGET", "clock", "top"]).string ?? "0")! }
@@ -248,8 +249,43 @@ private struct ClockSite {
     // What cannot be kept is no answer.
     _ = try connection.command(["CONFIG", "SET", "maxmemory", "1"])
     #expect(throws: RedisError.self) { _ = try ask("-") }
-    _ = try connection.command(["CONFIG", "SET", "maxmemory", "0"])
+  }
+
+  @Test("without TIME in the ACL the script reads Redis' clock from an entry's name, and leaves none")
+  func scriptWithoutTime() async throws {
+    let directory = try TemporaryDirectory()
+    let redis = try await RedisServer.start(in: directory)
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    let entry = "clock:entry"
+    /// What the script says beyond what this machine's clock said before, microseconds.
+    func ask() throws -> Int64 {
+      let before = Int64(Clock.unixNanoseconds() / 1000)
+      let reply = try connection.command(["EVAL", PushScript.clockText, "2", "clock", entry, "-", "-", "-", "0"])
+      if let error = reply.error { throw RedisError.server(error) }
+      #expect(reply.view[1].integer == 0)
+      return try #require(reply.view[0].integer) - before
+    }
+    let plausible: ClosedRange<Int64> = -1000...5_000_000
     _ = try connection.command(["ACL", "SETUSER", "default", "-time"])
-    #expect(try ask("-").time == -1)
+    // As a script that died may have left it before Redis' clock was set back, or as nobody left it.
+    let left = [[], ["XADD", entry, "9999999999999-7", "a", "b"], ["SET", entry, "text"], ["HSET", entry, "a", "b"]]
+    for command in left {
+      if !command.isEmpty { _ = try connection.command(command) }
+      #expect(plausible.contains(try ask()), "after \(command)")
+      #expect(try connection.integer(["EXISTS", entry]) == 0)
+    }
+    // Nor is it a way around what Redis may hold.
+    _ = try connection.command(["CONFIG", "SET", "maxmemory", "1"])
+    #expect(throws: RedisError.self) { _ = try ask() }
+    _ = try connection.command(["CONFIG", "SET", "maxmemory", "0"])
+    // Where there is neither, that is the answer, and nothing is left that grows.
+    for command in ["xadd", "expire"] {
+      _ = try connection.command(["ACL", "SETUSER", "default", "-\(command)"])
+      for _ in 0..<3 { #expect(throws: RedisError.self) { _ = try ask() } }
+      #expect(try connection.integer(["XLEN", entry]) <= 1)
+      _ = try connection.command(["ACL", "SETUSER", "default", "+\(command)"])
+    }
+    #expect(plausible.contains(try ask()))
+    #expect(try connection.integer(["EXISTS", entry]) == 0)
   }
 }

@@ -85,27 +85,6 @@ extension LateAnnounceTests {
     #expect(counts[1].unknown == 1 && counts[1].resets == 1)
   }
 
-  @Test("without Redis' time, a clock that was ahead and is put right at a restart credits nothing twice")
-  func clockPutRight() throws {
-    var unknown: UInt64 = 0
-    let lives: [[(at: Int, up: UInt64)]] = [[(20, 0), (20, 1000)], [(4, 2000), (7, 3000), (10, 4000), (24, 5000)]]
-    for (life, steps) in lives.enumerated() {
-      var caller = try ScriptCaller(redis, run: PushRun(id: UInt64(life) + 1, generationBase: UInt64(life + 1) << 40))
-      caller.call.sinceMicroseconds = PushScript.maximumMicroseconds
-      for (number, step) in steps.enumerated() {
-        let at = Self.start + Double(step.at)
-        caller.call.nowMicroseconds = UInt64(at) * 1_000_000
-        let record = makeRecord(uploaded: step.up, event: step.up == 0 ? .started : .none, at: Int64(at))
-        let reply = try caller.send(
-          [QueuedAnnounce(record: record, order: UInt64(at) * 1_000_000)], first: UInt64(number))
-        unknown = max(unknown, reply.counts.unknown)
-      }
-    }
-    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
-    let sum = try connection.events(of: "tracker:traffic").reduce(0) { $0 + $1.uploadedDelta }
-    #expect(sum == 5000 && unknown == 3)
-  }
-
   @Test("a snapshot of a clock that was two days ahead is not waited for", arguments: [true, false])
   func wrongClock(isTimeAllowed: Bool) throws {
     var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
@@ -113,7 +92,6 @@ extension LateAnnounceTests {
     let now = Double(Clock.unixSeconds())
     var caller = try ScriptCaller(redis)
     caller.call.nowMicroseconds = UInt64(now) * 1_000_000
-    if !isTimeAllowed { caller.call.sinceMicroseconds = PushScript.maximumMicroseconds }
     func announce(_ at: Double, _ up: UInt64) -> QueuedAnnounce {
       QueuedAnnounce(record: makeRecord(uploaded: up, at: Int64(at)), order: UInt64(at * 1_000_000))
     }

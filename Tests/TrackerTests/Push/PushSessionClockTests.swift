@@ -79,18 +79,6 @@ import Testing
     #expect(try before < since() && since() < clock())
   }
 
-  @Test("where Redis may not be asked what time it is, the machine's clock has to do")
-  func noTime() throws {
-    var site = try PushSessionSite()
-    site.isTimeAllowed = false
-    site.redisAheadMicroseconds = 1_000_000_000
-    site.announce(0..<2)
-    try site.settle()
-    #expect(site.session.clock.correctionMicroseconds == 0 && site.session.clock.isKnown)
-    // Nor is anything taken for the first that is known.
-    #expect(site.session.call?.sinceMicroseconds == PushScript.maximumMicroseconds)
-  }
-
   @Test("an answer that took long says too little about the clock: of several the quickest counts")
   func slowClock() throws {
     var site = try PushSessionSite()

@@ -30,7 +30,6 @@ struct PushSessionSite {
   var fault: (PushSession.Action) -> (error: RedisError, isDone: Bool)? = { _ in nil }
   /// What Redis' clock is ahead.
   var redisAheadMicroseconds: Int64 = 0
-  var isTimeAllowed = true
   private let clock = OrderClock(wallNanoseconds: 1_700_000_000_000_000_000, atMonotonicNanoseconds: 1_000_000_000_000)
   /// Nanoseconds that an action takes.
   var slowness: (PushSession.Action) -> UInt64 = { _ in 0 }
@@ -153,8 +152,7 @@ struct PushSessionSite {
       if let error = redis.error { return .failed(.server(error)) }
       let wall = clock.microseconds(atMonotonicNanoseconds: now)
       let answer = redis.clock.answer(question, now: wall.corrected(byMicroseconds: redisAheadMicroseconds))
-      if isClockSilent { break }
-      time = isTimeAllowed ? answer : CommonClock.Answer(redisMicroseconds: nil, wallMicroseconds: wall)
+      if !isClockSilent { time = answer }
     case .awaitTime(let milliseconds):
       guard var answer = time else { return pass(milliseconds) }
       time = nil

@@ -3,13 +3,13 @@
 -- notices that this clock is not where its own says that it should be, and sets the shift.
 --
 --     KEYS[1] the hash with microseconds: `shift`, what is added to TIME; `top`, the highest reading that a tracker
---     took; `since`, from when on Redis has forgotten nothing
+--     took; `since`, from when on Redis has forgotten nothing   KEYS[2] no key, but while this runs
 --     ARGV[1] where the caller expects the clock, microseconds; `-`: it does not know
 --     ARGV[2] the shift that the caller has found and wants to change, or `-`   ARGV[3] to what
 --     ARGV[4] 1: Redis has forgotten something that the caller had applied
 --
--- Answers TIME, -1 where the ACL has none, the shift, and `since`; the error where it cannot be kept (a Redis without
--- memory): the caller waits, else each tracker would go by another clock.
+-- Answers Redis' time, the shift, and `since`; the error where it cannot be had or kept (a Redis without memory): the
+-- caller waits, else each tracker would go by another clock.
 
 -- A caller that expects another reading than this has not taken it yet.
 local AGREEMENT_MICROSECONDS = 1000000
@@ -17,12 +17,27 @@ local AGREEMENT_MICROSECONDS = 1000000
 -- clocks are wrong by. Less than what trackers take for a step.
 local AHEAD_OF_TOP_MICROSECONDS = 750000
 
+-- Redis' time, or an error. Where the ACL, an earlier version's, has no TIME, the name that Redis gives an entry tells
+-- it, to the millisecond. Of a stream that is new: others go on from their last name, whatever the time is.
+local function microseconds()
+  local time = redis.pcall('TIME')
+  if not time.err then return tonumber(time[1]) * 1000000 + tonumber(time[2]) end
+  -- A Redis without memory takes what comes after an EXPIRE: there is none unless something was left.
+  local left = redis.pcall('XLEN', KEYS[2])
+  if left ~= 0 then left = redis.pcall('EXPIRE', KEYS[2], 0) end
+  if type(left) == 'table' then return left end
+  local name = redis.pcall('XADD', KEYS[2], '*', 'time', '')
+  if name.err then return name end
+  left = redis.pcall('EXPIRE', KEYS[2], 0)
+  if type(left) == 'table' then return left end
+  return tonumber(string.sub(name, 1, -3)) * 1000
+end
+
 local kept = redis.pcall('HMGET', KEYS[1], 'shift', 'top', 'since')
 if kept.err then return kept end
 local shift, top = tonumber(kept[1]) or 0, tonumber(kept[2]) or 0
-local time = redis.pcall('TIME')
-if time.err then return {-1, shift, 0} end
-local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local now = microseconds()
+if type(now) == 'table' then return now end
 if ARGV[2] ~= '-' and tonumber(ARGV[2]) == shift and now + tonumber(ARGV[3]) >= top then shift = tonumber(ARGV[3]) end
 -- It never goes back, whoever was there to notice. For a caller that does not know the clock, whatever the last one
 -- did with it after the reading.
