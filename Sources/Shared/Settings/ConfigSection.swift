@@ -225,6 +225,9 @@ public final class ConfigSection {
     refuse(key, advice)
   }
 
+  /// A setting that another program needs: it is known, and means nothing.
+  public func ignore(_ key: String) { _ = find(key) }
+
   /// Reports a problem with one setting of this section, at its place.
   public func refuse(_ key: String, _ message: String) {
     reader.report(message, setting: path + [key], origin: find(key)?.origin ?? node.origin)

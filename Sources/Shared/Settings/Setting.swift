@@ -103,6 +103,11 @@ public struct Setting<Root> {
     Setting(read: { section, _ in for key in keys { section.unsupported(key, advice) } })
   }
 
+  /// Keys that other programs need and this one does not: whatever they say.
+  public static func ignored(_ keys: String...) -> Setting {
+    Setting(read: { section, _ in for key in keys { section.ignore(key) } })
+  }
+
   // MARK: Settings of a part of the root
 
   /// Settings whose values are kept together and whose keys are not.

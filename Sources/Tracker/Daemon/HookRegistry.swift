@@ -5,7 +5,7 @@ enum HookRegistry {
   /// In the order in which messages name them.
   static let kinds: [any HookOptions.Type] = [
     PasskeyApprovalOptions.self, TrafficPushOptions.self, ClientApprovalOptions.self, TorrentApprovalOptions.self,
-    PortApprovalOptions.self, IntervalVariationOptions.self,
+    PortApprovalOptions.self, IntervalVariationOptions.self, PeerLimitOptions.self,
   ]
 }
 

@@ -112,6 +112,12 @@ struct TrackerConfig: SettingsSection, Sendable, Equatable {
       .hooks("posthooks", \.posthooks, "more hooks, behind those"),
       .check { HookEntry.refuseRepeated([("prehooks", $0.prehooks), ("posthooks", $0.posthooks)], $1) },
       .check { $0.judgeSnapshots(in: $1) },
+      .check { config, root in
+        if config.limitsPeers {
+          root.section("storage").section("config").warn(
+            "max_peers_per_user", "the hook peer limit makes this 1; without it what is written here counts")
+        }
+      },
     ]
   }
 
@@ -146,6 +152,11 @@ struct TrackerConfig: SettingsSection, Sendable, Equatable {
 
   /// Whether only approved passkeys may announce.
   var approvesPasskeys: Bool { (prehooks + posthooks).contains { $0.options is PasskeyApprovalOptions } }
+
+  private var limitsPeers: Bool { (prehooks + posthooks).contains { $0.options is PeerLimitOptions } }
+
+  /// Clients of one user on one torrent.
+  var maxPeersPerUser: Int { limitsPeers ? PeerLimitOptions.maxPeersPerUser : storage.maxPeersPerUser }
 
   /// `batchDelay` as an event loop takes it; the limits keep it small.
   var batchDelayNanoseconds: UInt64 { UInt64(batchDelay.wholeNanoseconds) }

@@ -132,7 +132,7 @@ final class TrackerDaemon {
     rules.intervalSeconds = UInt32(clamping: config.announceInterval.wholeSeconds)
     rules.minIntervalSeconds = UInt32(clamping: config.minAnnounceInterval.wholeSeconds)
     rules.swarmPolicy = SwarmPolicy(
-      excludeOwnPeers: config.storage.excludeOwnPeers, maxPeersPerUser: config.storage.maxPeersPerUser,
+      excludeOwnPeers: config.storage.excludeOwnPeers, maxPeersPerUser: config.maxPeersPerUser,
       overdueSeconds: rules.intervalSeconds &+ rules.intervalSeconds / 8)
     return rules
   }

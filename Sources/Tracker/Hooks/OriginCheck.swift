@@ -2,7 +2,8 @@
 // MembershipLink on the resolver's thread; answers come on a thread of URLSession.
 //
 //   GET <http_url>?passkey=<passkey>     with the API key header when one is configured
-//   2xx and {"valid": true}: approved. Any other answer: refused. No answer in time: not decided.
+//   2xx and {"valid": true}, or {"data": {"valid": true}}: approved. Any other answer: refused. No answer in time: not
+//   decided.
 
 import Foundation
 import FoundationNetworking
@@ -107,9 +108,9 @@ final class OriginCheck: Sendable {
   /// What an answer means.
   static func verdict(status: Int, body: Data) -> ApprovalCache.Verdict {
     guard (200..<300).contains(status), body.count <= maximumBodyBytes,
-      let object = try? JSONSerialization.jsonObject(with: body) as? [String: Any],
-      let valid = object["valid"] as? Bool, valid
+      let object = try? JSONSerialization.jsonObject(with: body) as? [String: Any]
     else { return .refused }
-    return .approved
+    let answer = object["data"] as? [String: Any] ?? object
+    return answer["valid"] as? Bool == true ? .approved : .refused
   }
 }

@@ -32,6 +32,10 @@ struct PasskeyApprovalOptions: HookOptions {
         shown: { _ in ConfigSection.redacted }),
       .duration("http_timeout", \.httpTimeout, in: RedisTimeoutSettings.range, .restart, "for an answer of `http_url`"),
       .group(\.redisSet, RedisSetOptions.lifetimes),
+      .unsupported(
+        "encryption_key",
+        advice: "passkeys that the site encrypts (AES-256-GCM) are not supported: "
+          + "write plain passkeys into announce URLs and remove this line"),
       .check { options, section in
         if options.httpAPIKey != nil && options.httpURL == nil {
           section.warn("http_api_key", "there is no http_url to send it to")

@@ -17,7 +17,9 @@ struct RedisSetOptions: SettingsSection, Sendable, Equatable {
 
   /// A client waits for the answer: what takes longer than this is no answer to it, and "try again" is a better one.
   private static let maximumMilliseconds = 2000
-  private static let ttl: ClosedRange<Duration> = .zero ... .seconds(30 * 86_400)
+  private static let ttlSeconds = 0...30 * 86_400
+  private static let secondsKey = "cache_ttl_seconds"
+  private static let ttl: ClosedRange<Duration> = .zero ... .seconds(ttlSeconds.upperBound)
 
   static var settings: [Setting<Self>] { connection + lifetimes }
 
@@ -31,9 +33,20 @@ struct RedisSetOptions: SettingsSection, Sendable, Equatable {
 
   static var lifetimes: [Setting<Self>] {
     [
-      .duration("cache_ttl", \.cacheTTL, in: ttl, .restart, "how long a yes is remembered"),
+      Setting("cache_ttl", \.cacheTTL, .restart, "how long a yes is remembered") { section, standard in
+        section.has(secondsKey) ? standard : section.duration("cache_ttl", default: standard, in: ttl)
+      },
+      Setting(
+        secondsKey, \.cacheTTL, .restart, "`cache_ttl` as a number, as Chihaya's fork has it", standard: "",
+        read: readSeconds),
       .duration("negative_cache_ttl", \.negativeCacheTTL, in: ttl, .restart, "how long a no is"),
     ]
+  }
+
+  private static func readSeconds(_ section: ConfigSection, _ standard: Duration) -> Duration {
+    guard section.has(secondsKey) else { return standard }
+    if section.has("cache_ttl") { section.refuse(secondsKey, "cache_ttl is there, too: write one of them") }
+    return .seconds(section.integer(secondsKey, default: Int(standard.wholeSeconds), in: ttlSeconds))
   }
 
   /// The resolver of a hook: `member` says in logs and metrics what is in the set.

@@ -56,6 +56,11 @@ struct StorageSettings: SettingsSection, Sendable, Equatable {
         .restart, "accepted for Chihaya's sake: the storage gauges are counted when `/metrics` is read"),
       .bool("exclude_own_peers", \.excludeOwnPeers, .live, "leave a user's other clients out of the peer list"),
       .integer("max_peers_per_user", \.maxPeersPerUser, in: 1...1000, .live, "clients of one user on one torrent"),
+      .check { _, section in
+        if section.has("enable_dual_stack_peers"), !section.bool("enable_dual_stack_peers", default: true) {
+          section.warn("enable_dual_stack_peers", "clients always get peers of both families; this changes nothing")
+        }
+      },
       .text("snatch_path", optional: \.snatchPath, .restart, "keeps who completed what over a restart"),
     ]
   }

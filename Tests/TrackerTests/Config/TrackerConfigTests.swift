@@ -5,99 +5,7 @@ import Wire
 
 @testable import Tracker
 
-/// Reads a configuration from a text.
-private func load(_ text: String, _ environment: [String: String] = [:]) throws -> TrackerConfig {
-  let directory = try TemporaryDirectory()
-  let path = try directory.write(text, as: "tracker.yaml")
-  return try TrackerConfig.load(path: path, environment: environment)
-}
-
-/// What is wrong with a text: each problem without the directory.
-private func problems(_ text: String, _ environment: [String: String] = [:]) throws -> [String] {
-  let directory = try TemporaryDirectory()
-  let path = try directory.write(text, as: "tracker.yaml")
-  do throws(ConfigError) {
-    _ = try TrackerConfig.load(path: path, environment: environment)
-    return []
-  } catch {
-    return error.problems.map { "\($0)".replacing("\(directory.path)/", with: "") }
-  }
-}
-
-private let small = """
-  chihaya:
-    http:
-      addr: ":6969"
-
-  """
-
 @Suite struct TrackerConfigTests {
-  // MARK: Chihaya's files
-
-  @Test("Chihaya's example file starts this tracker unchanged")
-  func chihayaExample() throws {
-    let config = try TrackerConfig.load(
-      path: Repository.path("Tests/SharedTests/Fixtures/yaml/chihaya_memory.yaml"), environment: [:])
-    #expect(config.announceInterval == .seconds(1800))
-    #expect(config.minAnnounceInterval == .seconds(900))
-    #expect(config.metricsAddress == "0.0.0.0:6880")
-    let http = try #require(config.http)
-    #expect(http.address == "0.0.0.0:6969")
-    #expect(http.readTimeout == .seconds(5) && http.writeTimeout == .seconds(5) && http.idleTimeout == .seconds(30))
-    #expect(!http.enableKeepalive && !http.enableRequestTiming && !http.allowIPSpoofing)
-    #expect(http.announceRoutes == ["/announce"] && http.scrapeRoutes == ["/scrape"])
-    #expect(http.realIPHeader == "x-real-ip")
-    #expect(http.limits == RequestLimits(maxNumwant: 100, defaultNumwant: 50, maxScrapeInfohashes: 50))
-    let udp = try #require(config.udp)
-    #expect(udp.address == "0.0.0.0:6969" && udp.maxClockSkew == .seconds(10))
-    #expect(udp.privateKey == "paste a random string here that will be used to hmac connection IDs")
-    #expect(config.storage.gcInterval == .seconds(180) && config.storage.peerLifetime == .seconds(31 * 60))
-    #expect(config.storage.shardCount == 1024 && config.storage.prometheusReportingInterval == .seconds(1))
-    #expect(config.prehooks.isEmpty && config.posthooks.isEmpty)
-    // The public key and the header that no proxy is trusted with are worth a word.
-    #expect(config.warnings.map(\.setting) == ["http.real_ip_header", "udp.private_key"])
-  }
-
-  @Test("the traffic-push fork's file starts this tracker unchanged")
-  func fork() throws {
-    let config = try TrackerConfig.load(
-      path: Repository.path("Tests/SharedTests/Fixtures/yaml/fork_traffic.yaml"), environment: [:])
-    var approval = PasskeyApprovalOptions()
-    approval.redisSet.redisBroker = "redis://pwd@127.0.0.1:6379/0"
-    approval.httpURL = "https://pt.example.com/api/passkey/verify?passkey="
-    #expect(
-      config.prehooks == [
-        HookEntry(approval), HookEntry(TrafficPushOptions(redisBroker: "redis://pwd@127.0.0.1:6379/0")),
-      ])
-    #expect(config.udp?.privateKey == "随机字符串")
-  }
-
-  @Test("the hooks of Chihaya are read with their options")
-  func hooks() throws {
-    let config = try TrackerConfig.load(
-      path: Repository.path("Tests/SharedTests/Fixtures/yaml/chihaya_hooks.yaml"), environment: [:])
-    let hash = try #require(InfoHash(hex: "e1d2c3b4a5e1b2c3b4a5e1d2c3b4e5e1d2c3b4a5"))
-    #expect(
-      config.prehooks == [
-        HookEntry(ClientApprovalOptions(whitelist: ["OP1011", "UT2210"])),
-        HookEntry(
-          IntervalVariationOptions(modifyResponseProbability: 0.2, maxIncreaseDeltaSeconds: 60, modifyMinInterval: true)
-        ),
-        HookEntry(TorrentApprovalOptions(blacklist: [hash])),
-      ])
-    #expect(config.http?.announceRoutes == ["/announce", "/announce.php", "/announce/:passkey"])
-  }
-
-  @Test("Chihaya's Redis storage is refused with what to do")
-  func redisStorage() throws {
-    let error = #expect(throws: ConfigError.self) {
-      try TrackerConfig.load(
-        path: Repository.path("Tests/SharedTests/Fixtures/yaml/chihaya_redis.yaml"), environment: [:])
-    }
-    #expect(error?.problems.map(\.setting) == ["storage.name"])
-    #expect(error?.problems.first?.message.contains("write `name: memory`") == true)
-  }
-
   @Test("the example configuration is complete and valid")
   func example() throws {
     let config = try TrackerConfig.load(path: Repository.path("dist/example_config.yaml"), environment: [:])
@@ -112,7 +20,7 @@ private let small = """
 
   @Test("what is not written has Chihaya's default")
   func defaults() throws {
-    let config = try load(small)
+    let config = try ConfigFile.load(ConfigFile.small)
     var expected = TrackerConfig()
     expected.http = HTTPSettings(address: ":6969")
     expected.effectiveSettings = config.effectiveSettings
@@ -123,7 +31,8 @@ private let small = """
 
   @Test("defaults follow the settings they depend on")
   func dependentDefaults() throws {
-    let config = try load(small + "  announce_interval: 10m\n  udp: {addr: \":1\", max_numwant: 30}\n")
+    let config = try ConfigFile.load(
+      ConfigFile.small + "  announce_interval: 10m\n  udp: {addr: \":1\", max_numwant: 30}\n")
     #expect(config.minAnnounceInterval == .seconds(600))
     #expect(config.storage.peerLifetime == .seconds(660))
     #expect(config.udp?.limits == RequestLimits(maxNumwant: 30, defaultNumwant: 30))
@@ -131,7 +40,7 @@ private let small = """
 
   @Test("`tracker:` means `chihaya:`, and a null setting is one that is not written")
   func synonyms() throws {
-    let config = try load(
+    let config = try ConfigFile.load(
       "tracker:\n  udp:\n    addr: \":1\"\n    private_key:\n  http:\n  storage: ~\n  prehooks: null\n")
     #expect(config.http == nil)
     #expect(config.udp == UDPSettings(address: ":1"))
@@ -140,7 +49,7 @@ private let small = """
 
   @Test("a unix socket serves HTTP, and trusted proxies are prefixes")
   func proxies() throws {
-    let config = try load(
+    let config = try ConfigFile.load(
       """
       chihaya:
         http:
@@ -156,8 +65,8 @@ private let small = """
 
   @Test("request timing, which Chihaya switches on, is said to be on always")
   func requestTiming() throws {
-    let config = try load(
-      small + "    enable_request_timing: true\n  udp: {addr: \":1\", enable_request_timing: false}\n")
+    let config = try ConfigFile.load(
+      ConfigFile.small + "    enable_request_timing: true\n  udp: {addr: \":1\", enable_request_timing: false}\n")
     #expect(config.warnings.map(\.setting) == ["http.enable_request_timing"])
   }
 
@@ -267,7 +176,7 @@ private let small = """
       ),
     ])
   func mistakes(more: String, problem: String) throws {
-    let found = try problems(small + more + "\n")
+    let found = try ConfigFile.problems(ConfigFile.small + more + "\n")
     #expect(found.contains { $0.hasPrefix(problem) }, "\(found)")
   }
 
@@ -295,13 +204,13 @@ private let small = """
       ("max_scrape_infohashes: 0", "http.max_scrape_infohashes: expected a decimal number from 1 to 1000, found 0"),
     ])
   func httpMistakes(more: String, problem: String) throws {
-    let found = try problems(small + "    " + more + "\n")
+    let found = try ConfigFile.problems(ConfigFile.small + "    " + more + "\n")
     #expect(found.contains { $0.hasPrefix("tracker.yaml:4: \(problem)") }, "\(found)")
   }
 
   @Test("limits are accepted at their edges")
   func edges() throws {
-    let config = try load(
+    let config = try ConfigFile.load(
       """
       chihaya:
         announce_interval: 168h
@@ -318,7 +227,8 @@ private let small = """
 
   @Test("all problems are reported at once, one a line")
   func allProblems() throws {
-    let found = try problems("chihaya:\n  http: {adr: \":1\"}\n  workers: x\n  udp: {addr: nowhere, max_numwant: 0}\n")
+    let found = try ConfigFile.problems(
+      "chihaya:\n  http: {adr: \":1\"}\n  workers: x\n  udp: {addr: nowhere, max_numwant: 0}\n")
     #expect(found.count == 4)
     #expect(
       ConfigError([
@@ -330,7 +240,8 @@ private let small = """
   @Test("a tracker that would listen nowhere is refused")
   func nowhere() throws {
     for text in ["chihaya:\n  workers: 1\n", "chihaya:\n", "chihaya: {http: {addr: \"\"}}\n"] {
-      #expect(try problems(text).contains { $0.contains("neither http.addr nor udp.addr is set") }, "\(text)")
+      let found = try ConfigFile.problems(text)
+      #expect(found.contains { $0.contains("neither http.addr nor udp.addr is set") }, "\(text)")
     }
   }
 
@@ -339,29 +250,29 @@ private let small = """
     arguments: [("2057s", true, false), ("2058s", false, true), ("3599s", false, true), ("1h", false, false)])
   func shortSnapshots(ttl: String, isRefused: Bool, isWarned: Bool) throws {
     let text =
-      small
+      ConfigFile.small
       + "  announce_interval: 30m\n  prehooks:\n  - name: traffic push\n    options:\n      redis_broker: \"redis://h\"\n"
       + "      last_ttl: \(ttl)\n"
     if isRefused {
-      let found = try problems(text)
+      let found = try ConfigFile.problems(text)
       #expect(found.count == 1)
       #expect(found[0].hasPrefix("tracker.yaml:9: prehooks[0].options.last_ttl: snapshots may be gone 30m after"))
       return
     }
-    let warnings = try load(text).warnings.map(\.description)
+    let warnings = try ConfigFile.load(text).warnings.map(\.description)
     #expect(warnings.map { $0.contains("last_ttl: shorter than twice announce_interval") } == (isWarned ? [true] : []))
   }
 
   @Test("no conclusion is drawn from a value that could not be read")
   func shortSnapshotsUnread() throws {
     let push = "  prehooks:\n  - name: traffic push\n    options: {redis_broker: \"redis://h\", last_ttl: 10}\n"
-    #expect(try problems(small + "  announce_interval: 13h\n" + push).count == 1)
+    #expect(try ConfigFile.problems(ConfigFile.small + "  announce_interval: 13h\n" + push).count == 1)
   }
 
   @Test("a hook that is there twice is refused")
   func twice() throws {
     let push = "  - name: traffic push\n    options: {redis_broker: \"redis://h\"}\n"
-    let found = try problems(small + "  prehooks:\n\(push)  posthooks:\n\(push)")
+    let found = try ConfigFile.problems(ConfigFile.small + "  prehooks:\n\(push)  posthooks:\n\(push)")
     #expect(
       found == [
         "tracker.yaml:7: posthooks: the hook traffic push is there twice; write it once, in prehooks or in posthooks"
@@ -387,7 +298,7 @@ private let small = """
         "tracker.yaml:2: aliases (*) are not supported; write the value out, or put the text in quotes"
       ),
     ])
-  func noConfiguration(text: String, problem: String) throws { #expect(try problems(text) == [problem]) }
+  func noConfiguration(text: String, problem: String) throws { #expect(try ConfigFile.problems(text) == [problem]) }
 
   @Test("a file that cannot be read is refused, unless it is the default place's")
   func missing() throws {
@@ -403,8 +314,8 @@ private let small = """
 @Suite struct TrackerConfigEnvironmentTests {
   @Test("a variable goes before the file, and the file before the default")
   func precedence() throws {
-    let config = try load(
-      small + "  announce_interval: 20m\n",
+    let config = try ConfigFile.load(
+      ConfigFile.small + "  announce_interval: 20m\n",
       [
         "TRACKER__HTTP__ADDR": "127.0.0.1:1", "TRACKER__HTTP__ENABLE_KEEPALIVE": "true", "TRACKER__WORKERS": "3",
         "TRACKER_OTHER": "x", "PATH": "y",
@@ -418,8 +329,8 @@ private let small = """
 
   @Test("variables make sections, lists and hooks that the file does not have")
   func creation() throws {
-    let config = try load(
-      small,
+    let config = try ConfigFile.load(
+      ConfigFile.small,
       [
         "TRACKER__UDP__ADDR": ":7", "TRACKER__UDP__PRIVATE_KEY": "yes",
         "TRACKER__HTTP__ANNOUNCE_ROUTES": "[\"/a\", /b]",
@@ -435,12 +346,12 @@ private let small = """
   @Test("a hook is addressed by number or by name")
   func hooks() throws {
     let text =
-      small
+      ConfigFile.small
       + "  prehooks:\n  - name: client approval\n  - name: passkey approval\n    options: {redis_broker: \"redis://file\"}\n"
     for variable in [
       "TRACKER__PREHOOKS__1__OPTIONS__REDIS_BROKER", "TRACKER__PREHOOKS__PASSKEY_APPROVAL__OPTIONS__REDIS_BROKER",
     ] {
-      let config = try load(text, [variable: "redis://environment"])
+      let config = try ConfigFile.load(text, [variable: "redis://environment"])
       var options = PasskeyApprovalOptions()
       options.redisSet.redisBroker = "redis://environment"
       #expect(config.prehooks.last == HookEntry(options), "\(variable)")
@@ -467,7 +378,7 @@ private let small = """
       ("TRACKER__HTTP__ENABLE_KEEPALIVE", "yes", "http.enable_keepalive: expected true or false, found \"yes\""),
     ])
   func wrong(variable: String, value: String, problem: String) throws {
-    let found = try problems(small, [variable: value])
+    let found = try ConfigFile.problems(ConfigFile.small, [variable: value])
     #expect(
       found.count == 1
         && found[0].hasPrefix("environment variable \(variable): \(problem)".replacing(": : ", with: ": ")), "\(found)")
@@ -496,7 +407,7 @@ private let small = """
 
   @Test("the description has no secrets and says where each value is from")
   func redaction() throws {
-    let text = try load(secrets, ["TRACKER__WORKERS": "2"]).describe()
+    let text = try ConfigFile.load(secrets, ["TRACKER__WORKERS": "2"]).describe()
     #expect(!text.contains("hush"))
     #expect(text.contains("private_key: \"***\"  # line 5"))
     #expect(text.contains("workers: 2  # TRACKER__WORKERS"))
@@ -509,7 +420,7 @@ private let small = """
 
   @Test("no message about a secret shows it")
   func messages() throws {
-    let found = try problems(
+    let found = try ConfigFile.problems(
       secrets.replacing("redis://user:hush-2@h:1/2", with: "redis://user:hush-2@h:99999/2"),
       ["TRACKER__UDP__PRIVATE_KEY": "hush\u{1}"])
     #expect(found.count == 2 && !found.joined().contains("hush"), "\(found)")
@@ -520,7 +431,7 @@ private let small = """
     let names = ["chihaya_memory", "chihaya_hooks"].map { "Tests/SharedTests/Fixtures/yaml/\($0).yaml" }
     for name in names {
       var config = try TrackerConfig.load(path: Repository.path(name), environment: [:])
-      var again = try load(config.describe())
+      var again = try ConfigFile.load(config.describe())
       // The secret and the places differ.
       config.udp?.privateKey = nil
       again.udp?.privateKey = nil

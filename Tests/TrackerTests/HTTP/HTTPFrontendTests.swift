@@ -39,8 +39,8 @@ private final class TestWorker {
     _ target: String, _ headers: [String] = [], method: String = "GET"
   ) throws -> (head: String, body: [UInt8]) {
     let socket = try ClientSocket(endpoint, udp: false)
-    let lines = (["\(method) \(target) HTTP/1.1", "Host: t", "Connection: close"] + headers).map { $0 + "\r\n" }.joined()
-    try socket.send(Array((lines + "\r\n").utf8))
+    let lines = ["\(method) \(target) HTTP/1.1", "Host: t", "Connection: close"] + headers + ["", ""]
+    try socket.send(Array(lines.joined(separator: "\r\n").utf8))
     var bytes: [UInt8] = []
     while let more = try socket.receive(), !more.isEmpty { bytes += more }
     guard let end = (0..<bytes.count).first(where: { bytes[$0...].starts(with: "\r\n\r\n".utf8) }) else {
