@@ -143,7 +143,7 @@ struct DistTests {
     #expect(known.subtracting(documented).sorted() == [])
     // Settings that cannot be in the same file as another are in the reference and not in the example.
     let onlyInReference: Set<String> = [
-      "whitelist", "whitelist_file", "blacklist_file", "name", "prehooks", "posthooks",
+      "whitelist", "whitelist_file", "blacklist_file", "cache_ttl_seconds", "name", "prehooks", "posthooks",
     ]
     #expect(documented.subtracting(known).subtracting(onlyInReference).sorted() == [])
   }
