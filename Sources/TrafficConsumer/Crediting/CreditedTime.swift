@@ -57,14 +57,10 @@ struct TimeClaim: Equatable, Sendable {
       return
     }
     before = order
-    // A first announce that is credited (`credit_first_announce`) brings what was moved at any time before.
-    let isFirst =
-      credited == nil && event.elapsedSeconds == 0 && counters.creditedUpload == event.uploadedDelta
-      && counters.creditedDownload == event.downloadedDelta
-    // `dt` is a difference of whole seconds. Entries that are missing before this one bring their bytes with it, and were not
-    // at a time for which another generation is credited: Redis knew this one when it was before it.
-    let reach = (UInt64(event.elapsedSeconds) + 1) * Self.ticksPerSecond
-    after = isFirst ? 0 : order - min(reach, order)
+    // A first announce that is credited (`credit_first_announce`) brings what was moved at any time before, as does one before
+    // which entries are missing.
+    let isOwn = (credited != nil || event.elapsedSeconds > 0) && event.isNext(after: credited)
+    after = isOwn ? event.earliestPredecessor(order) : 0
   }
 
   init(after: UInt64, before: UInt64) { (self.after, self.before) = (after, before) }
@@ -76,6 +72,30 @@ struct TimeClaim: Equatable, Sendable {
 }
 
 extension TrafficEvent {
+  /// Whether its bytes are all that its generation was credited since `credited`.
+  fileprivate func isNext(after credited: CreditedCounters?) -> Bool {
+    guard let counters else { return true }
+    return counters.creditedUpload <= (credited?.uploaded ?? 0) + uploadedDelta
+      && counters.creditedDownload <= (credited?.downloaded ?? 0) + downloadedDelta
+  }
+
+  /// Its bytes were moved after this. `dt` is a difference of whole seconds.
+  fileprivate func earliestPredecessor(_ order: UInt64) -> UInt64 {
+    let reach = (UInt64(elapsedSeconds) + 1) * TimeClaim.ticksPerSecond
+    return order - min(reach, order)
+  }
+
+  /// The counters of its generation before it, where entries are missing and it is not known when their bytes were moved: Redis
+  /// may have lost them, and have credited the same under another generation meanwhile. Nil for any other.
+  func unseenBefore(_ credited: CreditedCounters?) -> CreditedCounters? {
+    guard credited?.time == nil, let order, let counters, !isIdle, !isNext(after: credited) else { return nil }
+    func before(_ now: UInt64, _ own: UInt64, _ credited: UInt64) -> UInt64 { max(now - min(own, now), credited) }
+    return CreditedCounters(
+      uploaded: before(counters.creditedUpload, uploadedDelta, credited?.uploaded ?? 0),
+      downloaded: before(counters.creditedDownload, downloadedDelta, credited?.downloaded ?? 0),
+      time: CreditedTime(baseline: earliestPredecessor(order)))
+  }
+
   /// Its generation had been credited nothing when it came, and is known by later entries: when it began. Nil for any other.
   func lateBeginning(_ credited: CreditedCounters?) -> UInt64? {
     guard let credited, credited.uploaded > 0 || credited.downloaded > 0, let counters else { return nil }
@@ -88,4 +108,10 @@ struct Withheld: Equatable, Sendable {
   var claim: TimeClaim
   var uploaded: Int64
   var downloaded: Int64
+
+  mutating func add(_ other: Self) {
+    claim = TimeClaim(after: min(claim.after, other.claim.after), before: max(claim.before, other.claim.before))
+    uploaded += other.uploaded
+    downloaded += other.downloaded
+  }
 }

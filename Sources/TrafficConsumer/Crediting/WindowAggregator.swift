@@ -48,6 +48,8 @@ struct CreditContext {
   /// When the bytes were moved that the entry would be credited, and whether another generation was credited then.
   var claim: TimeClaim?
   var isClaimedTwice = false
+  /// What is missing before it and is withheld, whatever becomes of the entry's own; `counters` are those behind it.
+  var unseen: Withheld?
   /// When the entry's generation began, if that was not known (`TrafficEvent.lateBeginning`).
   var beginning: UInt64?
   /// An entry equal in all fields arrived within an hour of it, and is no longer in the ledger.
@@ -127,8 +129,12 @@ struct WindowAggregator: Sendable {
     let seconds = coverTime(event, &ledger)
     setTime(seconds, event, &sums)
     if context.isClaimedTwice && !isPassedOver {
-      let withheld = context.claim.map { Withheld(claim: $0, uploaded: bytes.0, downloaded: bytes.1) }
+      var withheld = context.claim.map { Withheld(claim: $0, uploaded: bytes.0, downloaded: bytes.1) }
+      if let unseen = context.unseen { withheld?.add(unseen) }
       return Credit(rule: .withheld, sums: sums, counters: after, withheld: withheld)
+    }
+    if let unseen = context.unseen {
+      return Credit(rule: .withheld, sums: sums, counters: after, withheld: unseen)
     }
     let adds = sums.uploaded > 0 || sums.downloaded > 0 || sums.completed > 0 || seconds > 0
     let rule: CreditRule

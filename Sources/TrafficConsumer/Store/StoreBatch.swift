@@ -212,10 +212,7 @@ extension StoreWriter {
     {
       context.beginning = order
     }
-    if let generation = event.counters?.generation, let claim = TimeClaim(event, credited: counters) {
-      context.claim = claim
-      context.isClaimedTwice = try sessionTable.isCredited(claim, of: session, besides: generation)
-    }
+    try claimTime(of: event, session, &context)
     // With counters and something to credit they say all.
     let hasOnlyContent = event.counters == nil || event.mayComeIdle(isFirst: counters == nil)
     let fingerprint = EntryFingerprint(
@@ -237,17 +234,41 @@ extension StoreWriter {
     if !credit.sums.isEmpty {
       windowTable.add(credit.sums, start: aggregator.windowStart(of: event.timestamp), session: session)
     }
-    try noteBeginning(of: event, session, context)
+    try noteBeginning(of: event, session, context, isFirst: counters == nil)
     if context.beginning != nil { try release(session, with: &credit, of: event) }
     explanationTable.add(credit, of: event, id: id, session: row.id)
     return .success(credit)
   }
 
+  /// When its bytes were moved, and whether another generation was credited then.
+  private func claimTime(of event: TrafficEvent, _ session: Int, _ context: inout CreditContext) throws(SQLiteError) {
+    guard let generation = event.counters?.generation, let claim = TimeClaim(event, credited: context.counters) else {
+      return
+    }
+    context.claim = claim
+    context.isClaimedTwice = try sessionTable.isCredited(claim, of: session, besides: generation)
+    guard context.isClaimedTwice, let unseen = event.unseenBefore(context.counters) else { return }
+    // What is missing before it may have been credited; of its own bytes it says when they were moved.
+    context.unseen = Withheld(
+      claim: claim, uploaded: Int64(unseen.uploaded - (context.counters?.uploaded ?? 0)),
+      downloaded: Int64(unseen.downloaded - (context.counters?.downloaded ?? 0)))
+    context.counters = unseen
+    context.claim = TimeClaim(event, credited: unseen)
+    context.isClaimedTwice =
+      try context.claim.map { claim throws(SQLiteError) in
+        try sessionTable.isCredited(claim, of: session, besides: generation)
+      } ?? false
+  }
+
   /// Remembers of which generations the beginning is still to come, before anything that is credited of them.
-  private func noteBeginning(of event: TrafficEvent, _ session: Int, _ context: CreditContext) throws(SQLiteError) {
-    guard context.claim != nil, let order = event.order, let generation = event.counters?.generation else { return }
+  private func noteBeginning(of event: TrafficEvent, _ session: Int, _ context: CreditContext, isFirst: Bool)
+    throws(SQLiteError)
+  {
+    guard context.claim != nil || context.unseen != nil, let order = event.order,
+      let generation = event.counters?.generation
+    else { return }
     let id = sessionTable.sessions[session].id
-    if context.counters == nil {
+    if isFirst {
       // One that is passed over says nothing of when its counters were.
       if context.isClaimedTwice && event.hasNoBytes { return }
       try sessionTable.withheld.noteUnbegun(session: id, generation, seen: order)

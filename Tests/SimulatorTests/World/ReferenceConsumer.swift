@@ -43,15 +43,28 @@ struct ReferenceConsumer {
     var now = known ?? Credited(reached: order)
     var shown = Shown(uploaded: max(0, number("cu") - now.up), downloaded: max(0, number("cd") - now.down))
     if shown.uploaded > 0 || shown.downloaded > 0 {
-      // When it was moved: since the highest counters; of a generation not seen before since the announce before.
+      // When it was moved: since the highest counters; of a generation not seen before since the announce before, unless
+      // that is not all.
       var time = (after: now.reached, before: order)
+      let own = order - (number("dt") + 1) * 62_500
+      let isAll = number("cu") <= number("du") && number("cd") <= number("dd")
       if known == nil {
-        time.after = order - (number("dt") + 1) * 62_500
+        time.after = isAll && number("dt") > 0 ? own : 0
       } else if order <= now.reached {
         time = (min(order, now.times.map(\.after).min() ?? order), now.reached)
       }
       let others = (credited[session] ?? [:]).filter { $0.key != name }.flatMap(\.value.times)
-      let isTaken = others.contains { $0.after < time.before && time.after < $0.before }
+      func meetsOthers() -> Bool { others.contains { $0.after < time.before && time.after < $0.before } }
+      var isTaken = meetsOthers()
+      if isTaken, known == nil, !isAll, number("dt") > 0 || number("du") > 0 || number("dd") > 0 {
+        // What is missing before it may be the others'. Of its own it is known.
+        withheld += 1
+        now.up = max(0, number("cu") - number("du"))
+        now.down = max(0, number("cd") - number("dd"))
+        shown = Shown(uploaded: number("cu") - now.up, downloaded: number("cd") - now.down)
+        time.after = own
+        isTaken = meetsOthers() && shown != Shown()
+      }
       // One that brings nothing of its own is of another time than its counters.
       let isPassedOver = isTaken && number("du") == 0 && number("dd") == 0
       if !isPassedOver {
@@ -62,7 +75,7 @@ struct ReferenceConsumer {
       if isTaken {
         shown = Shown()
         withheld += isPassedOver ? 0 : 1
-      } else {
+      } else if shown != Shown() {
         now.times.append(time)
       }
       if !isPassedOver { credited[session, default: [:]][name] = now }

@@ -176,11 +176,58 @@ private let start: Int64 = 1_800_000_000
       try bench.apply(entry("B", start + 30, 500, du: 500, dt: 9, ticks: ticks))
       #expect(try bench.uploaded == (isCredited ? 800 : 300))
     }
-    // Entries are missing before it: they come with it.
+  }
+
+  @Test("what is missing before the first known entry of a generation is withheld until its beginning is known")
+  func missingBeginning() throws {
     let bench = try Bench()
     for event in Self.first { try bench.apply(event) }
-    try bench.apply(entry("B", start + 50, 800, du: 300, dt: 10))
-    #expect(try bench.uploaded == 1100)
+    // Its own 300 bytes are of the last ten seconds; the 500 before may be what the first one was credited.
+    for event in [Self.second[2], Self.second[2], Self.second[1]] {
+      try bench.apply(event)
+      #expect(try bench.uploaded == 600 && bench.withheld == WithheldSums(entries: 1, uploaded: 500))
+    }
+    try bench.restart()
+    try bench.apply(entry("B", start + 60, 900, du: 100, dt: 10))
+    #expect(try bench.uploaded == 700 && bench.withheld.uploaded == 500)
+    try bench.apply(Self.second[0])
+    #expect(try bench.uploaded == 1200 && bench.withheld == WithheldSums())
+    // Of the only generation everything that is missing comes with the next entry.
+    let alone = try Bench()
+    try alone.apply(Self.second[2])
+    #expect(try alone.uploaded == 800 && alone.withheld == WithheldSums())
+    // And what comes later of another one is not credited in a time of which it is not known whose it was.
+    try alone.apply(Self.first[2])
+    #expect(try alone.uploaded == 800 && alone.withheld.uploaded == 300)
+    try alone.apply(Self.second[0])
+    #expect(try alone.uploaded == 1100 && alone.withheld == WithheldSums())
+  }
+
+  /// Redis comes back with a file from before the client began anew. The tracker that was cut off meanwhile brings an
+  /// announce of the new life, credited as of the old one; what the other one still holds of the new life is its end.
+  @Test("the end of a generation that is given back brings no bytes of a time that the one before was credited")
+  func onlyTheEndGivenBack() throws {
+    for du in [UInt64(500), 0] {
+      for order in [[0, 1, 2, 3], [3, 0, 1, 2], [0, 1, 3, 2]] {
+        let bench = try Bench()
+        let all = [
+          entry("A", start, 0, du: 0, event: .started), entry("A", start + 2, 1000, du: 1000, dt: 2),
+          // Of the 3000 bytes of the second life 2000 had been moved.
+          entry("A", start + 11, 2000, du: 1000, dt: 9), entry("B", start + 20, 3000, du: du, dt: 6),
+        ]
+        for index in order + order { try bench.apply(all[index]) }
+        let (uploaded, withheld) = (try bench.uploaded, try bench.withheld.uploaded)
+        #expect(uploaded <= 4000 && uploaded + withheld == 5000, "order \(order): \(uploaded), \(withheld)")
+        #expect(order[3] != 3 || uploaded == 2000 + Int64(du))
+        // What follows is credited.
+        try bench.apply(entry("B", start + 40, 3500, du: 500, dt: 20))
+        #expect(try bench.uploaded == uploaded + 500)
+        // The beginning shows that it was so.
+        try bench.apply(entry("B", start + 6, 0, du: 0, event: .started))
+        #expect(try bench.uploaded <= 4500)
+        #expect(try StoreCheck.run(bench.writer.database).allSatisfy(\.isOK), "order \(order)")
+      }
+    }
   }
 
   /// A consumer of the group that stands still holds some entries, and the others are read first.
@@ -201,6 +248,12 @@ private let start: Int64 = 1_800_000_000
       try bench.apply(entry("B", start + 60, 600, du: 100, dt: 10))
       #expect(try bench.uploaded == 900 && bench.withheld == WithheldSums(), "order \(order), again")
       #expect(try StoreCheck.run(bench.writer.database).allSatisfy(\.isOK), "order \(order)")
+    }
+    // Also where the one that is known first is not the first with bytes.
+    for order in permutations(of: 6).enumerated().filter({ $0.offset % 7 == 0 }).map(\.element) {
+      let bench = try Bench()
+      for index in order { try bench.apply((Self.first + Self.second)[index]) }
+      #expect(try bench.uploaded == 1100 && bench.withheld == WithheldSums(), "order \(order)")
     }
     // It never comes: what may have been credited twice is withheld, and said.
     let bench = try Bench()
