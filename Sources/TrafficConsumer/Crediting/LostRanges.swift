@@ -60,6 +60,11 @@ struct LostRanges: Equatable, Sendable {
 
   func contains(_ id: EntryID) -> Bool { id <= end && rows.contains { $0.contains(id) } }
 
+  /// Whether an entry with this id may be one that is missing.
+  func mayHold(_ id: EntryID, restoredThrough: EntryID) -> Bool {
+    contains(id) || id <= restoredThrough && earlier.contains { $0.contains(id) && !$0.isNumberOnly }
+  }
+
   mutating func add(_ row: LostRange) {
     let place = rows.firstIndex { $0.first > row.first } ?? rows.count
     rows.insert(row, at: place)

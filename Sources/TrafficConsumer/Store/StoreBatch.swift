@@ -12,7 +12,8 @@ private struct BatchItem {
   let index: Int
   let id: EntryID
 
-  var content: StreamEntry.Content { delivery.entries[index].content }
+  var entry: StreamEntry { delivery.entries[index] }
+  var content: StreamEntry.Content { entry.content }
   var fields: EntryFields? { delivery.fields(at: index) }
   var isDeleted: Bool { if case .deleted = content { true } else { false } }
 }
@@ -103,7 +104,7 @@ extension StoreWriter {
       let isKnown = isConsecutive ? known.contains(item.id) : stream.applied.contains(item.id)
       // A group is given an entry as new once. A known id is another entry's (Redis lost its end, and its clock is behind),
       // or the group's position is. Among ids of which some were lost the content decides, where it can.
-      if isKnown && (isBeyondContent(item) || source != .fresh && !stream.lost.contains(item.id)) {
+      if isKnown && (stream.isBeyondContent(item.entry) || source != .fresh && !stream.lost.contains(item.id)) {
         stream.counters.redelivered += 1
       } else {
         try stage(item, fault, isDoubtful: isKnown, &stream)
@@ -127,20 +128,6 @@ extension StoreWriter {
     }
   }
 
-  /// Whether an entry could not be recognised by what it holds: it has no counters, and an earlier version applied it and
-  /// has forgotten its fingerprint. Then its id decides.
-  private func isBeyondContent(_ item: BatchItem) -> Bool {
-    guard case .event(let event) = item.content else { return false }
-    return event.counters == nil && item.id.milliseconds < fingerprintsFrom
-  }
-
-  /// The same of an entry from before the upgrade in an epoch that began after it: Redis has an older file, or has lost its
-  /// end. As a rule it was applied. Crediting it again would be bytes that were never moved.
-  private func isForgotten(_ event: TrafficEvent, _ id: EntryID, _ stream: StreamState) -> Bool {
-    guard event.counters == nil, let upgraded = stream.upgraded, stream.epoch > upgraded.epoch else { return false }
-    return id.milliseconds < fingerprintsFrom && id <= upgraded.through
-  }
-
   /// One entry that was not dealt with before, as far as its id tells. `isDoubtful`: the id was dealt with, and there is
   /// reason to believe that with another entry, or not at all: what it says decides.
   private func stage(_ item: BatchItem, _ fault: EntryFault?, isDoubtful: Bool, _ stream: inout StreamState)
@@ -148,6 +135,7 @@ extension StoreWriter {
   {
     let result: Result<Credit, EntryFault>
     var letter: Int64?
+    var isForgotten = false
     switch item.content {
     case .deleted: return isDoubtful ? () : stream.noteVanished(item.id)
     case .fault(let place):
@@ -158,9 +146,10 @@ extension StoreWriter {
       if event.timestamp <= stream.returnsThrough && burials.hasLetters {
         letter = try burials.earlierLetter(holding: item.fields, of: stream)
       }
+      isForgotten = !isDoubtful && stream.isForgotten(event, item.id)
       if let fault {
         result = .failure(fault)
-      } else if letter != nil || (!isDoubtful && isForgotten(event, item.id, stream)) {
+      } else if letter != nil || isForgotten {
         result = .success(Credit(rule: .duplicate, sums: TrafficSums(), counters: nil))
       } else {
         stream.newestAnnounce = max(stream.newestAnnounce, event.timestamp)
@@ -177,7 +166,7 @@ extension StoreWriter {
       stream.counters.redelivered += 1
       return
     }
-    stream.noteDealtWith(item.id, isNew: !isRepeated)
+    stream.noteDealtWith(item.id, isNew: !isRepeated, isDecided: !isForgotten)
     let deliveries = fault == nil ? 1 : settings.maximumDeliveries
     if let letter {
       stream.counters.duplicates += 1

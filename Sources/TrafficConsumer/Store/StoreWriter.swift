@@ -30,8 +30,6 @@ final class StoreWriter {
   let windowTable: WindowTable
   /// The session from which on fingerprints are looked through next.
   var fingerprintCursor: Int64 = 0
-  /// See MetaTable.fingerprintsFrom.
-  let fingerprintsFrom: UInt64
   let burials: BurialTable
   private let selectFence: SQLiteStatement
   private let fence: String
@@ -50,7 +48,6 @@ final class StoreWriter {
     hash = key.withUnsafeBytes { bytes in
       EntryHash(key: (bytes.loadUnaligned(as: UInt64.self), bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self)))
     }
-    fingerprintsFrom = UInt64(try MetaTable.integer(MetaTable.fingerprintsFrom, in: database) ?? 0)
     do throws(SQLiteError) {
       sessionTable = try SessionTable(database)
       windowTable = try WindowTable(database)

@@ -170,11 +170,11 @@ extension StreamState {
   }
 
   /// Notes an entry that was not dealt with before. What is not in the last backup stays in the stream. `isNew`: by what it
-  /// says it was not, either.
-  mutating func noteDealtWith(_ id: EntryID, isNew: Bool) {
+  /// says it was not, either. `isDecided`: one or the other is known.
+  mutating func noteDealtWith(_ id: EntryID, isNew: Bool, isDecided: Bool) {
     countHandled(1, from: id)
     // Dealt with in another epoch, and not missing.
-    if isNew || !former.contains(id) { lost.fill(id, restoredThrough: restoredThrough) }
+    if isDecided, isNew || !former.contains(id) { lost.fill(id, restoredThrough: restoredThrough) }
     if let floor = backupFloor, id < floor { backupFloor = id }
     if let lowest = lowestSinceBackup, id < lowest { lowestSinceBackup = id }
   }

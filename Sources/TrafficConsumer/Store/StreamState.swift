@@ -1,7 +1,16 @@
 // StreamState: one stream as the database knows it: what was dealt with (L1), what was lost, counters, anchors. A value; the writer
 // thread owns it, changes a copy inside a transaction and keeps the copy when the transaction is committed.
 
+import Wire
+
 struct StreamState: Sendable {
+  /// What a version applied that kept no fingerprints, before another one came: up to an entry of an epoch, and when that was.
+  struct Upgrade: Sendable {
+    var epoch: Int64
+    var through: EntryID
+    var milliseconds: UInt64
+  }
+
   /// An entry and the hash of what it held.
   struct Anchor: Equatable, Sendable {
     var id: EntryID
@@ -33,13 +42,33 @@ struct StreamState: Sendable {
   var newestAnnounce: Int64 = 0
   /// Announces up to this time were applied in an epoch that has ended: the trackers may give them back under other ids.
   var returnsThrough: Int64 = 0
-  /// What an earlier version applied, which kept no fingerprints: up to this entry of this epoch.
-  var upgraded: (epoch: Int64, through: EntryID)?
+  /// Nil: nothing.
+  var upgraded: Upgrade?
 
   /// A year with a third between the ages of two neighbours: whatever older state of the stream comes back, it has one of
   /// them, and at most a quarter of its age has to be read again.
   static let maximumAnchors = 64
   static let anchorSpacingMilliseconds: UInt64 = 1000
+
+  /// Whether an entry could not be recognised by what it holds: it has no counters, and an earlier version, which has
+  /// forgotten its fingerprint, may have applied it. Then its id decides.
+  func isBeyondContent(_ event: TrafficEvent, _ id: EntryID) -> Bool {
+    guard event.counters == nil, let upgraded else { return false }
+    return id.milliseconds < upgraded.milliseconds && id <= upgraded.through
+  }
+
+  func isBeyondContent(_ entry: StreamEntry) -> Bool {
+    if case .event(let event) = entry.content { isBeyondContent(event, entry.id) } else { false }
+  }
+
+  /// Whether such an entry, of an id that is new in an epoch which began after the upgrade, is taken for one that was applied:
+  /// Redis has an older file, or has lost its end. As a rule it was, and to credit it again would be bytes that were never
+  /// moved. It was not where the id is known to be missing and nothing of that id was ever dealt with.
+  func isForgotten(_ event: TrafficEvent, _ id: EntryID) -> Bool {
+    guard let upgraded, epoch > upgraded.epoch, isBeyondContent(event, id) else { return false }
+    // What was dealt with in the epochs before the upgrade's is not known.
+    return upgraded.epoch > 1 || former.contains(id) || !lost.mayHold(id, restoredThrough: restoredThrough)
+  }
 
   /// Up to where, from an entry on, everything is dealt with or lost; nil when this entry is not dealt with.
   func settledEnd(from id: EntryID) -> EntryID? {

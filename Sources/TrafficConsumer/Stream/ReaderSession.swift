@@ -193,7 +193,8 @@ struct ReaderSession {
     case (.readOwnPending, .entries(let delivery)): pendingAgain(delivery)
     case (.healGaps, .census(let census)): readGaps(of: situation.known, through: census.lastDeliveredID)
     case (.readPast(let span, let entries), .entries(let delivery)): pastRead(span, entries, delivery)
-    case (.readLost(let row, let span, let entries), .entries(let delivery)): lostRead(row, span, entries, delivery)
+    case (.readLost(let row, let span, let entries), .entries(let delivery)):
+      lostRead(row, span, entries, delivery, situation.known)
     case (.settle(let delivery), .waited(let done)): first(acknowledgement(of: done) + [.settle(delivery)])
     case (.settle, .done): first([.drain])
     case (.drain, .waited(let done)): first(acknowledgement(of: done) + [.drain])
@@ -274,9 +275,12 @@ struct ReaderSession {
         })
   }
 
-  /// Those that were credited with a later announce cannot be told from those that were dealt with; their number can.
-  private mutating func lostRead(_ row: LostRange, _ span: StreamSpan, _ entries: Int, _ delivery: StreamDelivery) {
-    let present = entries + delivery.count
+  /// Those that were credited with a later announce cannot be told from those that were dealt with; their number can. Not
+  /// of those that nothing tells of: they are not credited, and may be what is missing.
+  private mutating func lostRead(
+    _ row: LostRange, _ span: StreamSpan, _ entries: Int, _ delivery: StreamDelivery, _ known: StreamState
+  ) {
+    let present = entries + delivery.entries.count { !known.isBeyondContent($0) }
     guard let last = delivery.entries.last?.id, last < span.through else {
       first(
         (delivery.count > 0 ? [.settle(delivery)] : [])
