@@ -1,4 +1,4 @@
-// Clock: the two clocks of the daemons. The data path reads them once per batch and passes the value on.
+// Clock: the clocks of the daemons. The data path reads them once per batch and passes the value on.
 
 import Glibc
 
@@ -6,6 +6,9 @@ import Glibc
 public enum Clock {
   /// CLOCK_MONOTONIC in nanoseconds: for timeouts, expiry and durations.
   public static func monotonicNanoseconds() -> UInt64 { read(CLOCK_MONOTONIC) }
+
+  /// CLOCK_BOOTTIME in nanoseconds: for what another process of the same boot is to understand.
+  public static func bootNanoseconds() -> UInt64 { read(CLOCK_BOOTTIME) }
 
   /// CLOCK_REALTIME in whole Unix seconds: for what leaves the process.
   public static func unixSeconds() -> Int64 { Int64(read(CLOCK_REALTIME) / 1_000_000_000) }

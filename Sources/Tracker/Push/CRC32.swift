@@ -13,4 +13,6 @@ enum CRC32 {
       return ~value
     }
   }
+
+  static func checksum(_ text: String) -> UInt32 { Array(text.utf8).withUnsafeBytes { checksum($0) } }
 }

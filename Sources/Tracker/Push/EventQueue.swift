@@ -7,18 +7,27 @@
 import Linux
 import Synchronization
 
+/// The clock that an announce's `order` is by.
+enum OrderBasis: UInt8 {
+  /// This process' OrderClock.
+  case process
+  /// The one that the trackers have in common.
+  case common
+  /// A machine's, when it was spooled by a process that did not know the common one: in another boot, or nobody knows.
+  case machine
+}
+
 /// An announce in the queue.
 struct QueuedAnnounce {
   var record: AnnounceRecord
-  /// When it came, by the OrderClock: later announces of a session have larger ones.
+  /// When it came: later announces of a session have larger ones.
   var order: UInt64
   /// The announces it stands for: `n`.
   var announces: UInt32 = 1
   /// Whether an older announce of the session, with counters no higher, is ahead of it: only then may a newer one take its
   /// place. One whose counters begin anew is what the differences after it are taken from.
   var followsOwn = false
-  /// A spool kept it of a process that did not know the common clock: the order is by the clock of this machine.
-  var isByOwnClock = false
+  var basis = OrderBasis.process
   /// Whether it changed since the spool saw it.
   var isDirty = false
 

@@ -28,11 +28,9 @@ final class PushBatch {
   private(set) var run = PushRun(id: 0, generationBase: 0)
   /// Where Redis may be instead of at the first record: it is sent when all before it is answered.
   private(set) var gapFrom: PushCall.Gap?
-  /// What is added to the announces' order; nothing where a spool kept them, which has it corrected.
+  /// What is added to orders by this process' clock, and to those by the machine's.
   private(set) var correctionMicroseconds: Int64 = 0
-  /// The same of those that a spool kept by this machine's clock.
-  private var ownClockCorrectionMicroseconds: Int64 = 0
-  private var isRestored = false
+  private var machineCorrectionMicroseconds: Int64 = 0
 
   var count: Int { announces.count }
   /// The number after the last record.
@@ -74,7 +72,6 @@ final class PushBatch {
     runBegin: UInt64 = 0, gapFrom: PushCall.Gap? = nil
   ) -> Bool {
     prepare()
-    isRestored = false
     first = queue.take(maximum, into: &announces, willWait: willWait)
     guard !announces.isEmpty else { return false }
     encode(call, gapFrom: gapFrom ?? (first > 0 && first == runBegin ? PushCall.Gap(place: 0) : nil))
@@ -84,7 +81,6 @@ final class PushBatch {
   /// Encodes announces that a spool kept, which have consecutive numbers.
   func fill(from spooled: ArraySlice<SpooledAnnounce>, call: PushCall, gapFrom: PushCall.Gap?) {
     prepare()
-    isRestored = true
     first = spooled.first?.number ?? 0
     for spooled in spooled { announces.append(spooled.announce) }
     encode(call, gapFrom: gapFrom)
@@ -101,8 +97,8 @@ final class PushBatch {
 
   /// The same call, by the clock as it is now.
   func refresh(_ call: PushCall) {
-    correctionMicroseconds = isRestored ? 0 : call.correctionMicroseconds
-    ownClockCorrectionMicroseconds = call.ownClockCorrectionMicroseconds
+    correctionMicroseconds = call.correctionMicroseconds
+    machineCorrectionMicroseconds = call.machineCorrectionMicroseconds
     let encoding = encoding ?? PushEncoding()
     self.encoding = encoding
     encoding.buffer.removeAll()
@@ -143,7 +139,7 @@ final class PushBatch {
     for (offset, announce) in announces.enumerated() {
       encoding.records.append(
         announce, number: first + UInt64(offset), run: run, correctionMicroseconds: correctionMicroseconds,
-        ownClockCorrectionMicroseconds: ownClockCorrectionMicroseconds)
+        machineCorrectionMicroseconds: machineCorrectionMicroseconds)
     }
     encode(call, scriptHash: scriptHash, given: given, done: done, encoding.records.bytes, into: &encoding.buffer)
   }

@@ -18,9 +18,9 @@ struct PushCall {
   var correctionMicroseconds: Int64 = 0
   var wallCorrectionMicroseconds: Int64 = 0
   var nowMicroseconds: UInt64 = 0
-  /// Added to orders that a spool kept by this machine's clock. Where that is off now it may have been set meanwhile, or was
-  /// off then: no order is known, and they are of a time that push.lua takes for wrong.
-  var ownClockCorrectionMicroseconds: Int64 {
+  /// Added to orders that a spool kept by this machine's clock in another boot. Where that is off now it may have been set
+  /// meanwhile, or was off then: no order is known, and they are of a time that push.lua takes for wrong.
+  var machineCorrectionMicroseconds: Int64 {
     let off = max(correctionMicroseconds.magnitude, wallCorrectionMicroseconds.magnitude)
     return off <= CommonClock.warningMicroseconds ? correctionMicroseconds : Self.beyondAllMicroseconds
   }
@@ -66,7 +66,7 @@ struct PushCall {
         appendKey(of: announces[index].record, to: &buffer)
         records.append(
           announces[index], number: first + UInt64(index), run: run, correctionMicroseconds: correctionMicroseconds,
-          ownClockCorrectionMicroseconds: ownClockCorrectionMicroseconds)
+          machineCorrectionMicroseconds: machineCorrectionMicroseconds)
       }
     }
     buffer.append(decimal: first)

@@ -33,18 +33,23 @@ struct PushRecords: ~Copyable {
 
   mutating func removeAll() { count = 0 }
 
-  /// Adds an announce that is record `number` of a run; the correction is added to its order, the other one when that is by
-  /// this machine's clock.
+  /// Adds an announce that is record `number` of a run; the correction is added to an order by this process' clock, the other
+  /// one to one by the machine's.
   mutating func append(
     _ announce: borrowing QueuedAnnounce, number: UInt64, run: PushRun, correctionMicroseconds: Int64 = 0,
-    ownClockCorrectionMicroseconds: Int64 = 0
+    machineCorrectionMicroseconds: Int64 = 0
   ) {
     reserve()
     let record = announce.record
     let timestamp = UInt64(min(max(0, record.timestamp), Int64(Self.maximumTimestamp)))
     put(Self.counter(record.uploaded), bytes: 7)
     put(Self.counter(record.downloaded), bytes: 7)
-    let correction = announce.isByOwnClock ? ownClockCorrectionMicroseconds : correctionMicroseconds
+    let correction: Int64 =
+      switch announce.basis {
+      case .process: correctionMicroseconds
+      case .common: 0
+      case .machine: machineCorrectionMicroseconds
+      }
     let micros = announce.order.corrected(byMicroseconds: correction)
     let order = min(micros / PushScript.orderTickMicroseconds, TrafficEvent.maximumOrder)
     put(order, bytes: 6)

@@ -31,26 +31,29 @@ final class PushSpool {
   private let partition: Int
   private let partitionCount: Int
   private let metrics: PushMetrics
+  private let clock: OrderClock
   private var file: FileDescriptor?
   /// Held until the publisher is gone; the kernel gives it back however the process dies.
   private var lock: FileDescriptor?
   /// What the session is told.
   private(set) var state = SpoolState()
   private var recordsInFile = 0
-  /// The run of the record that was added last.
+  /// The run of the record that was added last, and the clock that orders behind it may be by.
   private var runInFile: PushRun?
+  private var anchorInFile: OrderClock.Anchor?
   /// The run that the header names.
   private var newestInFile: PushRun?
   private var buffer: UnsafeMutableRawPointer
   private var buffered = 0
   private var failureLog = RareLog(pauseNanoseconds: logNanoseconds)
 
-  init(path: String, partition: Int, partitionCount: Int, metrics: PushMetrics) {
+  init(path: String, partition: Int, partitionCount: Int, metrics: PushMetrics, clock: OrderClock = .process) {
     self.path = partitionCount == 1 ? path : "\(path).p\(partition)"
     target = self.path
     self.partition = partition
     self.partitionCount = partitionCount
     self.metrics = metrics
+    self.clock = clock
     buffer = .allocate(byteCount: Self.recordsPerWrite * PushSpoolFormat.recordBytes, alignment: 8)
   }
 
@@ -75,7 +78,7 @@ final class PushSpool {
 
   /// Brings the file up to date; `state` says whether it could. Owed are, oldest first, what an earlier process left, the
   /// calls on their way, and the queue, whose numbers are those of `run`. The order of what is in the file is by the common
-  /// clock, which is ahead of the OrderClock by the correction; nil: it is not known.
+  /// clock, which is ahead of the OrderClock by the correction; while it is not known, nil, by the OrderClock.
   func write(
     restored: [SpooledRun] = [], unsent: [PushBatch], run: PushRun, queue: EventQueue,
     correctionMicroseconds: Int64? = 0
@@ -109,13 +112,14 @@ final class PushSpool {
     file = FileDescriptor(owning: number)
     buffered = 0
     recordsInFile = 0
-    (runInFile, newestInFile) = (run, run)
-    let header = PushSpoolFormat.header(run: run, partition: partition, partitionCount: partitionCount)
+    (runInFile, anchorInFile, newestInFile) = (run, clock.anchor, run)
+    let header = PushSpoolFormat.header(
+      run: run, anchor: clock.anchor, partition: partition, partitionCount: partitionCount)
     header.withUnsafeBytes { buffer.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
     try writeAll(UnsafeRawBufferPointer(start: buffer, count: header.count))
     for batch in unsent { try add(batch) }
     for restored in restored where !kept.contains(restored.run) {
-      for spooled in restored.announces { try add(spooled.number, spooled.announce, of: restored.run, 0) }
+      for spooled in restored.announces { try add(spooled.number, spooled.announce, of: restored.run, correction) }
     }
     state.through = try journal(queue, run, correction, isComplete: true)
     try sync()
@@ -147,16 +151,16 @@ final class PushSpool {
   private func add(_ number: UInt64, _ announce: QueuedAnnounce, of run: PushRun, _ correction: Int64?)
     throws(SystemError)
   {
-    if run != runInFile {
-      runInFile = run
-      PushSpoolFormat.encode(run, to: buffer + buffered * PushSpoolFormat.recordBytes)
+    let anchor = announce.basis == .machine ? nil : clock.anchor
+    if run != runInFile || anchor != anchorInFile {
+      (runInFile, anchorInFile) = (run, anchor)
+      PushSpoolFormat.encode(run, anchor: anchor, to: buffer + buffered * PushSpoolFormat.recordBytes)
       try countBuffered()
     }
     var announce = announce
-    if let correction {
+    if announce.basis == .process, let correction {
       announce.order = announce.order.corrected(byMicroseconds: correction)
-    } else {
-      announce.isByOwnClock = true
+      announce.basis = .common
     }
     PushSpoolFormat.encode(number, announce, to: buffer + buffered * PushSpoolFormat.recordBytes)
     metrics.spooled.add()
@@ -231,7 +235,7 @@ final class PushSpool {
   /// Reads the files of earlier processes; empty when there are none. Throws when one is of another partitioning: its users'
   /// streams would change.
   func load() throws -> [SpooledRun] {
-    let reader = SpoolReader(partition: partition, partitionCount: partitionCount, metrics: metrics)
+    let reader = SpoolReader(partition: partition, partitionCount: partitionCount, metrics: metrics, clock: clock)
     let first = try reader.read(path)
     let content = try first + reader.read(runsPath)
     kept = first.map(\.run)

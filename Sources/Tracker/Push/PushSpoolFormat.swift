@@ -1,15 +1,20 @@
 // PushSpoolFormat: the bytes of a spool file. Pure. All integers little-endian.
 //
 //     header, 48 bytes:  0 "PTSPOOL1"   8 run id (8)   16 generation base (8)   24 partition (4)   28 partitions (4)
-//                        32 zero (12)   44 CRC-32 of bytes 0...43
+//                        32 what the run's OrderClock is ahead of CLOCK_BOOTTIME, microseconds (8)
+//                        40 the boot, a checksum of its name; 0: not known (4)   44 CRC-32 of bytes 0...43
 //     record, 192 bytes: 0 number (8)   8 uploaded (8)   16 downloaded (8)   24 left (8)   32 timestamp (8)
 //                        40 passkey, zero-filled (64)   104 infohash (20)   124 peer id (20)   144 address (16)
 //                        160 announces (4)   164 interval (4)   168 min interval (4)   172 port (2)
 //                        174 passkey bytes (1)   175 family 4 or 6 (1)   176 event (1)   177 follows its own (1)
 //                        178 what it is: 0 (1)   179 order is by the machine's clock (1)   180 order (8)
 //                        188 CRC-32 of bytes 0...187
-//     run, 192 bytes:    0 run id (8)   8 generation base (8)   178 what it is: 1 (1)   188 CRC-32 of bytes 0...187
-//                        the records behind it are of this run, up to the next such; those before the first, the header's
+//     run, 192 bytes:    0 run id (8)   8 generation base (8)   16 and 24 clock and boot as in the header (8, 4)
+//                        178 what it is: 1 (1)   188 CRC-32 of bytes 0...187
+//                        the records behind it are of this run, and the order of such as is by the machine's clock is by
+//                        this one, up to the next run; those before the first are of the header's
+//
+// Who does not know a boot finds zeros there, and takes what is by the machine's clock for what its own would say.
 
 import Wire
 
@@ -20,8 +25,8 @@ enum PushSpoolFormat {
 
   /// What the first `headerBytes` bytes say.
   enum Header {
-    /// The run that was the newest.
-    case run(PushRun)
+    /// The run that was the newest, and its clock.
+    case run(PushRun, OrderClock.Anchor?)
     case otherPartitioning(Int)
     case damaged
   }
@@ -29,10 +34,10 @@ enum PushSpoolFormat {
   /// What one record turned out to be.
   enum Record {
     case announce(UInt64, QueuedAnnounce)
-    case run(PushRun)
+    case run(PushRun, OrderClock.Anchor?)
   }
 
-  static func header(run: PushRun, partition: Int, partitionCount: Int) -> [UInt8] {
+  static func header(run: PushRun, anchor: OrderClock.Anchor?, partition: Int, partitionCount: Int) -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: headerBytes)
     bytes.withUnsafeMutableBytes { bytes in
       bytes.copyBytes(from: magic)
@@ -40,17 +45,30 @@ enum PushSpoolFormat {
       bytes.storeBytes(of: run.generationBase.littleEndian, toByteOffset: 16, as: UInt64.self)
       bytes.storeBytes(of: UInt32(partition).littleEndian, toByteOffset: 24, as: UInt32.self)
       bytes.storeBytes(of: UInt32(partitionCount).littleEndian, toByteOffset: 28, as: UInt32.self)
+      put(anchor, to: bytes.baseAddress! + 32)
       let sum = CRC32.checksum(UnsafeRawBufferPointer(rebasing: bytes[..<44]))
       bytes.storeBytes(of: sum.littleEndian, toByteOffset: 44, as: UInt32.self)
     }
     return bytes
   }
 
-  /// Writes `recordBytes` bytes that say which run the records behind them are of.
-  static func encode(_ run: PushRun, to target: UnsafeMutableRawPointer) {
+  private static func put(_ anchor: OrderClock.Anchor?, to target: UnsafeMutableRawPointer) {
+    target.storeBytes(of: (anchor?.aheadMicroseconds ?? 0).littleEndian, as: Int64.self)
+    target.storeBytes(of: (anchor?.boot ?? 0).littleEndian, toByteOffset: 8, as: UInt32.self)
+  }
+
+  private static func anchor(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> OrderClock.Anchor? {
+    let boot = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset + 8, as: UInt32.self))
+    let ahead = Int64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: Int64.self))
+    return boot == 0 ? nil : OrderClock.Anchor(boot: boot, aheadMicroseconds: ahead)
+  }
+
+  /// Writes `recordBytes` bytes that say which run the records behind them are of, and by which clock.
+  static func encode(_ run: PushRun, anchor: OrderClock.Anchor?, to target: UnsafeMutableRawPointer) {
     target.initializeMemory(as: UInt8.self, repeating: 0, count: recordBytes)
     target.storeBytes(of: run.id.littleEndian, as: UInt64.self)
     target.storeBytes(of: run.generationBase.littleEndian, toByteOffset: 8, as: UInt64.self)
+    put(anchor, to: target + 16)
     target.storeBytes(of: 1, toByteOffset: 178, as: UInt8.self)
     let sum = CRC32.checksum(UnsafeRawBufferPointer(start: target, count: 188))
     target.storeBytes(of: sum.littleEndian, toByteOffset: 188, as: UInt32.self)
@@ -80,7 +98,7 @@ enum PushSpoolFormat {
     put(record.address.family.rawValue, at: 175)
     put(record.event.rawValue, at: 176)
     put(UInt8(announce.followsOwn ? 1 : 0), at: 177)
-    put(UInt8(announce.isByOwnClock ? 1 : 0), at: 179)
+    put(UInt8(announce.basis == .common ? 0 : 1), at: 179)
     put(announce.order, at: 180)
     put(CRC32.checksum(UnsafeRawBufferPointer(start: target, count: 188)), at: 188)
   }
@@ -96,7 +114,8 @@ enum PushSpoolFormat {
     return .run(
       PushRun(
         id: UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self)),
-        generationBase: UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 16, as: UInt64.self))))
+        generationBase: UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 16, as: UInt64.self))),
+      anchor(bytes, at: 32))
   }
 
   /// Nil when the `recordBytes` bytes are not as they were written.
@@ -107,7 +126,10 @@ enum PushSpoolFormat {
     guard get(UInt32.self, at: 188) == CRC32.checksum(UnsafeRawBufferPointer(rebasing: bytes[..<188])) else {
       return nil
     }
-    if bytes[178] == 1 { return .run(PushRun(id: get(UInt64.self, at: 0), generationBase: get(UInt64.self, at: 8))) }
+    if bytes[178] == 1 {
+      let run = PushRun(id: get(UInt64.self, at: 0), generationBase: get(UInt64.self, at: 8))
+      return .run(run, anchor(bytes, at: 16))
+    }
     guard
       let passkey = Passkey(UnsafeRawBufferPointer(rebasing: bytes[40..<40 + min(64, Int(bytes[174]))])),
       let family = IPAddress.Family(rawValue: bytes[175]), let event = AnnounceEvent(rawValue: bytes[176])
@@ -124,7 +146,7 @@ enum PushSpoolFormat {
     var announce = QueuedAnnounce(
       record: record, order: get(UInt64.self, at: 180), announces: max(1, get(UInt32.self, at: 160)))
     announce.followsOwn = bytes[177] == 1
-    announce.isByOwnClock = bytes[179] == 1
+    announce.basis = bytes[179] == 1 ? .machine : .common
     return .announce(get(UInt64.self, at: 0), announce)
   }
 }

@@ -14,12 +14,14 @@ final class SpoolReader {
   private let partition: Int
   private let partitionCount: Int
   private let metrics: PushMetrics
+  private let clock: OrderClock
   private let buffer: UnsafeMutableRawPointer
 
-  init(partition: Int, partitionCount: Int, metrics: PushMetrics) {
+  init(partition: Int, partitionCount: Int, metrics: PushMetrics, clock: OrderClock) {
     self.partition = partition
     self.partitionCount = partitionCount
     self.metrics = metrics
+    self.clock = clock
     buffer = .allocate(byteCount: Self.recordsPerRead * PushSpoolFormat.recordBytes, alignment: 8)
   }
 
@@ -64,7 +66,7 @@ final class SpoolReader {
     let header = try read(PushSpoolFormat.headerBytes, from: descriptor)
     let content: [SpooledRun]
     switch PushSpoolFormat.decodeHeader(header, partition: partition, partitionCount: partitionCount) {
-    case .run(let newest): content = try readRecords(from: descriptor, newest: newest)
+    case .run(let newest, let anchor): content = try readRecords(from: descriptor, newest: newest, anchor)
     case .otherPartitioning(let count):
       throw TrafficPushError(
         description: "traffic push: the spool \(path) was written with partitions: \(count); start once with that "
@@ -87,8 +89,11 @@ final class SpoolReader {
   }
 
   /// Ends at the first record that is not whole.
-  private func readRecords(from file: borrowing FileDescriptor, newest: PushRun) throws(SystemError) -> [SpooledRun] {
+  private func readRecords(from file: borrowing FileDescriptor, newest: PushRun, _ anchor: OrderClock.Anchor?)
+    throws(SystemError) -> [SpooledRun]
+  {
     var content = SpooledRuns(newest: newest)
+    var ahead = clock.ahead(of: anchor)
     var bytes: UnsafeRawBufferPointer
     var place = 0
     repeat {
@@ -97,8 +102,11 @@ final class SpoolReader {
       reading: while place + PushSpoolFormat.recordBytes <= bytes.count {
         let record = UnsafeRawBufferPointer(rebasing: bytes[place..<place + PushSpoolFormat.recordBytes])
         switch PushSpoolFormat.decode(record: record) {
-        case .announce(let number, let announce): content.add(SpooledAnnounce(number: number, announce: announce))
-        case .run(let run): content.begin(run)
+        case .announce(let number, let announce):
+          content.add(SpooledAnnounce(number: number, announce: translated(announce, ahead)))
+        case .run(let run, let anchor):
+          content.begin(run)
+          ahead = clock.ahead(of: anchor)
         case nil: break reading
         }
         place += PushSpoolFormat.recordBytes
@@ -113,6 +121,15 @@ final class SpoolReader {
         "the spool's tail was not written whole", ["partition": partition, "bytes": torn, "records": records])
     }
     return content.inOrder
+  }
+
+  /// An order by the clock of a process of this boot becomes one by this process', which is ahead of it.
+  private func translated(_ announce: QueuedAnnounce, _ ahead: Int64?) -> QueuedAnnounce {
+    guard announce.basis == .machine, let ahead else { return announce }
+    var announce = announce
+    announce.order = announce.order.corrected(byMicroseconds: ahead)
+    announce.basis = .process
+    return announce
   }
 
   /// The next so many bytes of a file, or fewer at its end. Valid until the next.

@@ -64,9 +64,6 @@ final class SimulatedTracker {
   /// Nothing of it waits for Redis.
   var isClean: Bool { process.map { $0.isEmpty && ($0.isAsleep || $0.isStopping) } ?? true }
 
-  /// It has asked Redis for the time, or it does not live.
-  var isClockKnown: Bool { process?.publisher.session.clock.isKnown ?? true }
-
   // MARK: processes
 
   /// What TrafficPush.start does.
@@ -80,10 +77,14 @@ final class SimulatedTracker {
         capacityEvents: site.queueCapacity, coalesceAbove: site.coalesceAbove, coalesceBelow: site.coalesceAbove / 2))
     do {
       let signal = try PublisherSignal()
-      let spool = spoolPath.map { PushSpool(path: $0, partition: 0, partitionCount: 1, metrics: metrics) }
+      clock = OrderClock(
+        wallNanoseconds: wallNanoseconds, atMonotonicNanoseconds: world.now, bootNanoseconds: world.now,
+        boot: spoolPath.map { "the machine of \($0)" })
+      let spool = spoolPath.map {
+        PushSpool(path: $0, partition: 0, partitionCount: 1, metrics: metrics, clock: clock)
+      }
       try spool?.takeLock()
       let restored = try spool?.load() ?? []
-      clock = OrderClock(wallNanoseconds: wallNanoseconds, atMonotonicNanoseconds: world.now)
       let (names, waits) = (world.runNames, world.waits)
       let session = PushSession(
         settings: settings, partition: partition, queue: queue, spool: spool?.state, restored: restored,

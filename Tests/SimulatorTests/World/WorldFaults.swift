@@ -67,8 +67,6 @@ extension World {
 
   /// What a process knows of what Redis has forgotten is gone with it, unless it had the time to give it back.
   private func noteDeath(of tracker: SimulatedTracker) {
-    // Redis was away all its life, and its spool has the order of its own clock.
-    if trouble.hasWrongClocks, !tracker.isClockKnown { trouble.note(.reported) }
     let isCalm = isUntroubled && now > trouble.lastFault + Self.givingBackNanoseconds
     trouble.hasLostWitnesses = trouble.hasLostWitnesses || trouble.hasForgotten && !isCalm
     trouble.lastAmnesia = now

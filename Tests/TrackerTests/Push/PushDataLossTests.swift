@@ -55,7 +55,7 @@ import Wire
     // A spool kept it by a clock that is off by an hour.
     caller.call.correctionMicroseconds = 3_600_000_000
     var announce = QueuedAnnounce(record: makeRecord(uploaded: 5, event: .started), order: 1)
-    announce.isByOwnClock = true
+    announce.basis = .machine
     let (batch, encoding) = (PushBatch(), PushEncoding())
     batch.fill(from: [SpooledAnnounce(number: 0, announce: announce)], call: caller.call, gapFrom: nil)
     try batch.send(on: &caller.connection)

@@ -123,7 +123,7 @@ import Wire
   @Test("a spool that ends anywhere is read up to its last whole record", arguments: [0, 1, 100, 191, 192, 193])
   func torn(missing: Int) throws {
     let run = PushRun()
-    var bytes = PushSpoolFormat.header(run: run, partition: 0, partitionCount: 1)
+    var bytes = PushSpoolFormat.header(run: run, anchor: nil, partition: 0, partitionCount: 1)
     for number in 0..<4 {
       var record = [UInt8](repeating: 0, count: PushSpoolFormat.recordBytes)
       record.withUnsafeMutableBytes {
@@ -154,7 +154,7 @@ import Wire
     let directory = try TemporaryDirectory()
     let redis = try RedisServer(in: directory)
     let spool = "\(directory.path)/spool"
-    try Data(PushSpoolFormat.header(run: PushRun(), partition: 0, partitionCount: 4)).write(
+    try Data(PushSpoolFormat.header(run: PushRun(), anchor: nil, partition: 0, partitionCount: 4)).write(
       to: URL(fileURLWithPath: spool))
     let push = try TrafficPush(options: Self.options(redis, spool: spool), metrics: MetricRegistry())
     #expect(throws: TrafficPushError.self) { try push.start() }

@@ -14,10 +14,11 @@ import Wire
     run: PushRun(), scriptHash: String(repeating: "a", count: 40), ttlSeconds: 86400, maximumStreamLength: 0,
     creditFirstAnnounce: false)
 
-  private func spool(in directory: TemporaryDirectory, metrics: PushMetrics = PushMetrics(MetricRegistry()))
-    -> PushSpool
-  {
-    PushSpool(path: "\(directory.path)/spool", partition: 0, partitionCount: 1, metrics: metrics)
+  private func spool(
+    in directory: TemporaryDirectory, metrics: PushMetrics = PushMetrics(MetricRegistry()),
+    clock: OrderClock = .process
+  ) -> PushSpool {
+    PushSpool(path: "\(directory.path)/spool", partition: 0, partitionCount: 1, metrics: metrics, clock: clock)
   }
 
   private func put(_ records: [AnnounceRecord], into queue: EventQueue) {
@@ -43,38 +44,95 @@ import Wire
     #expect(content[0].announces[1].announce.record.event == .stopped)
   }
 
-  @Test("orders of a process that did not know the common clock are corrected by the one that reads them")
-  func ownClock() throws {
+  /// Of a machine that was started at second 0, and again: `boot`.
+  private func clock(boot: String, at seconds: UInt64, wall: UInt64) -> OrderClock {
+    let now = seconds * 1_000_000_000
+    // CLOCK_MONOTONIC does not count what a machine sleeps.
+    return OrderClock(
+      wallNanoseconds: wall * 1_000_000_000, atMonotonicNanoseconds: now / 2, bootNanoseconds: now, boot: boot)
+  }
+
+  @Test("orders of a process whose clock was wrong and that never met Redis are put right by the next of the boot")
+  func wrongClock() throws {
+    let directory = try TemporaryDirectory()
+    let (record, run) = (makeRecord(uploaded: 1), call.run)
+    /// What the record's order is for Redis, of a process whose clock is behind the trackers' by so much.
+    func seconds(_ announce: QueuedAnnounce, behind: Int64) -> UInt64 {
+      var records = PushRecords()
+      var call = call
+      call.correctionMicroseconds = behind * 1_000_000
+      records.append(
+        announce, number: 0, run: run, correctionMicroseconds: call.correctionMicroseconds,
+        machineCorrectionMicroseconds: call.machineCorrectionMicroseconds)
+      let ticks = records.bytes[14..<20].reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+      return ticks * PushScript.orderTickMicroseconds / 1_000_000
+    }
+    // Two days ahead of the trackers' clock, which is 1,000,000 s ahead of the time since the boot.
+    let first = clock(boot: "one", at: 1000, wall: 1_172_800 + 1000)
+    let queue = EventQueue()
+    withUnsafePointer(to: record) {
+      // 20 s later.
+      let order = first.microseconds(atMonotonicNanoseconds: 520_000_000_000)
+      _ = queue.append(UnsafeBufferPointer(start: $0, count: 1), order: order)
+    }
+    let spool = spool(in: directory, clock: first)
+    spool.write(unsent: [], run: run, queue: queue, correctionMicroseconds: nil)
+    // The clock was put right; or is off by something else.
+    for off: UInt64 in [0, 500] {
+      let second = clock(boot: "one", at: 2000, wall: 1_002_000 + off)
+      let announce = try #require(self.spool(in: directory, clock: second).load().first?.announces.first?.announce)
+      #expect(seconds(announce, behind: -Int64(off)) == 1_001_020)
+    }
+    // In another boot nobody knows; nor what a process without a boot's name left.
+    let other = clock(boot: "two", at: 2000, wall: 1_002_000)
+    let kept = try #require(self.spool(in: directory, clock: other).load().first?.announces.first?.announce)
+    #expect(kept.basis == .machine && seconds(kept, behind: 0) == 1_001_020 + 172_800)
+    // One after the other that does not meet Redis either, and spools it again, in files of its own.
+    var restored = try self.spool(in: directory, clock: first).load()
+    for (wall, boot) in [(1_999_000, "one"), (1_003_000, "one"), (1_000_900, "one")] as [(UInt64, String)] {
+      let next = clock(boot: boot, at: 3000, wall: wall)
+      try FileManager.default.removeItem(atPath: "\(directory.path)/spool")
+      let again = self.spool(in: directory, clock: first)
+      again.write(restored: restored, unsent: [], run: PushRun(), queue: EventQueue(), correctionMicroseconds: nil)
+      restored = try self.spool(in: directory, clock: next).load()
+      let announce = try #require(restored.first?.announces.first?.announce)
+      #expect(restored.first?.run == run && seconds(announce, behind: 1_003_000 - Int64(wall)) == 1_001_020)
+      restored = try self.spool(in: directory, clock: first).load()
+    }
+  }
+
+  @Test("orders by a clock of another boot are corrected by the process that reads them")
+  func machineClock() throws {
     let directory = try TemporaryDirectory()
     let queue = EventQueue()
     put([makeRecord(uploaded: 1)], into: queue)
-    let spool = spool(in: directory)
+    let spool = spool(in: directory, clock: clock(boot: "one", at: 10, wall: 10))
     spool.write(unsent: [], run: call.run, queue: queue, correctionMicroseconds: nil)
     put([makeRecord(uploaded: 2)], into: queue)
     spool.write(unsent: [], run: call.run, queue: queue, correctionMicroseconds: 32)
-    let content = try self.spool(in: directory).load()
+    let content = try self.spool(in: directory, clock: clock(boot: "two", at: 10, wall: 10)).load()
     // Both came at 1 us, by the clock of their machine, which is 320 us behind.
     let orders = content[0].announces.map { spooled in
       var records = PushRecords()
-      records.append(spooled.announce, number: spooled.number, run: call.run, ownClockCorrectionMicroseconds: 320)
+      records.append(spooled.announce, number: spooled.number, run: call.run, machineCorrectionMicroseconds: 320)
       return records.bytes[14]
     }
     #expect(orders == [20, 2])
     // With the clock off nothing is known of when they came.
     var off = call
     off.correctionMicroseconds = 500_000
-    #expect(off.ownClockCorrectionMicroseconds == 500_000)
+    #expect(off.machineCorrectionMicroseconds == 500_000)
     for (correction, wall) in [(3_600_000_000, 0), (0, -3_600_000_000)] as [(Int64, Int64)] {
       (off.correctionMicroseconds, off.wallCorrectionMicroseconds) = (correction, wall)
       var records = PushRecords()
       records.append(
         content[0].announces[0].announce, number: 0, run: call.run,
-        ownClockCorrectionMicroseconds: off.ownClockCorrectionMicroseconds)
+        machineCorrectionMicroseconds: off.machineCorrectionMicroseconds)
       #expect(records.bytes[14..<20].allSatisfy { $0 == 255 })
     }
     // It stays so when it is spooled again.
     self.spool(in: directory).write(restored: content, unsent: [], run: call.run, queue: EventQueue())
-    #expect(try self.spool(in: directory).load()[0].announces.map(\.announce.isByOwnClock) == [true, false])
+    #expect(try self.spool(in: directory).load()[0].announces.map(\.announce.basis) == [.machine, .common])
   }
 
   @Test("what an earlier version left stays as it was, beside what comes later, until all is applied")
@@ -114,7 +172,7 @@ import Wire
   @Test("a file without a record is read as none and removed")
   func empty() throws {
     let directory = try TemporaryDirectory()
-    try Data(PushSpoolFormat.header(run: call.run, partition: 0, partitionCount: 1)).write(
+    try Data(PushSpoolFormat.header(run: call.run, anchor: nil, partition: 0, partitionCount: 1)).write(
       to: URL(fileURLWithPath: "\(directory.path)/spool"))
     let spool = spool(in: directory)
     #expect(try spool.load().isEmpty)
