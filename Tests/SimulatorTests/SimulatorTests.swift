@@ -13,12 +13,6 @@ import Testing
   private static let failing: Set<FaultKind> = [
     // With two trackers and wanderingRestarts some seed in a hundred credits less than is known; none was seen to mint.
     .redisClock,
-    // Three trackers that Redis refuses for a while, a client that begins anew by way of all: some bytes are not credited,
-    // though known (seed 584).
-    .wanderingRestarts,
-    // Several trackers, and clients that begin anew within two seconds of their last announce: some bytes are not credited, and
-    // no counter says so (with wanderingRestarts 8 seeds of 1000).
-    .haste,
     // A restart of which one announce is late counts as `late unknown` although nothing is missing.
     .lossCounts,
     // A stopped that comes late, by another tracker: the pause behind it counts (Regressions/late-stop-time).

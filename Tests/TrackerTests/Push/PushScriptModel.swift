@@ -25,14 +25,31 @@ struct PushScriptModel {
     var generation: TrafficGeneration
     var baseUploaded: UInt64
     var baseDownloaded: UInt64
-    /// When its generation began, and the one before it after a reset.
-    var began: UInt64
+    var began: Beginning
+    /// After a reset.
     var before: Before?
     /// The one before that.
     var older: Before?
   }
+  /// How a generation began.
+  struct Beginning: Equatable {
+    var order: UInt64
+    var wasStarted: Bool
+    /// Another announce that may be of another life was within the clocks' tolerance.
+    var isHasty = false
+
+    init(_ queued: QueuedAnnounce, isHasty: Bool = false) {
+      order = queued.order
+      wasStarted = queued.record.event == .started
+      self.isHasty = isHasty
+    }
+    func isNear(_ other: UInt64) -> Bool {
+      other + PushScriptModel.clockTolerance >= order && other < order + PushScriptModel.clockTolerance
+    }
+    func isBeside(_ other: UInt64) -> Bool { isHasty && isNear(other) }
+  }
   struct Before: Equatable {
-    var began: UInt64
+    var began: Beginning
     var generation: TrafficGeneration
     var base: Counted
     var last: Counted
@@ -47,7 +64,7 @@ struct PushScriptModel {
   }
 
   /// Microseconds by which clocks of trackers may differ.
-  private static let clockTolerance: UInt64 = 2_000_000
+  static let clockTolerance: UInt64 = 2_000_000
 
   var creditFirstAnnounce = false
   var snapshots: [Session: Snapshot] = [:]
@@ -80,6 +97,7 @@ struct PushScriptModel {
         && queued.order >= last.order + Self.clockTolerance
       if record.uploaded >= last.uploaded && record.downloaded >= last.downloaded, !isStart {
         deltas = (record.uploaded - last.uploaded, record.downloaded - last.downloaded)
+        snapshot.hurry(queued, after: last.order)
       } else {
         if record.uploaded < last.uploaded || record.downloaded < last.downloaded { resets += 1 }
         snapshot.older = last.before
@@ -87,7 +105,7 @@ struct PushScriptModel {
           began: last.began, generation: last.generation,
           base: Counted(up: last.baseUploaded, down: last.baseDownloaded),
           last: Counted(up: last.uploaded, down: last.downloaded), timestamp: last.timestamp)
-        snapshot.began = queued.order
+        snapshot.began = Beginning(queued, isHasty: queued.order < last.order + Self.clockTolerance)
         snapshot.generation = run.generation(number)
         snapshot.baseUploaded = record.uploaded
         snapshot.baseDownloaded = record.downloaded
@@ -97,7 +115,7 @@ struct PushScriptModel {
         uploaded: 0, downloaded: 0, timestamp: record.timestamp, order: queued.order,
         generation: run.generation(number),
         baseUploaded: creditFirstAnnounce ? 0 : record.uploaded,
-        baseDownloaded: creditFirstAnnounce ? 0 : record.downloaded, began: queued.order)
+        baseDownloaded: creditFirstAnnounce ? 0 : record.downloaded, began: Beginning(queued))
       if creditFirstAnnounce { deltas = (record.uploaded, record.downloaded) }
     }
     snapshot.uploaded = record.uploaded
@@ -137,58 +155,91 @@ struct PushScriptModel {
     let elapsed = max(0, record.timestamp - last.timestamp)
     let stale = Self.entry(queued, nothing, elapsed, last.generation, newest - base)
     func isComparable(_ one: Counted, _ other: Counted) -> Bool { one >= other || other >= one }
-    if here == newest, queued.order >= last.began || last.order - queued.order <= 50_000 { return stale }
+    if here == newest, queued.order >= last.began.order || last.order - queued.order <= 50_000 { return stale }
     if here == base, let before = last.before, record.timestamp > before.timestamp {
-      if record.event == .started, queued.order >= last.began + Self.clockTolerance, newest != base { unknown += 1 }
+      let isRestart =
+        queued.order >= last.began.order + Self.clockTolerance && newest != base
+        || queued.order + Self.clockTolerance < last.began.order && last.began.wasStarted
+      if record.event == .started && isRestart || last.began.isBeside(queued.order) { unknown += 1 }
       return stale
     }
-    if queued.order >= last.began {
+    if queued.order >= last.began.order {
       if here >= newest {
         unknown += 1
         return nil
       }
-      let isRepeated = here == base && queued.order < last.began + Self.clockTolerance
-      if here >= base && newest >= here && (record.event != .started || isRepeated || newest == base) { return stale }
+      let isRepeated = here == base && queued.order < last.began.order + Self.clockTolerance
+      if here >= base && newest >= here, record.event != .started || isRepeated || newest == base,
+        !last.began.isBeside(queued.order)
+      {
+        return stale
+      }
     } else if base >= here, here != base, record.event == .started || last.before == nil,
       last.before.map({ record.timestamp > $0.timestamp }) ?? true
     {
       snapshots[Session(record)]!.baseUploaded = here.up
       snapshots[Session(record)]!.baseDownloaded = here.down
-      snapshots[Session(record)]!.began = queued.order
+      if last.began.wasStarted { unknown += 1 }
+      snapshots[Session(record)]!.began = Beginning(queued)
       return Self.entry(queued, base - here, elapsed, last.generation, newest - here)
-    } else if let before = last.before, queued.order >= before.began, here >= before.base,
+    } else if let before = last.before, queued.order >= before.began.order, here >= before.base,
       isComparable(here, before.last)
     {
-      if before.last >= here { return stale }
+      if before.last >= here {
+        if before.isUntold(queued, here) || last.began.isBeside(queued.order) { unknown += 1 }
+        return stale
+      }
       snapshots[Session(record)]!.before!.last = here
       snapshots[Session(record)]!.before!.timestamp = max(before.timestamp, record.timestamp)
       return Self.entry(
         queued, here - before.last, max(0, record.timestamp - before.timestamp), before.generation, here - before.base)
     } else if last.before == nil, !(base >= here) || here == base {
       snapshots[Session(record)]!.before = Before(
-        began: queued.order, generation: name, base: here, last: here, timestamp: record.timestamp)
+        began: Beginning(queued), generation: name, base: here, last: here, timestamp: record.timestamp)
       return Self.entry(queued, nothing, 0, name, nothing)
-    } else if let before = last.before, queued.order < before.began, let older = last.older,
-      queued.order < before.began - Self.clockTolerance, queued.order >= older.began - Self.clockTolerance,
+    } else if let before = last.before, queued.order < before.began.order, let older = last.older,
+      queued.order < before.began.order - Self.clockTolerance,
+      queued.order >= older.began.order - Self.clockTolerance,
       here >= older.base, isComparable(here, older.last)
     {
-      if older.last >= here { return stale }
-      if queued.order >= older.began + Self.clockTolerance {
+      if older.last >= here {
+        if older.isUntold(queued, here) { unknown += 1 }
+        return stale
+      }
+      if queued.order >= older.began.order + Self.clockTolerance {
         snapshots[Session(record)]!.older!.last = here
         snapshots[Session(record)]!.older!.timestamp = max(older.timestamp, record.timestamp)
         return Self.entry(
           queued, here - older.last, max(0, record.timestamp - older.timestamp), older.generation, here - older.base)
       }
-    } else if let before = last.before, last.older == nil, queued.order < before.began - Self.clockTolerance,
+    } else if let before = last.before, last.older == nil, queued.order < before.began.order - Self.clockTolerance,
       before.base >= here
     {
-      snapshots[Session(record)]!.before!.began = queued.order
+      if before.began.wasStarted, here != before.base { unknown += 1 }
+      snapshots[Session(record)]!.before!.began = Beginning(queued)
       snapshots[Session(record)]!.before!.base = here
       return Self.entry(
         queued, before.base - here, max(0, record.timestamp - before.timestamp), before.generation, before.last - here)
     }
     unknown += 1
     return stale
+  }
+}
+
+extension PushScriptModel.Snapshot {
+  /// Something is moved, or the client starts, so soon after the beginning.
+  fileprivate mutating func hurry(_ queued: QueuedAnnounce, after last: UInt64) {
+    let record = queued.record
+    guard uploaded == baseUploaded, downloaded == baseDownloaded, began.isNear(queued.order) else { return }
+    let hasMoved = record.uploaded > uploaded || record.downloaded > downloaded
+    if hasMoved || record.event == .started && queued.order >= last + 50_000 { began.isHasty = true }
+  }
+}
+
+extension PushScriptModel.Before {
+  /// A late announce that adds nothing may be of a life that is not known.
+  fileprivate func isUntold(_ queued: QueuedAnnounce, _ here: PushScriptModel.Counted) -> Bool {
+    queued.record.event == .started && (here != base || !began.isNear(queued.order)) || began.isBeside(queued.order)
   }
 }
 

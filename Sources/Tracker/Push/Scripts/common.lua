@@ -22,6 +22,8 @@
 --     after a reset, of the generation before: 14 order of its beginning, 0: not known (6)   20 its last ts (4)
 --     24 its last counters (7 + 7)   38 the counters it began with (7 + 7)   52 generation (8)
 --
+-- The lowest bits of the order of a beginning say more of it, see `marked`.
+--
 -- A third field, `q`, is the `p` of the generation before, as it was when that ended, if it knew of one before it.
 --
 -- A record is what PushRecords.swift packs, where its layout is.
@@ -33,6 +35,9 @@ local FUTURE_TICKS = 600 * ORDER_TICKS_PER_SECOND
 -- The time by the trackers' clock (clock.lua). An order above `latest` is none, and `now` is taken for it.
 local now = tonumber(ARGV[9])
 local latest = now + FUTURE_TICKS
+-- Ticks by which the clocks of two trackers may differ: an announce this close to the beginning of a generation, which
+-- another run began, may be of that one or of the one before.
+local CLOCK_TOLERANCE = 2 * ORDER_TICKS_PER_SECOND
 -- How long a silent run is remembered: PushScript.stateSeconds.
 local STATE_SECONDS = 86400
 -- The version of the fields behind the first fourteen: TrafficEvent.version.
@@ -47,6 +52,12 @@ local shape, shaped
 local function digits(x)
   if x == 0 then return '0' end
   return format('%d', x)
+end
+
+-- The order of an announce that begins a generation, no later than it is, with what its two lowest bits say: 1 it was a
+-- `started`, 2 another announce, perhaps of another life, was within CLOCK_TOLERANCE of it.
+local function marked(order, event, isHasty)
+  return math.max(0, order - order % 4 - 4) + (event == 'started' and 1 or 0) + (isHasty and 2 or 0)
 end
 
 -- A `p` for the generation `gen`, begun by the announce at `order`, whose predecessor is what `s` and `p` are of; and a

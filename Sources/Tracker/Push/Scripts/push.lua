@@ -42,9 +42,6 @@ local TTL_STEPS = 8
 local RATE_GRACE_SECONDS = 3600
 -- The tail of a record that is not to be restored: no generation begins with NUL.
 local NO_TAIL = ('\0'):rep(25)
--- Ticks by which the clocks of two trackers may differ: an announce this close to the beginning of a generation, which
--- another run began, may be of that one or of the one before.
-local CLOCK_TOLERANCE = 2 * ORDER_TICKS_PER_SECOND
 -- Ticks by which two orders may be wrong although both publishers have asked Redis for the time. No client announces,
 -- starts over and announces again within this: the higher counters are the later ones.
 local CLOCK_ERROR = ORDER_TICKS_PER_SECOND / 20
@@ -127,19 +124,33 @@ local function fits(u, d, bu, bd, lu, ld)
   return u >= bu and d >= bd and (u >= lu and d >= ld or u <= lu and d <= ld)
 end
 
+local function isNear(order, began) return order >= began - CLOCK_TOLERANCE and order < began + CLOCK_TOLERANCE end
+
+-- Whether an announce may be of a life that began, or ended, beside the beginning of a generation: nobody can tell them
+-- apart.
+local function isBeside(order, began) return began % 4 >= 2 and isNear(order, began) end
+
+-- Whether a `started` may be of a life of which nothing is known: it is not the beginning, told once more.
+local function isUntold(event, u, d, order, began, bu, bd)
+  return event == 'started' and (u ~= bu or d ~= bd or not isNear(order, began))
+end
+
 -- What an announce is worth that was made before the generation before: see `judge`.
-local function judgeOlder(p, q, u, d, order, ts)
+local function judgeOlder(p, q, event, u, d, order, ts)
   local pbegan, pts, pu, pd, pbu, pbd, pgen = unpack('<I6I4I7I7I7I7c8', p, 15)
   if order >= pbegan - CLOCK_TOLERANCE then return 'unknown' end
   if type(q) ~= 'string' or sub(q, 1, 8) ~= pgen then
     -- Nothing is known to come before `pgen`.
     if u > pbu or d > pbd or not remembers(order) then return 'unknown' end
-    p = sub(p, 1, 14) .. pack('<I6', order) .. sub(p, 21, 38) .. pack('<I7I7', u, d) .. pgen
+    if pbegan % 2 == 1 and (u < pbu or d < pbd) then unknown = unknown + 1 end
+    p = sub(p, 1, 14) .. pack('<I6', marked(order, event)) .. sub(p, 21, 38) .. pack('<I7I7', u, d) .. pgen
     return 'before', pbu - u, pbd - d, pu - u, pd - d, pack('<I7I7', u, d) .. pgen, pts, p
   end
   local began, lt, lu, ld, bu, bd, gen = unpack('<I6I4I7I7I7I7c8', q, 15)
   if order < began - CLOCK_TOLERANCE or not fits(u, d, bu, bd, lu, ld) then return 'unknown' end
-  if u <= lu and d <= ld then return 'stale' end
+  if u <= lu and d <= ld then
+    return (isUntold(event, u, d, order, began, bu, bd) or isBeside(order, began)) and 'unknown' or 'stale'
+  end
   if began == 0 or order < began + CLOCK_TOLERANCE then return 'unknown' end
   q = sub(q, 1, 20) .. pack('<I4I7I7I7I7', math.max(ts, lt), u, d, bu, bd) .. gen
   return 'older', u - lu, d - ld, u - bu, d - bd, pack('<I7I7', bu, bd) .. gen, lt, q
@@ -165,8 +176,9 @@ local function judge(key, own, event, u, d, order, ts, gen, lu, ld, lt, bu, bd, 
   local past = pcall('HMGET', key, 'p', 'q')
   local p, q = past[1], past[2]
   if type(p) ~= 'string' or sub(p, 1, 8) ~= gen then
-    -- When the generation began is not known: an older version's, or given back.
-    return u >= bu and d >= bd and u <= lu and d <= ld and 'stale' or 'unknown'
+    -- When the generation began is not known: an older version's, or given back. That was before Redis forgot.
+    local isOf = order >= tonumber(ARGV[11]) and u >= bu and d >= bd and u <= lu and d <= ld
+    return isOf and event ~= 'started' and 'stale' or 'unknown'
   end
   local tolerance = isOfRun and 0 or CLOCK_TOLERANCE
   local began = unpack('<I6', p, 9)
@@ -184,12 +196,16 @@ local function judge(key, own, event, u, d, order, ts, gen, lu, ld, lt, bu, bd, 
   local isAfter = not pgen or ts > pts
   -- A client that said `started` in the middle of a generation had started over, and nothing showed it: what came late
   -- of the time before it may be of another life. Or it only said it again.
-  local isRestart = event == 'started' and order >= began + CLOCK_TOLERANCE and (lu > bu or ld > bd)
+  local isBesideThis = isBeside(order, began)
+  local isRestart = event == 'started' and (
+    order >= began + CLOCK_TOLERANCE and (lu > bu or ld > bd) or order < began - CLOCK_TOLERANCE and began % 2 == 1)
   if isSame and order >= began - tolerance then return 'stale' end
-  if isBase and isAfter and not isFirst then return isRestart and 'unknown' or 'stale' end
+  if isBase and isAfter and not isFirst then return (isRestart or isBesideThis) and 'unknown' or 'stale' end
   if (event == 'started' or not pgen) and u <= bu and d <= bd and isAfter and not isBase then
     if order < began - tolerance and remembers(order) then
-      p = gen .. pack('<I6', order) .. sub(p, 15)
+      -- What began with a `started` may be of another life than this.
+      if began % 2 == 1 then unknown = unknown + 1 end
+      p = gen .. pack('<I6', marked(order, event)) .. sub(p, 15)
       return 'lower', bu - u, bd - d, lu - u, ld - d, pack('<I7I7', u, d) .. gen, lt, p
     end
   end
@@ -201,20 +217,37 @@ local function judge(key, own, event, u, d, order, ts, gen, lu, ld, lt, bu, bd, 
       return
     end
     isRestart = event == 'started' and not isBase
-    return (addsNew or isRestart or isOld and addsOld and pgen) and 'unknown' or 'stale'
+    -- Counters were higher before the generation began than then.
+    local isOther = order < began - CLOCK_ERROR and not (u <= bu and d <= bd)
+    return (addsNew or isRestart or isOther or isBesideThis or isOld and addsOld and pgen) and 'unknown' or 'stale'
   end
   if not isOld and behind <= 0 then return end
   if isFirst and (isBase or u > bu or d > bd) then
     -- The first that is known of the counters before, as a first announce is; or of these, which were no higher then.
-    p = gen .. pack('<I6I6I4I7I7I7I7', began, order, ts, u, d, u, d) .. own
+    p = gen .. pack('<I6I6I4I7I7I7I7', began, marked(order, event), ts, u, d, u, d) .. own
     return 'before', 0, 0, 0, 0, pack('<I7I7', u, d) .. own, ts, p
   end
   if not pgen then return 'unknown' end
-  if not isOld then return judgeOlder(p, q, u, d, order, ts) end
-  if not addsOld then return 'stale' end
+  if not isOld then return judgeOlder(p, q, event, u, d, order, ts) end
+  if not addsOld then
+    local isKnown = not isUntold(event, u, d, order, pbegan, pbu, pbd) and not isBeside(order, pbegan)
+    return isKnown and not isBesideThis and 'stale' or 'unknown'
+  end
   if pbegan == 0 or order < pbegan + tolerance then return 'unknown' end
   p = sub(p, 1, 20) .. pack('<I4I7I7I7I7', math.max(ts, pts), u, d, pbu, pbd) .. pgen
   return 'before', u - pu, d - pd, u - pbu, d - pbd, pack('<I7I7', pbu, pbd) .. pgen, pts, p
+end
+
+-- The first announce that tells of anything moved in a generation, or another `started`, so soon after its beginning
+-- that this is to be marked: the new `p`; else nil.
+local function hurried(key, event, u, d, order, gen, lu, ld, lo, bu, bd)
+  if lu ~= bu or ld ~= bd or u < bu or d < bd then return end
+  if u == bu and d == bd and (event ~= 'started' or order < lo + CLOCK_ERROR) then return end
+  local p = pcall('HGET', key, 'p')
+  if type(p) ~= 'string' or sub(p, 1, 8) ~= gen then return end
+  local began = unpack('<I6', p, 9)
+  if began % 4 >= 2 or order >= began + CLOCK_TOLERANCE then return end
+  return sub(p, 1, 8) .. pack('<I6', began + 2) .. sub(p, 15)
 end
 
 for i = 0, count - 1 do
@@ -251,7 +284,7 @@ for i = 0, count - 1 do
       local fresh, reset, parted, plausible = false, false, false, true
       -- Of a late announce: see `judge`. Of one that begins a generation after another: what that one began with.
       local verdict, gu, gd, tu, td, base, since, p, q
-      local obu, obd
+      local obu, obd, isHasty
       if not lu or not ld then
         fresh, lt = true, ts
         bu, bd = u, d
@@ -268,11 +301,15 @@ for i = 0, count - 1 do
             seconds[passed] = dt
           end
         end
-        if order < lo + CLOCK_ERROR and (order < lo or u < lu or d < ld) and lo <= latest then
-          verdict, gu, gd, tu, td, base, since, p = judge(
-            key, sub(data, at + 24, at + 31), event, u, d, order, ts, gen, lu, ld, lt, bu, bd, lo - order)
-          -- Perhaps the client did start over so quickly, and is not credited what follows up to its next announce.
-          if verdict == 'stale' and order >= lo then verdict = 'unknown' end
+        if order < lo + CLOCK_TOLERANCE and lo <= latest then
+          if order < lo + CLOCK_ERROR and (order < lo or u < lu or d < ld) then
+            verdict, gu, gd, tu, td, base, since, p = judge(
+              key, sub(data, at + 24, at + 31), event, u, d, order, ts, gen, lu, ld, lt, bu, bd, lo - order)
+            -- Perhaps the client did start over so quickly, and is not credited what follows up to its next announce.
+            if verdict == 'stale' and order >= lo then verdict = 'unknown' end
+          end
+          isHasty = true
+          if not verdict and gen then p = hurried(key, event, u, d, order, gen, lu, ld, lo, bu, bd) end
         end
         -- A tracker ended before it knew the time: whether the client started over, or this comes late, is not known.
         if isAhead and not verdict and (u < lu or d < ld) then verdict = 'unknown' end
@@ -348,9 +385,10 @@ for i = 0, count - 1 do
           end
         else
           if (reset or parted) and before then
-            p, q = beginning(gen, order, pcall('HGET', key, 'p'), before, lt, lu, ld, obu, obd)
+            local began = marked(order, event, isHasty)
+            p, q = beginning(gen, began, pcall('HGET', key, 'p'), before, lt, lu, ld, obu, obd)
           elseif fresh and (reset or not lu) and not isAhead then
-            p = gen .. pack('<I6', order)
+            p = gen .. pack('<I6', marked(order, event, isHasty))
           end
           if q then
             -- Of a call that dies here it is of no generation that `p` knows.

@@ -38,7 +38,12 @@ local function join(newer, older)
     for j = 1, #older do
       local b = older[j]
       if a[7] == b[7] then
-        if a[1] == 0 or b[1] > 0 and b[1] < a[1] then a[1] = b[1] end
+        -- The same beginning may be marked since.
+        if a[1] - a[1] % 4 == b[1] - b[1] % 4 then
+          a[1] = max(a[1], b[1])
+        elseif a[1] == 0 or b[1] > 0 and b[1] < a[1] then
+          a[1] = b[1]
+        end
         a[5], a[6] = min(a[5], b[5]), min(a[6], b[6])
         if i > 1 then a[2], a[3], a[4] = max(a[2], b[2]), max(a[3], b[3]), max(a[4], b[4]) end
         -- What came before the oldest.
@@ -90,7 +95,7 @@ end
 
 -- Writes the snapshot of an announce where there is none, or an older one. `own` is the name of the generation that it
 -- would begin.
-local function renew(key, head, base, own, address, us, ds, t, port, ip, af)
+local function renew(key, head, base, own, event, address, us, ds, t, port, ip, af)
   local last = pcall('HGET', key, 's')
   if last and type(last) ~= 'string' then return end
   local id, p, q
@@ -108,7 +113,8 @@ local function renew(key, head, base, own, address, us, ds, t, port, ip, af)
     end
     -- Only the announce that began the generation knows when that was.
     if before ~= gen and gen == own then
-      p, q = beginning(gen, order, pcall('HGET', key, 'p'), before, lt, lu, ld, pu, pd)
+      local began = marked(order, event, order < lo + CLOCK_TOLERANCE)
+      p, q = beginning(gen, began, pcall('HGET', key, 'p'), before, lt, lu, ld, pu, pd)
     end
   end
   id = pcall('HSET', key, 's', head .. base .. address, 'uploaded', us, 'downloaded', ds, 'ts', t, 'port', port,
@@ -172,7 +178,8 @@ for i = 0, count - 1 do
         failure = recall(key, was, address, port, ip, af)
       else
         local head = isAhead and struct.pack('<I7I7I6I4', u, d, order, ts) or sub(data, at, at + 23)
-        failure = renew(key, head, base, sub(data, at + 24, at + 31), address, us, ds, t, port, ip, af)
+        failure = renew(key, head, base, sub(data, at + 24, at + 31), event, address, us, ds, t, port, ip,
+          af)
       end
       if failure then return failure end
     end
