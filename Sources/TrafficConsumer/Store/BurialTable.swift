@@ -11,8 +11,10 @@ final class BurialTable {
   private let hash: EntryHash
   private let selectIdentity: SQLiteStatement
   private let selectContent: SQLiteStatement
+  private let selectSame: SQLiteStatement
   private let insert: SQLiteStatement
   private let addReturn: SQLiteStatement
+  private let keepReturns: SQLiteStatement
   /// There is a letter: most databases have none, and entries need not be looked for in it.
   private(set) var hasLetters: Bool
 
@@ -25,6 +27,12 @@ final class BurialTable {
       SELECT id FROM dead_letters
       WHERE content = ?1 AND stream_id = ?2 AND max(epoch, returned_epoch) < ?3 AND fields = ?4 ORDER BY id LIMIT 1
       """)
+    selectSame = try database.prepare(
+      """
+      SELECT id FROM dead_letters
+      WHERE content = ?1 AND stream_id = ?2 AND (epoch = ?3 AND entry_id = ?5 OR returned_epoch = ?3 AND returned_id = ?5)
+        AND fields = ?4
+      """)
     insert = try database.prepare(
       """
       INSERT INTO dead_letters(stream_id, epoch, entry_id, reason, detail, deliveries, failed_at, fields, content)
@@ -32,7 +40,13 @@ final class BurialTable {
       ON CONFLICT DO UPDATE SET deliveries = deliveries + excluded.deliveries
       """)
     addReturn = try database.prepare(
-      "UPDATE dead_letters SET deliveries = deliveries + ?2, returned_epoch = ?3 WHERE id = ?1")
+      "UPDATE dead_letters SET deliveries = deliveries + ?2, returned_epoch = ?3, returned_id = ?4 WHERE id = ?1")
+    keepReturns = try database.prepare(
+      """
+      UPDATE dead_letters SET returned_epoch = ?2, returned_id = iif(returned_epoch = ?2 - 1, returned_id, entry_id)
+      WHERE stream_id = ?1
+        AND (epoch = ?2 - 1 AND entry_id <= ?3 OR returned_epoch = ?2 - 1 AND returned_id <= ?3)
+      """)
     hasLetters = try database.integer("SELECT EXISTS (SELECT 1 FROM dead_letters)") == 1
   }
 
@@ -48,21 +62,44 @@ final class BurialTable {
   /// The letter that an entry became in an earlier epoch of the stream, and that has not come again in this one: of equal
   /// entries beyond those each is a letter of its own.
   func earlierLetter(holding fields: EntryFields?, of stream: StreamState) throws(SQLiteError) -> Int64? {
-    guard hasLetters, stream.epoch > 1, let fields else { return nil }
-    try selectContent.bind(Int64(bitPattern: hash.raw(of: fields)), at: 1)
-    try selectContent.bind(stream.id, at: 2)
-    try selectContent.bind(stream.epoch, at: 3)
-    try selectContent.bind(fields.stored, at: 4)
-    defer { selectContent.reset() }
-    return try selectContent.step() ? selectContent.integer(0) : nil
+    guard stream.epoch > 1 else { return nil }
+    return try letter(selectContent, fields, stream)
   }
 
-  /// Notes that a letter's entry came again.
-  func noteReturn(of letter: Int64, deliveries: Int, in stream: StreamState) throws(SQLiteError) {
+  /// The letter that this very entry became, in this epoch or in an earlier one.
+  func letter(_ id: EntryID, holding fields: EntryFields?, of stream: StreamState) throws(SQLiteError) -> Int64? {
+    try selectSame.bind(id.bytes, at: 5)
+    return try letter(selectSame, fields, stream)
+  }
+
+  private func letter(_ select: borrowing SQLiteStatement, _ fields: EntryFields?, _ stream: StreamState)
+    throws(SQLiteError) -> Int64?
+  {
+    guard hasLetters, let fields else { return nil }
+    try select.bind(Int64(bitPattern: hash.raw(of: fields)), at: 1)
+    try select.bind(stream.id, at: 2)
+    try select.bind(stream.epoch, at: 3)
+    try select.bind(fields.stored, at: 4)
+    defer { select.reset() }
+    return try select.step() ? select.integer(0) : nil
+  }
+
+  /// Notes that a letter's entry came again, under an id of this epoch.
+  func noteReturn(of letter: Int64, as id: EntryID, deliveries: Int, in stream: StreamState) throws(SQLiteError) {
     try addReturn.bind(letter, at: 1)
     try addReturn.bind(deliveries, at: 2)
     try addReturn.bind(stream.epoch, at: 3)
+    try addReturn.bind(id.bytes, at: 4)
     try addReturn.run()
+  }
+
+  /// The epoch has begun, and the stream has what it had up to an id: those letters' entries are known in it and do not come.
+  func keepReturns(through end: EntryID, in stream: StreamState) throws(SQLiteError) {
+    guard hasLetters else { return }
+    try keepReturns.bind(stream.id, at: 1)
+    try keepReturns.bind(stream.epoch, at: 2)
+    try keepReturns.bind(end.bytes, at: 3)
+    try keepReturns.run()
   }
 
   /// Puts an entry into the dead letters.

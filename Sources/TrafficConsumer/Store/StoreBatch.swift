@@ -133,6 +133,11 @@ extension StoreWriter {
   private func stage(_ item: BatchItem, _ fault: EntryFault?, isDoubtful: Bool, _ stream: inout StreamState)
     throws(SQLiteError)
   {
+    // One that became a letter under this id: what became of that has been decided.
+    if isDoubtful, try burials.letter(item.id, holding: item.fields, of: stream) != nil {
+      stream.counters.redelivered += 1
+      return
+    }
     let result: Result<Credit, EntryFault>
     var letter: Int64?
     var isForgotten = false
@@ -162,15 +167,16 @@ extension StoreWriter {
     case .success(let credit): isRepeated = credit.rule == .duplicate
     case .failure: isRepeated = if letter != nil { true } else { try burials.isLetter(item.id, of: stream) }
     }
+    let deliveries = fault == nil ? 1 : settings.maximumDeliveries
+    if let letter { try burials.noteReturn(of: letter, as: item.id, deliveries: deliveries, in: stream) }
     if isDoubtful && isRepeated {
       stream.counters.redelivered += 1
       return
     }
     stream.noteDealtWith(item.id, isNew: !isRepeated, isDecided: !isForgotten)
-    let deliveries = fault == nil ? 1 : settings.maximumDeliveries
-    if let letter {
+    if letter != nil {
       stream.counters.duplicates += 1
-      return try burials.noteReturn(of: letter, deliveries: deliveries, in: stream)
+      return
     }
     switch result {
     case .success: if isRepeated { stream.counters.duplicates += 1 } else { stream.counters.applied += 1 }

@@ -215,6 +215,8 @@ enum StoreSchema {
     CREATE TABLE unbegun(
       session_id INTEGER NOT NULL REFERENCES sessions(id), generation TEXT NOT NULL, seen_order INTEGER NOT NULL,
       PRIMARY KEY (session_id, generation)) STRICT, WITHOUT ROWID;
+    -- The id that a letter's entry has in the epoch `returned_epoch`.
+    ALTER TABLE dead_letters ADD COLUMN returned_id BLOB;
     """,
   ]
 

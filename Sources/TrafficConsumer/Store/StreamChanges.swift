@@ -72,12 +72,16 @@ extension StoreWriter {
     }
   }
 
-  /// Changes one stream's state in a transaction of its own.
-  func change(stream index: Int, _ body: (inout StreamState) -> Void) throws(StoreError) {
+  /// Changes one stream's state in a transaction of its own, and what else is to be in that.
+  func change(
+    stream index: Int, _ body: (inout StreamState) -> Void,
+    with more: (StreamState) throws(SQLiteError) -> Void = { (_) throws(SQLiteError) in }
+  ) throws(StoreError) {
     var state = streams[index]
     body(&state)
     try transaction { () throws(SQLiteError) in
       try streamTable.write(&state, before: streams[index], in: database)
+      try more(state)
     }
     streams[index] = state
   }
@@ -111,6 +115,8 @@ extension StoreWriter {
         state.counters.addedBefore = nil
         (state.accountedTo, state.accountedHandled) = (.zero, 0)
       }
+    } with: { (state) throws(SQLiteError) in
+      try burials.keepReturns(through: common, in: state)
     }
   }
 

@@ -235,21 +235,6 @@ import Wire
     withExtendedLifetime(server) {}
   }
 
-  @Test("an entry that fails again under the identity it had is the same letter, delivered once more")
-  func sameLetter() async throws {
-    let (server, bench) = try await bench()
-    try bench.add(["nonsense", "1"])
-    try bench.apply(0..<1)
-    // As if L1 had never known it.
-    try SQLiteDatabase(path: bench.databasePath, access: .readWrite).execute("DELETE FROM applied_ranges")
-    try bench.restart()
-    #expect(try bench.apply(0..<1).dead == 1)
-    let letters = try DeadLetterTable.list(DeadLetterFilter(), in: bench.reader())
-    #expect(letters.map(\.deliveries) == [2] && letters.map(\.entryID) == bench.ids)
-    #expect(try bench.faults() == [])
-    withExtendedLifetime(server) {}
-  }
-
   @Test("announces that Redis lost and was given back are counted once, under whatever id", arguments: [false, true])
   func announcesAgain(isAnother: Bool) async throws {
     let (server, bench) = try await bench()
@@ -276,74 +261,6 @@ import Wire
     }
     #expect(try bench.sums(of: EventMaker().passkey.text).events == 5)
     #expect(bench.writer.streams[0].counters.applied == 5)
-    withExtendedLifetime(server) {}
-  }
-
-  @Test(
-    "a letter whose entry comes again after a rollback, under whatever id, keeps its fate", arguments: [false, true])
-  func letterAgain(isOfEarlierVersion: Bool) async throws {
-    let (server, bench) = try await bench()
-    func letter(_ number: Int) -> [String] {
-      EventMaker().event(du: 10, ts: 1_700_000_000 + Int64(number)).encode().map { $0 == "10" ? "x1\(number)" : $0 }
-    }
-    for number in 0..<3 { try bench.add(letter(number)) }
-    // An entry of the same content in the same epoch is another one.
-    try bench.add(letter(2))
-    try bench.apply(0..<4)
-    #expect(try bench.writer.replay(1, repairs: [("du", "10")], isDryRun: false).outcome == .replayed)
-    #expect(try bench.writer.discard([2], note: "") == 1)
-    if isOfEarlierVersion {
-      try SQLiteDatabase(path: bench.databasePath, access: .readWrite).execute("UPDATE dead_letters SET content = NULL")
-      try bench.restart()
-    }
-    for _ in 0..<2 {
-      let kept = bench.ids[0]
-      try bench.writer.make(.rollBack(to: kept.predecessor, restoredThrough: kept.predecessor), stream: 0)
-      let first = bench.ids.count
-      for number in [1, 2, 2, 3] { try bench.add(letter(number)) }
-      try bench.apply(first..<first + 4)
-      try bench.apply(0..<1)
-      let letters = try DeadLetterTable.list(DeadLetterFilter(), in: bench.reader())
-      #expect(letters.map(\.state) == [.replayed, .discarded, .dead, .dead, .dead])
-    }
-    #expect(try bench.sums(of: EventMaker().passkey.text).uploaded == 10)
-    #expect(bench.writer.streams[0].counters.dead == 5 && bench.writer.streams[0].counters.duplicates == 9)
-    withExtendedLifetime(server) {}
-  }
-
-  @Test("equal entries beyond the letters of earlier epochs are letters of their own")
-  func moreLetters() async throws {
-    let (server, bench) = try await bench()
-    try bench.add(["nonsense", "1"])
-    try bench.apply(0..<1)
-    #expect(try bench.writer.discard([1], note: "") == 1)
-    try bench.writer.make(.newEpoch(goneBefore: 0, restoredThrough: .zero), stream: 0)
-    for _ in 0..<3 { try bench.add(["nonsense", "1"]) }
-    let counters = try bench.apply(1..<4)
-    #expect(counters.duplicates == 1 && counters.dead == 2)
-    let letters = try DeadLetterTable.list(DeadLetterFilter(), in: bench.reader())
-    #expect(letters.map(\.state) == [.discarded, .dead, .dead])
-    withExtendedLifetime(server) {}
-  }
-
-  @Test("a letter that could be applied when it comes again is not: what became of it has been decided")
-  func appliedAgain() async throws {
-    let (server, bench) = try await bench()
-    try bench.add(EventMaker().event(du: 5, ts: 1_700_000_000))
-    var full = EventMaker()
-    full.passkey = Passkey("full")!
-    try bench.add(full.event(du: TrafficEvent.maximumBytes, ts: 1_700_000_001))
-    try bench.apply(0..<1)
-    let database = try SQLiteDatabase(path: bench.databasePath, access: .readWrite)
-    try database.execute("UPDATE torrents SET uploaded = \(Int64.max - 10)")
-    try bench.restart()
-    #expect(try bench.apply(1..<2).dead == 1)
-    #expect(try bench.writer.discard([1], note: "") == 1)
-    try database.execute("UPDATE torrents SET uploaded = 5")
-    try bench.writer.make(.rollBack(to: bench.ids[0], restoredThrough: bench.ids[0]), stream: 0)
-    try bench.restart()
-    #expect(try bench.apply(1..<2).duplicates == 1)
-    #expect(try bench.sums(of: "full").uploaded == 0 && bench.faults() == [])
     withExtendedLifetime(server) {}
   }
 

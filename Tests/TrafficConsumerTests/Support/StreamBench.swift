@@ -81,6 +81,12 @@ final class StreamBench {
     try writer.rollBack(stream: 0, to: end, restoredThrough: end)
   }
 
+  /// From an index on the stream is made anew, with the ids that it had and the same text in each.
+  func replaceEnd(from index: Int, with fields: [String]) throws {
+    _ = try connection.command(["DEL", Self.stream])
+    for id in ids[index...] { _ = try connection.command(["XADD", Self.stream, id.description] + fields) }
+  }
+
   /// The process dies and starts again.
   func restart() throws { writer = try StoreWriter(settings: settings) }
 

@@ -1,0 +1,187 @@
+// What becomes of an entry that is a dead letter and comes again: its letter keeps its fate, and of equal entries each is a
+// letter of its own.
+
+import Redis
+import SQLite
+import Simulation
+import Testing
+import Wire
+
+@testable import TrafficConsumer
+
+@Suite("Letters whose entries come again") struct ReturnedLetterTests {
+  private func bench() async throws -> ([AnyObject], StreamBench) {
+    let directory = try TemporaryDirectory()
+    let server = try await RedisServer.start(in: directory, extra: ["--appendonly", "no"])
+    return ([directory, server], try StreamBench(server: server, database: 0))
+  }
+
+  private func states(_ bench: StreamBench) throws -> [DeadLetterState] {
+    try DeadLetterTable.list(DeadLetterFilter(), in: bench.reader()).map(\.state)
+  }
+
+  @Test("an entry that fails again under the identity it had is the same letter, delivered once more")
+  func sameLetter() async throws {
+    let (server, bench) = try await bench()
+    try bench.add(["nonsense", "1"])
+    try bench.apply(0..<1)
+    // As if L1 had never known it.
+    try SQLiteDatabase(path: bench.databasePath, access: .readWrite).execute("DELETE FROM applied_ranges")
+    try bench.restart()
+    #expect(try bench.apply(0..<1).dead == 1)
+    let letters = try DeadLetterTable.list(DeadLetterFilter(), in: bench.reader())
+    #expect(letters.map(\.deliveries) == [2] && letters.map(\.entryID) == bench.ids)
+    #expect(try bench.faults() == [])
+    withExtendedLifetime(server) {}
+  }
+
+  @Test(
+    "a letter whose entry comes again after a rollback, under whatever id, keeps its fate", arguments: [false, true])
+  func letterAgain(isOfEarlierVersion: Bool) async throws {
+    let (server, bench) = try await bench()
+    func letter(_ number: Int) -> [String] {
+      EventMaker().event(du: 10, ts: 1_700_000_000 + Int64(number)).encode().map { $0 == "10" ? "x1\(number)" : $0 }
+    }
+    for number in 0..<3 { try bench.add(letter(number)) }
+    // An entry of the same content in the same epoch is another one.
+    try bench.add(letter(2))
+    try bench.apply(0..<4)
+    #expect(try bench.writer.replay(1, repairs: [("du", "10")], isDryRun: false).outcome == .replayed)
+    #expect(try bench.writer.discard([2], note: "") == 1)
+    if isOfEarlierVersion {
+      try SQLiteDatabase(path: bench.databasePath, access: .readWrite).execute("UPDATE dead_letters SET content = NULL")
+      try bench.restart()
+    }
+    for _ in 0..<2 {
+      let kept = bench.ids[0]
+      try bench.writer.make(.rollBack(to: kept.predecessor, restoredThrough: kept.predecessor), stream: 0)
+      let first = bench.ids.count
+      for number in [1, 2, 2, 3] { try bench.add(letter(number)) }
+      try bench.apply(first..<first + 4)
+      try bench.apply(0..<1)
+      let letters = try DeadLetterTable.list(DeadLetterFilter(), in: bench.reader())
+      #expect(letters.map(\.state) == [.replayed, .discarded, .dead, .dead, .dead])
+    }
+    #expect(try bench.sums(of: EventMaker().passkey.text).uploaded == 10)
+    #expect(bench.writer.streams[0].counters.dead == 5 && bench.writer.streams[0].counters.duplicates == 9)
+    withExtendedLifetime(server) {}
+  }
+
+  @Test("equal entries beyond the letters of earlier epochs are letters of their own")
+  func moreLetters() async throws {
+    let (server, bench) = try await bench()
+    try bench.add(["nonsense", "1"])
+    try bench.apply(0..<1)
+    #expect(try bench.writer.discard([1], note: "") == 1)
+    try bench.writer.make(.newEpoch(goneBefore: 0, restoredThrough: .zero), stream: 0)
+    for _ in 0..<3 { try bench.add(["nonsense", "1"]) }
+    let counters = try bench.apply(1..<4)
+    #expect(counters.duplicates == 1 && counters.dead == 2)
+    let letters = try DeadLetterTable.list(DeadLetterFilter(), in: bench.reader())
+    #expect(letters.map(\.state) == [.discarded, .dead, .dead])
+    withExtendedLifetime(server) {}
+  }
+
+  @Test("a letter that could be applied when it comes again is not: what became of it has been decided")
+  func appliedAgain() async throws {
+    let (server, bench) = try await bench()
+    try bench.add(EventMaker().event(du: 5, ts: 1_700_000_000))
+    var full = EventMaker()
+    full.passkey = Passkey("full")!
+    try bench.add(full.event(du: TrafficEvent.maximumBytes, ts: 1_700_000_001))
+    try bench.apply(0..<1)
+    let database = try SQLiteDatabase(path: bench.databasePath, access: .readWrite)
+    try database.execute("UPDATE torrents SET uploaded = \(Int64.max - 10)")
+    try bench.restart()
+    #expect(try bench.apply(1..<2).dead == 1)
+    #expect(try bench.writer.discard([1], note: "") == 1)
+    try database.execute("UPDATE torrents SET uploaded = 5")
+    try bench.writer.make(.rollBack(to: bench.ids[0], restoredThrough: bench.ids[0]), stream: 0)
+    try bench.restart()
+    #expect(try bench.apply(1..<2).duplicates == 1)
+    #expect(try bench.sums(of: "full").uploaded == 0 && bench.faults() == [])
+    withExtendedLifetime(server) {}
+  }
+
+  /// The group's position is set back, a group is deleted: what is known comes as new.
+  @Test("a letter that came again, delivered once more as new, is that letter still")
+  func deliveredAsNew() async throws {
+    let (server, bench) = try await bench()
+    let old = EventMaker().event(du: 1000, ts: 1_700_000_000).encode().map { $0 == "1000" ? "x" : $0 }
+    try bench.add(old)
+    try bench.add(["nonsense", "1"])
+    try bench.apply(0..<2)
+    #expect(try bench.writer.replay(1, repairs: [("du", "1000")], isDryRun: false).outcome == .replayed)
+    #expect(try bench.writer.discard([2], note: "") == 1)
+    try bench.writer.make(.newEpoch(goneBefore: 0, restoredThrough: .zero), stream: 0)
+    try bench.add(["nonsense", "1"])
+    try bench.add(old)
+    try bench.apply(2..<4)
+    for _ in 0..<2 {
+      _ = try bench.writer.apply([try bench.delivery(2..<4, .fresh)])
+      #expect(try states(bench) == [.replayed, .discarded])
+      try bench.restart()
+    }
+    // The ids of the earlier epoch are in the stream still.
+    _ = try bench.writer.apply([try bench.delivery(0..<4, .fresh)])
+    #expect(try states(bench).prefix(2) == [.replayed, .discarded])
+    #expect(try bench.sums(of: EventMaker().passkey.text).uploaded == 1000 && bench.faults() == [])
+    withExtendedLifetime(server) {}
+  }
+
+  @Test("a discarded letter that could be applied by now is not, when it is delivered once more as new")
+  func appliedAsNew() async throws {
+    let (server, bench) = try await bench()
+    var full = EventMaker()
+    full.passkey = Passkey("full")!
+    try bench.add(EventMaker().event(du: 5, ts: 1_700_000_000))
+    try bench.apply(0..<1)
+    let database = try SQLiteDatabase(path: bench.databasePath, access: .readWrite)
+    try database.execute("UPDATE torrents SET uploaded = \(Int64.max - 10)")
+    try bench.restart()
+    try bench.add(full.event(du: TrafficEvent.maximumBytes, ts: 1_700_000_001))
+    #expect(try bench.apply(1..<2).dead == 1)
+    #expect(try bench.writer.discard([1], note: "") == 1)
+    try database.execute("UPDATE torrents SET uploaded = 5")
+    try bench.restart()
+    #expect(try bench.writer.apply([try bench.delivery(0..<2, .fresh)]).redelivered == 2)
+    #expect(try bench.sums(of: "full").uploaded == 0 && states(bench) == [.discarded])
+    withExtendedLifetime(server) {}
+  }
+
+  @Test("new entries equal to a letter that a roll back has left in the stream are letters of their own")
+  func keptByRollBack() async throws {
+    let (server, bench) = try await bench()
+    try bench.add(["nonsense", "1"])
+    try bench.add(EventMaker().event(du: 5, ts: 1_700_000_000))
+    try bench.apply(0..<2)
+    for round in 0..<2 {
+      try bench.loseEnd(from: 1 + round)
+      try bench.add(["nonsense", "1"])
+      #expect(try bench.apply(1 + round..<2 + round).dead == 1)
+    }
+    #expect(try states(bench) == [.dead, .dead, .dead])
+    // What is known is known.
+    _ = try bench.writer.apply([try bench.delivery(0..<3, .fresh)])
+    #expect(try states(bench).count == 3)
+    withExtendedLifetime(server) {}
+  }
+
+  @Test("of equal entries whose ids are another's, the first is the letter that comes again, and the next is its own")
+  func doubtfulReturn() async throws {
+    let (server, bench) = try await bench()
+    let event = EventMaker().event(du: 5, ts: 1_700_000_000)
+    try bench.add(["nonsense", "1"], id: "5-0")
+    try bench.apply(0..<1)
+    #expect(try bench.writer.discard([1], note: "") == 1)
+    try bench.writer.make(.newEpoch(goneBefore: 0, restoredThrough: .zero), stream: 0)
+    try bench.add(event, id: "6-0")
+    try bench.add(event, id: "7-0")
+    try bench.apply(1..<3)
+    // Redis lost these, and its clock is behind.
+    try bench.replaceEnd(from: 1, with: ["nonsense", "1"])
+    _ = try bench.writer.apply([try bench.delivery(1..<3, .fresh)])
+    #expect(try states(bench) == [.discarded, .dead])
+    withExtendedLifetime(server) {}
+  }
+}
