@@ -58,9 +58,15 @@ import Testing
   func regressions(name: String) throws {
     let quiet = QuietLog()
     let isTraced = Self.setting("TRACE") == name
+    let isTold = Self.setting("PROGRESS") != nil
+    if isTold {
+      print("regression \(name)")
+      fflush(nil)
+    }
     let result = try SimulationRunner().run(Scenario(text: Regressions.text(name)), keepsTrace: isTraced)
     quiet.end()
     for line in isTraced ? result.lines : [] { print(line) }
+    if isTold { print("regression \(name): \(result.failure?.description ?? "passes")") }
     if let reason = Regressions.open[name] {
       // It says so when it is mended, so that it is taken from the list.
       #expect(result.failure != nil, "\(name) does not fail any more (\(reason))")

@@ -15,6 +15,8 @@ struct EntryBook {
   /// Of those the number need not be known: they came and went before a new database looked first, or went with the whole
   /// stream.
   private(set) var uncounted: Set<Int> = []
+  /// Of those too: a new database has read past their places. Should a file bring them back, they are there unread.
+  private(set) var unseen: Set<Int> = []
   /// Redis lost them with its end, or with all it had.
   private var forgotten: Set<Int> = []
   /// Reported as lost when the stream was last deleted: that stays.
@@ -42,7 +44,8 @@ struct EntryBook {
 
   /// Whether an entry is in the database, or could be: only faults take entries away that are not.
   func isSure(_ serial: Int) -> Bool {
-    committed.contains(serial) || !deleted.contains(serial) && !forgotten.contains(serial)
+    guard !unseen.contains(serial) else { return false }
+    return committed.contains(serial) || !deleted.contains(serial) && !forgotten.contains(serial)
   }
 
   mutating func backUp() { committedInBackup = committed }
@@ -50,7 +53,10 @@ struct EntryBook {
   mutating func restoreBackup(hasLooked: Bool) {
     committed = committedInBackup
     // It has not seen what was deleted before it looks first.
-    if !hasLooked { uncounted.formUnion(deleted) }
+    if !hasLooked {
+      uncounted.formUnion(deleted)
+      unseen.formUnion(deleted)
+    }
   }
 
   /// Redis has entries of another time: some came back.
@@ -85,6 +91,7 @@ struct EntryBook {
       deletedOfNewStream = []
       epochBefore = count.epoch
     }
+    if count.before == nil { unseen.formUnion(serials) }
     if isWhole || count.before == nil {
       uncounted.formUnion(serials)
     } else if epochBefore == count.epoch, ever - Int64(left) >= count.known ?? 0 {

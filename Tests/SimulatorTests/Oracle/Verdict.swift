@@ -44,7 +44,7 @@ extension World {
       self.books = books
     }
     var truth = truth
-    for serial in gone { truth.excuse(entries[serial], isTimeKnown: !trouble.hasWrongClocks) }
+    for serial in gone.union(entries.unseen) { truth.excuse(entries[serial], isTimeKnown: !trouble.hasWrongClocks) }
     var bounds = truth.bounds()
     addForeign(to: &bounds)
     for isOfBytes in [true, false] {

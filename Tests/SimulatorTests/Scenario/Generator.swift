@@ -12,6 +12,8 @@ enum FaultKind: String, CaseIterable {
   case smallCalls
   /// Redis goes back while connections live.
   case resync
+  /// Redis loses its latest entries, however much was written behind them: a consumer writes all the time.
+  case rollback
   /// Clients do not keep the distance by which clocks may differ.
   case haste
   case longIdle, wanderingRestarts
@@ -134,7 +136,10 @@ struct Generator {
             step(.fault(.entryDeleted(1))), step(.wait(milliseconds: 2500)),
           ]
         }
-        if kind == .fileRestored, site.consumers > 0 { return deletionAndRestoration(site) }
+        if kind == .fileRestored, site.consumers > 0 {
+          let isOld = weights.contains { $0.0 == .foreign } && random.chance(oneIn: 3)
+          return isOld ? oldFileRestored() : deletionAndRestoration(site)
+        }
         return fault(kind, site).map { step(.fault($0)) }
       }
       return []
@@ -154,6 +159,16 @@ struct Generator {
     if random.chance(oneIn: 2) { steps.append(announcement(site)) }
     steps += [step(.wait(milliseconds: 1000 + random.below(6000))), step(.fault(.redisFileRestored))]
     return steps
+  }
+
+  /// A file of more than an hour ago comes back, with many entries of one session without counters.
+  private mutating func oldFileRestored() -> [Step] {
+    let client = random.below(6)
+    var steps: [Step] = []
+    for _ in 0..<17 + random.below(4) { steps.append(step(.foreign(client: client, isBad: false))) }
+    steps += [step(.wait(milliseconds: 3000)), step(.fault(.redisFileSaved)), step(.wait(milliseconds: 4_000_000))]
+    for _ in 0..<1 + random.below(3) { steps.append(step(.foreign(client: client, isBad: false))) }
+    return steps + [step(.wait(milliseconds: 3000)), step(.fault(.redisFileRestored))]
   }
 
   private mutating func announcement(_ site: SitePlan) -> Step {
@@ -199,6 +214,7 @@ struct Generator {
     case .failover where hasOlderDumps && random.chance(oneIn: 3):
       return [.failover(writes: 100 + random.below(500))]
     case .failover: return [.failover(writes: 1 + random.below(random.chance(oneIn: 3) ? 60 : 6))]
+    case .rollback: return [.entriesForgotten(1 + random.below(random.chance(oneIn: 3) ? 20 : 4))]
     case .resync: return [.resync(writes: 1 + random.below(random.chance(oneIn: 3) ? 60 : 6))]
     case .flush: return [.flushAll]
     case .readOnly: return [.readOnly(random.chance(oneIn: 2))]

@@ -90,7 +90,9 @@ enum Fault {
   case redisRestart
   /// To the state before so many writes.
   case failover(writes: Int)
-  /// The same, but connections live: it was a replica of another for a moment.
+  /// To the state before so many of the latest entries.
+  case entriesForgotten(Int)
+  /// The same as a failover, but connections live: it was a replica of another for a moment.
   case resync(writes: Int)
   case flushAll
   case readOnly(Bool)

@@ -148,6 +148,7 @@ extension Fault {
     case .redisHangs(let hangs): "redisHangs \(flag(hangs))"
     case .redisRestart: "redisRestart"
     case .failover(let writes): "failover \(writes)"
+    case .entriesForgotten(let entries): "entriesForgotten \(entries)"
     case .resync(let writes): "resync \(writes)"
     case .flushAll: "flushAll"
     case .readOnly(let value): "readOnly \(flag(value))"
@@ -199,6 +200,7 @@ extension Fault {
     case "redisHangs": self = .redisHangs(try words.flag())
     case "redisRestart": self = .redisRestart
     case "failover": self = .failover(writes: try words.number())
+    case "entriesForgotten": self = .entriesForgotten(try words.number())
     case "resync": self = .resync(writes: try words.number())
     case "flushAll": self = .flushAll
     case "readOnly": self = .readOnly(try words.flag())

@@ -21,6 +21,13 @@ struct RedisHistory {
     return place < pasts.count ? pasts[place] : nil
   }
 
+  /// What there was before so many of the latest entries of a stream were added.
+  func past(entries: Int, of key: String) -> Past? {
+    func added(_ past: Past) -> Int64 { past.data.stream(key)?.added ?? 0 }
+    guard let newest = pasts.last.map(added) else { return nil }
+    return pasts.last { added($0) <= newest - Int64(entries) } ?? pasts.first
+  }
+
   /// What came behind it has not been.
   mutating func goBack(to past: Past) { pasts.removeAll { $0.at >= past.at } }
 

@@ -28,6 +28,11 @@ extension World {
         goBack(to: past)
         restartRedis()
       }
+    case .entriesForgotten(let entries):
+      if let past = history.past(entries: entries, of: Self.streamKey) {
+        goBack(to: past)
+        restartRedis()
+      }
     case .resync(let writes): if let past = history.past(writes: writes) { goBack(to: past) }
     case .flushAll:
       trouble.hasForgotten = true
