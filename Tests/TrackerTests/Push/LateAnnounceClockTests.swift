@@ -43,6 +43,47 @@ extension LateAnnounceTests {
     #expect(try connection.events(of: "tracker:traffic").map(\.uploadedDelta) == [0, 800, 0, 0, 50, 0, 0])
   }
 
+  @Test("... nor is added to a life that began after another, by way of another tracker", arguments: [true, false])
+  func spooledOfTheLifeBefore(hasOther: Bool) throws {
+    func send(_ run: PushRun, first: UInt64, _ steps: [Step]) throws -> PushScript.Reply {
+      var caller = try ScriptCaller(redis, run: run)
+      caller.call.nowMicroseconds = UInt64((Self.start + 9) * 1_000_000)
+      return try caller.send(
+        steps.map {
+          QueuedAnnounce(
+            record: makeRecord(uploaded: $0.up, event: $0.event, at: Int64(Self.start + $0.at)),
+            order: UInt64((Self.start + $0.at) * 1_000_000))
+        }, first: first)
+    }
+    let life = [Step(tracker: 1, at: 6, up: 0, event: .started), Step(tracker: 1, at: 9, up: 100)]
+    let other = [Step(tracker: 1, at: 0, up: 0, event: .started), Step(tracker: 1, at: 3, up: 9000)]
+    let known = (hasOther ? other : []) + life
+    _ = try send(runs[1], first: 0, known)
+    let reply = try send(runs[0], first: 0, [Step(tracker: 0, at: 172_800, up: 9000)])
+    #expect(reply.counts.unknown == (hasOther ? 1 : 0))
+    _ = try send(runs[1], first: UInt64(known.count), [Step(tracker: 1, at: 12, up: 200)])
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    let bytes = try connection.events(of: "tracker:traffic").map(\.uploadedDelta)
+    #expect(bytes == (hasOther ? [0, 9000, 0, 100, 0, 100] : [0, 100, 8900, 0]))
+  }
+
+  @Test(
+    "what is after the life before is told by the clock in common, not by the trackers' own", arguments: [0.0, -8, 60])
+  func ownClocks(skew: Double) throws {
+    let first = [
+      Step(tracker: 0, at: 0, up: 0, event: .started), Step(tracker: 0, at: 1000, up: 2000, event: .stopped),
+      Step(tracker: 0, at: 1010, up: 1000), Step(tracker: 0, at: 1020, up: 1500),
+    ]
+    let late = Step(tracker: 1, at: 1007, up: 0, event: .started, skew: skew)
+    let (credited, counts): Result = try apply(first + [late])
+    #expect(credited == [0, 2000, 0, 500, 1000] && counts[1].unknown == 0)
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    _ = try connection.command(["FLUSHALL"])
+    let older = Step(tracker: 1, at: 900, up: 0, event: .started, skew: skew * 10)
+    let (again, unknown): Result = try apply(first + [older])
+    #expect(again == [0, 2000, 0, 500, 0] && unknown[1].unknown == 1)
+  }
+
   @Test("within the error of clocks, what may be of either generation credits nothing and is counted")
   func ambiguous() throws {
     let (credited, counts): Result = try apply([

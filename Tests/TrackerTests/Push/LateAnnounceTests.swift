@@ -25,6 +25,8 @@ import Wire
     var at: Double
     var up: UInt64
     var event = AnnounceEvent.none
+    /// Seconds that its tracker's own clock is off.
+    var skew: Double = 0
   }
   static let start: Double = 1_700_000_000
 
@@ -40,7 +42,7 @@ import Wire
       caller.call.nowMicroseconds = UInt64(now * 1_000_000)
       caller.call.sinceMicroseconds = UInt64((Self.start + since) * 1_000_000)
       let moment = Self.start + step.at
-      let record = makeRecord(uploaded: step.up, event: step.event, at: Int64(moment))
+      let record = makeRecord(uploaded: step.up, event: step.event, at: Int64(moment + step.skew))
       counts[step.tracker] = try caller.send(
         [QueuedAnnounce(record: record, order: UInt64(moment * 1_000_000))], first: next[step.tracker]
       ).counts

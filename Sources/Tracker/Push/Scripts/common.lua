@@ -21,6 +21,7 @@
 --     0 generation (8)   8 order of the announce that began it (6)
 --     after a reset, of the generation before: 14 order of its beginning, 0: not known (6)   20 its last ts (4)
 --     24 its last counters (7 + 7)   38 the counters it began with (7 + 7)   52 generation (8)
+--     60 order of its last, in LAST_TICKS (4); not there: an older version's
 --
 -- The lowest bits of the order of a beginning say more of it, see `marked`.
 --
@@ -38,6 +39,8 @@ local latest = now + FUTURE_TICKS
 -- Ticks by which the clocks of two trackers may differ: an announce this close to the beginning of a generation, which
 -- another run began, may be of that one or of the one before.
 local CLOCK_TOLERANCE = 2 * ORDER_TICKS_PER_SECOND
+-- A `p` says so roughly when the last announce of the generation before came.
+local LAST_TICKS = 65536
 -- How long a silent run is remembered: PushScript.stateSeconds.
 local STATE_SECONDS = 86400
 -- The version of the fields behind the first fourteen: TrafficEvent.version.
@@ -62,11 +65,12 @@ end
 
 -- A `p` for the generation `gen`, begun by the announce at `order`, whose predecessor is what `s` and `p` are of; and a
 -- `q`, or nil.
-local function beginning(gen, order, p, before, lt, lu, ld, bu, bd)
+local function beginning(gen, order, p, before, lo, lt, lu, ld, bu, bd)
   local began, q = 0, nil
   if type(p) == 'string' and sub(p, 1, 8) == before then
     began = unpack('<I6', p, 9)
     if #p > 14 then q = p end
   end
-  return struct.pack('<c8I6I6I4I7I7I7I7c8', gen, order, began, lt, lu, ld, bu, bd, before), q
+  local last = math.floor(lo / LAST_TICKS)
+  return struct.pack('<c8I6I6I4I7I7I7I7c8I4', gen, order, began, lt, lu, ld, bu, bd, before, last), q
 end

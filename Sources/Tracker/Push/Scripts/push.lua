@@ -135,6 +135,11 @@ local function isUntold(event, u, d, order, began, bu, bd)
   return event == 'started' and (u ~= bu or d ~= bd or not isNear(order, began))
 end
 
+-- The end of a `p` or `q` when an announce at `order` is added to what it is about.
+local function lastOf(p, order)
+  return #p < 64 and '' or pack('<I4', math.max(unpack('<I4', p, 61), floor(order / LAST_TICKS)))
+end
+
 -- What an announce is worth that was made before the generation before: see `judge`.
 local function judgeOlder(p, q, event, u, d, order, ts)
   local pbegan, pts, pu, pd, pbu, pbd, pgen = unpack('<I6I4I7I7I7I7c8', p, 15)
@@ -143,7 +148,7 @@ local function judgeOlder(p, q, event, u, d, order, ts)
     -- Nothing is known to come before `pgen`.
     if u > pbu or d > pbd or not remembers(order) then return 'unknown' end
     if pbegan % 2 == 1 and (u < pbu or d < pbd) then unknown = unknown + 1 end
-    p = sub(p, 1, 14) .. pack('<I6', marked(order, event)) .. sub(p, 21, 38) .. pack('<I7I7', u, d) .. pgen
+    p = sub(p, 1, 14) .. pack('<I6', marked(order, event)) .. sub(p, 21, 38) .. pack('<I7I7', u, d) .. sub(p, 53)
     return 'before', pbu - u, pbd - d, pu - u, pd - d, pack('<I7I7', u, d) .. pgen, pts, p
   end
   local began, lt, lu, ld, bu, bd, gen = unpack('<I6I4I7I7I7I7c8', q, 15)
@@ -152,7 +157,7 @@ local function judgeOlder(p, q, event, u, d, order, ts)
     return (isUntold(event, u, d, order, began, bu, bd) or isBeside(order, began)) and 'unknown' or 'stale'
   end
   if began == 0 or order < began + CLOCK_TOLERANCE then return 'unknown' end
-  q = sub(q, 1, 20) .. pack('<I4I7I7I7I7', math.max(ts, lt), u, d, bu, bd) .. gen
+  q = sub(q, 1, 20) .. pack('<I4I7I7I7I7', math.max(ts, lt), u, d, bu, bd) .. gen .. lastOf(q, order)
   return 'older', u - lu, d - ld, u - bu, d - bd, pack('<I7I7', bu, bd) .. gen, lt, q
 end
 
@@ -193,7 +198,7 @@ local function judge(key, own, event, u, d, order, ts, gen, lu, ld, lt, bu, bd, 
   end
   -- Nothing is known to come before this generation, nor between it and the announce.
   local isFirst = not pgen and order < began - tolerance and remembers(order)
-  local isAfter = not pgen or ts > pts
+  local isAfter = not pgen or #p < 64 and ts > pts or #p >= 64 and floor(order / LAST_TICKS) > unpack('<I4', p, 61)
   -- A client that said `started` in the middle of a generation had started over, and nothing showed it: what came late
   -- of the time before it may be of another life. Or it only said it again.
   local isBesideThis = isBeside(order, began)
@@ -224,7 +229,8 @@ local function judge(key, own, event, u, d, order, ts, gen, lu, ld, lt, bu, bd, 
   if not isOld and behind <= 0 then return end
   if isFirst and (isBase or u > bu or d > bd) then
     -- The first that is known of the counters before, as a first announce is; or of these, which were no higher then.
-    p = gen .. pack('<I6I6I4I7I7I7I7', began, marked(order, event), ts, u, d, u, d) .. own
+    p = gen .. pack('<I6I6I4I7I7I7I7', began, marked(order, event), ts, u, d, u, d) .. own ..
+      pack('<I4', floor(order / LAST_TICKS))
     return 'before', 0, 0, 0, 0, pack('<I7I7', u, d) .. own, ts, p
   end
   if not pgen then return 'unknown' end
@@ -234,8 +240,15 @@ local function judge(key, own, event, u, d, order, ts, gen, lu, ld, lt, bu, bd, 
     return isKnown and not isBesideThis and 'stale' or 'unknown'
   end
   if pbegan == 0 or order < pbegan + tolerance then return 'unknown' end
-  p = sub(p, 1, 20) .. pack('<I4I7I7I7I7', math.max(ts, pts), u, d, pbu, pbd) .. pgen
+  p = sub(p, 1, 20) .. pack('<I4I7I7I7I7', math.max(ts, pts), u, d, pbu, pbd) .. pgen .. lastOf(p, order)
   return 'before', u - pu, d - pd, u - pbu, d - pbd, pack('<I7I7', pbu, pbd) .. pgen, pts, p
+end
+
+-- Whether an announce of a time that is not known may be of a life before that of the snapshot.
+local function isOfAnother(key, own, gen)
+  if not gen or sub(own, 1, RUN_CHARACTERS) == sub(gen, 1, RUN_CHARACTERS) then return false end
+  local p = pcall('HGET', key, 'p')
+  return type(p) ~= 'string' or sub(p, 1, 8) ~= gen or #p > 14
 end
 
 -- The first announce that tells of anything moved in a generation, or another `started`, so soon after its beginning
@@ -312,7 +325,8 @@ for i = 0, count - 1 do
           if not verdict and gen then p = hurried(key, event, u, d, order, gen, lu, ld, lo, bu, bd) end
         end
         -- A tracker ended before it knew the time: whether the client started over, or this comes late, is not known.
-        if isAhead and not verdict and (u < lu or d < ld) then verdict = 'unknown' end
+        if isAhead and not verdict and (u < lu or d < ld or (u > lu or d > ld) and
+          isOfAnother(key, sub(data, at + 24, at + 31), gen)) then verdict = 'unknown' end
         if verdict then
           if gu then
             passed = math.max(0, ts - since)
@@ -386,7 +400,7 @@ for i = 0, count - 1 do
         else
           if (reset or parted) and before then
             local began = marked(order, event, isHasty)
-            p, q = beginning(gen, began, pcall('HGET', key, 'p'), before, lt, lu, ld, obu, obd)
+            p, q = beginning(gen, began, pcall('HGET', key, 'p'), before, lo, lt, lu, ld, obu, obd)
           elseif fresh and (reset or not lu) and not isAhead then
             p = gen .. pack('<I6', marked(order, event, isHasty))
           end

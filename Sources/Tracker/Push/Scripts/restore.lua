@@ -16,16 +16,23 @@
 
 local min, max = math.min, math.max
 
+-- The generation that a `p` or a `q` is about, but for its beginning and name.
+local function ended(p)
+  local known = {unpack('<I6I4I7I7I7I7c8', p, 15)}
+  known[8] = #p >= 64 and unpack('<I4', p, 61) or nil
+  return known
+end
+
 -- What a snapshot's `s`, `p` and `q` know of generations, the newest first. Of each: when it began (0: not known), its
--- last ts and counters, the counters it began with, its name.
+-- last ts and counters, the counters it began with, its name, and its last order in LAST_TICKS or nil.
 local function generations(s, p, q)
-  local u, d, _, ts, bu, bd, gen = unpack('<I7I7I6I4I7I7c8', s)
-  local known = {{0, ts, u, d, bu, bd, gen}}
+  local u, d, order, ts, bu, bd, gen = unpack('<I7I7I6I4I7I7c8', s)
+  local known = {{0, ts, u, d, bu, bd, gen, math.floor(order / LAST_TICKS)}}
   if not p or sub(p, 1, 8) ~= gen then return known end
   known[1][1] = unpack('<I6', p, 9)
   if #p > 14 then
-    known[2] = {unpack('<I6I4I7I7I7I7c8', p, 15)}
-    if q and sub(q, 1, 8) == known[2][7] then known[3] = {unpack('<I6I4I7I7I7I7c8', q, 15)} end
+    known[2] = ended(p)
+    if q and sub(q, 1, 8) == known[2][7] then known[3] = ended(q) end
   end
   return known
 end
@@ -45,7 +52,10 @@ local function join(newer, older)
           a[1] = b[1]
         end
         a[5], a[6] = min(a[5], b[5]), min(a[6], b[6])
-        if i > 1 then a[2], a[3], a[4] = max(a[2], b[2]), max(a[3], b[3]), max(a[4], b[4]) end
+        if i > 1 then
+          a[2], a[3], a[4] = max(a[2], b[2]), max(a[3], b[3]), max(a[4], b[4])
+          a[8] = a[8] and b[8] and max(a[8], b[8])
+        end
         -- What came before the oldest.
         if i == count then for k = j + 1, #older do newer[#newer + 1] = older[k] end end
       end
@@ -56,7 +66,8 @@ end
 -- The `p` and the `q` of generations, or nil.
 local function past(known)
   local function entry(after, g)
-    return after[7] .. struct.pack('<I6I6I4I7I7I7I7c8', after[1], g[1], g[2], g[3], g[4], g[5], g[6], g[7])
+    local text = after[7] .. struct.pack('<I6I6I4I7I7I7I7c8', after[1], g[1], g[2], g[3], g[4], g[5], g[6], g[7])
+    return g[8] and text .. struct.pack('<I4', g[8]) or text
   end
   local first, second, third = known[1], known[2], known[3]
   if first[1] == 0 then return end
@@ -114,7 +125,7 @@ local function renew(key, head, base, own, event, address, us, ds, t, port, ip, 
     -- Only the announce that began the generation knows when that was.
     if before ~= gen and gen == own then
       local began = marked(order, event, order < lo + CLOCK_TOLERANCE)
-      p, q = beginning(gen, began, pcall('HGET', key, 'p'), before, lt, lu, ld, pu, pd)
+      p, q = beginning(gen, began, pcall('HGET', key, 'p'), before, lo, lt, lu, ld, pu, pd)
     end
   end
   id = pcall('HSET', key, 's', head .. base .. address, 'uploaded', us, 'downloaded', ds, 'ts', t, 'port', port,
