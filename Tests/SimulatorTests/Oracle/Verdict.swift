@@ -145,7 +145,9 @@ extension World {
     }
     guard isOfBytes else {
       // An announce that says nothing is known by its second.
-      if !consumers.isEmpty, site.countsAnnounces, !trouble.hasWrongClocks { value("announces", \.announces) }
+      if !consumers.isEmpty, site.countsAnnounces, !trouble.hasWrongClocks, !site.isHasty {
+        value("announces", \.announces)
+      }
       let slack = trouble.hasSmallClocks ? Int64(2 * truth.announces.count) : 0
       // Of seconds it is only said that there are not too many.
       if !consumers.isEmpty, site.countsTime, !trouble.hasWrongClocks, shown.seconds > bound.most.seconds + slack {
