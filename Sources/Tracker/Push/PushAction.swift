@@ -79,6 +79,9 @@ extension PushSession {
     /// At the end: what Redis did not take.
     case spooledRest(announces: Int)
     case gaveUpRest(announces: Int)
+    /// The same of what it had taken, and was not asked for since it was away, or did not take back.
+    case spooledDoubtful(announces: Int)
+    case gaveUpDoubtful(announces: Int)
   }
 
   /// What is to be counted and logged since it was taken last.

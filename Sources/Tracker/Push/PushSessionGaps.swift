@@ -34,6 +34,8 @@ extension PushSession {
     /// What push.lua compares when a gap at `place` is stepped over.
     func gap(at place: UInt64) -> PushCall.Gap { PushCall.Gap(place: place, given: calls.isEmpty ? nil : given) }
 
+    var recordsLeft: Int { records(ofNext: calls.count - index) }
+
     /// The records of the next so many calls that are not given back yet.
     func records(ofNext calls: Int) -> Int {
       self.calls[index..<index + calls].reduce(-done) { $0 + $1.count }

@@ -105,31 +105,48 @@ extension PushSession {
     guard isStopping else { return false }
     let deadline = flushDeadline ?? now &+ Self.nanoseconds(PublisherSettings.flushMilliseconds)
     flushDeadline = deadline
-    if rest == 0 { return true }
-    // A Redis that is away is not waited for.
+    if rest == 0, isSure { return true }
+    // A Redis that is away, or takes nothing, is not waited for.
     return failures > 0 || now >= deadline
   }
 
   /// Announces that are not known to be applied.
   var rest: Int { window.reduce(queue.depth + restored.count) { $0 + $1.count } }
 
-  /// What the shutdown could not publish goes to the spool.
+  /// Whether Redis, asked over this connection, still has what it had applied, or has it again.
+  private var isSure: Bool {
+    retained.isEmpty || isConnected && !isPreparing && suspended == nil && survey == nil
+  }
+
+  /// Applied calls that Redis may have forgotten, and nobody else would give back once the process has ended. Spooled they
+  /// are sent again under their numbers: Redis skips those that it has, and takes the others as it took them before.
+  var doubtful: [PushBatch] {
+    if case .spoolingRest = phase, !isSure { retained.calls } else { [] }
+  }
+
+  /// What the shutdown could not publish, or give back, goes to the spool.
   mutating func giveUpRest() -> Action {
     queue.close()
-    guard rest > 0, spool != nil else { return endRest(isSpooled: false) }
+    guard rest > 0 || !isSure, spool != nil else { return endRest(isSpooled: false) }
     phase = .spoolingRest
     return .writeSpool
   }
 
   mutating func endRest(isSpooled: Bool) -> Action {
     phase = .finished
-    let rest = rest
-    guard rest > 0 else { return .finish }
+    let held = isSure ? 0 : retained.calls.reduce(0) { $0 + $1.count }
     if isSpooled {
-      tally.notes.append(.spooledRest(announces: rest))
-    } else {
-      tally.refusedShutdown += UInt64(rest)
-      tally.notes.append(.gaveUpRest(announces: rest))
+      if held > 0 { tally.notes.append(.spooledDoubtful(announces: held)) }
+      if rest > 0 { tally.notes.append(.spooledRest(announces: rest)) }
+      return .finish
+    }
+    // Of the others it is not known that they are lost.
+    let forgotten = suspended?.recordsLeft ?? 0
+    if held > forgotten { tally.notes.append(.gaveUpDoubtful(announces: held - forgotten)) }
+    let lost = rest + forgotten
+    if lost > 0 {
+      tally.refusedShutdown += UInt64(lost)
+      tally.notes.append(.gaveUpRest(announces: lost))
     }
     return .finish
   }

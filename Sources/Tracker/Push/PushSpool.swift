@@ -77,18 +77,19 @@ final class PushSpool {
   // MARK: writing
 
   /// Brings the file up to date; `state` says whether it could. Owed are, oldest first, what an earlier process left, the
-  /// calls on their way, and the queue, whose numbers are those of `run`. The order of what is in the file is by the common
-  /// clock, which is ahead of the OrderClock by the correction; while it is not known, nil, by the OrderClock.
+  /// calls on their way, and the queue, whose numbers are those of `run`; at the end applied ones too that may be forgotten. The
+  /// order of what is in the file is by the common clock, which is ahead of the OrderClock by the correction; while it is not
+  /// known, nil, by the OrderClock.
   func write(
-    restored: [SpooledRun] = [], unsent: [PushBatch], run: PushRun, queue: EventQueue,
+    doubtful: [PushBatch] = [], restored: [SpooledRun] = [], unsent: [PushBatch], run: PushRun, queue: EventQueue,
     correctionMicroseconds: Int64? = 0
   ) {
     let alive = queue.depth + unsent.reduce(0) { $0 + $1.count } + restored.reduce(0) { $0 + $1.announces.count }
     let isLong = recordsInFile > max(Self.compactAboveRecords, alive * 2)
-    let isComplete = !state.isActive || isLong || file == nil || run != newestInFile
+    let isComplete = !state.isActive || isLong || file == nil || run != newestInFile || !doubtful.isEmpty
     do throws(SystemError) {
       if isComplete {
-        try rewrite(restored, unsent, run, queue, correctionMicroseconds)
+        try rewrite(restored, doubtful + unsent, run, queue, correctionMicroseconds)
       } else {
         for batch in unsent where !batch.isJournaled { try add(batch) }
         state.through = try journal(queue, run, correctionMicroseconds, isComplete: false)

@@ -4,6 +4,7 @@
 /// Oldest first, up to a number of bytes.
 struct RetainedCalls {
   private var batches: [PushBatch] = []
+  var calls: [PushBatch] { batches }
   /// Of each run the number after the newest record that was ever held.
   private var ends: [(run: PushRun, end: UInt64)] = []
   private var bytes = 0

@@ -85,6 +85,59 @@ import Wire
     #expect(!FileManager.default.fileExists(atPath: spool))
   }
 
+  @Test(
+    "Redis comes back older and takes nothing yet when the tracker is stopped: the next process gives it back",
+    arguments: ["full", "out of memory", "whole"])
+  func stoppedBeforeGivingBack(how: String) async throws {
+    let directory = try TemporaryDirectory()
+    let redis = try await RedisServer.start(in: directory, extra: ["--save", "", "--appendonly", "no"])
+    var options = Self.options(redis, spool: "\(directory.path)/spool")
+    options.maxStreamLength = 40
+    let metrics = MetricRegistry()
+    let push = try TrafficPush(options: options, metrics: metrics)
+    try push.start()
+    push.enqueue((0..<5).map { makeRecord(user: $0, peer: $0, uploaded: 0, event: .started) })
+    try await eventually("published") { metrics.value(of: "tracker_push_published_total") == 5 }
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.tcpURL))
+    _ = try connection.command(["SAVE"])
+    let file = URL(fileURLWithPath: "\(directory.path)/dump.rdb")
+    let older = try Data(contentsOf: file)
+    push.enqueue(
+      (0..<5).map { makeRecord(user: $0, peer: $0, uploaded: 1000, event: .stopped, at: 1_700_000_010) })
+    try await eventually("published") { metrics.value(of: "tracker_push_published_total") == 10 }
+    _ = try connection.command(["SAVE"])
+    let before = try connection.events(of: "tracker:traffic")
+    try await redis.stop()
+    if how != "whole" { try older.write(to: file) }
+    try await redis.start(how == "out of memory" ? ["--maxmemory", "1"] : [])
+    connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.tcpURL))
+    // Another producer's.
+    var foreign: [String] = []
+    if how == "full" {
+      for _ in 0..<40 { foreign.append(try connection.command(["XADD", "tracker:traffic", "*", "x", "y"]).string!) }
+    }
+    let trouble = ["full": "max_stream_length", "out of memory": "OOM"][how]
+    if let trouble {
+      try await eventually("it is told") { push.troubles.contains { $0.contains(trouble) } }
+    }
+    push.shutdown()
+    if trouble != nil { #expect(FileManager.default.fileExists(atPath: options.spoolPath!)) }
+    _ = try connection.command(["CONFIG", "SET", "maxmemory", "0"])
+    for id in foreign { _ = try connection.command(["XDEL", "tracker:traffic", id]) }
+    let next = try TrafficPush(options: options, metrics: MetricRegistry())
+    try next.start()
+    next.shutdown()
+    let events = try connection.events(of: "tracker:traffic")
+    #expect(!FileManager.default.fileExists(atPath: options.spoolPath!))
+    for user in 0..<5 {
+      let own = events.filter { $0.passkey == Passkey("passkey\(user)") }
+      #expect(own.map(\.uploadedDelta) == [0, 1000] && own.last?.counters?.creditedUpload == 1000)
+      // Who had read them credits nothing again.
+      let read = before.filter { $0.passkey == Passkey("passkey\(user)") }
+      #expect(own.map(\.counters?.generation) == read.map(\.counters?.generation))
+    }
+  }
+
   @Test("a tracker killed in an outage loses nothing that its spool holds, and doubles nothing that Redis has")
   func killed() async throws {
     let directory = try TemporaryDirectory()

@@ -198,7 +198,7 @@ struct PushSessionSite {
   private mutating func writeSpool() -> SpoolState {
     if let spoolTrouble { return SpoolState(isActive: spooled != nil, trouble: spoolTrouble) }
     var content = spooled ?? [:]
-    for batch in session.window {
+    for batch in session.doubtful + session.window {
       for (offset, announce) in batch.announces.enumerated() { content[batch.first + UInt64(offset)] = announce.record }
     }
     let through = queue.visitChanges(from: 0, isComplete: true) { content[$0] = $1.record }
