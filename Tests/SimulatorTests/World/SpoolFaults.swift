@@ -10,6 +10,8 @@ extension World {
       let tracker = trackers[index % trackers.count]
       return tracker.process == nil && tracker.spoolPath != nil ? tracker : nil
     }
+    // What Redis has forgotten may have been in it.
+    if case .diskFull = fault {} else if trouble.hasForgotten { trouble.hasLostWitnesses = true }
     switch fault {
     case .spoolLost(let index):
       guard let tracker = dead(index), let path = tracker.spoolPath else { return }

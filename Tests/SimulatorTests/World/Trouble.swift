@@ -5,6 +5,8 @@ struct Trouble {
   private(set) var worst = LossClass.lossless
   /// Redis has lost something it had.
   var hasForgotten = false
+  /// All it had: what a spool brings back says nothing of the generations that it is of.
+  var hasFlushed = false
   /// Its second may be the one before or behind.
   var hasSmallClocks = false
   /// What an entry says of its time is not the time.

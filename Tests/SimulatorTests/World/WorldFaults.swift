@@ -10,7 +10,11 @@ extension World {
       tracker(index).kill()
     case .terminate(let index):
       if !site.hasSpool { trouble.note(.reported) }
+      // It spools what Redis has not taken back.
+      let leavesAll = site.hasSpool && !site.sharesSpool && trackers.count == 1 && !trouble.hasFlushed
+      let hasLostWitnesses = trouble.hasLostWitnesses
       noteDeath(of: tracker(index))
+      if leavesAll { trouble.hasLostWitnesses = hasLostWitnesses }
       tracker(index).terminate()
     case .start(let index): tracker(index).start()
     case .link(let index, let mode): tracker(index).link.mode = mode
@@ -36,6 +40,7 @@ extension World {
     case .resync(let writes): if let past = history.past(writes: writes) { goBack(to: past) }
     case .flushAll:
       trouble.hasForgotten = true
+      trouble.hasFlushed = true
       trouble.hasLostWitnesses = trouble.hasLostWitnesses || trouble.hasAmnesia
       // One tracker may begin a session anew before another one gives it back.
       if trouble.hasAmnesia || site.retainedBytes < 1 << 20 || trackers.count > 1 { trouble.note(.reported) }

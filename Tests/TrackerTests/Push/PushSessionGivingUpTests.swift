@@ -71,6 +71,33 @@ struct PushSessionGivingUpTests {
         && site.sum.refusedShutdown == 0)
   }
 
+  @Test("what a call showed is spooled beside that call") func shownByCall() throws {
+    var site = try PushSessionSite(spool: true)
+    try site.announce(rounds: 8, of: 0..<1)
+    site.announce(0..<1, uploaded: 8)
+    site.trace.removeAll()
+    try site.run { $0.trace.last == "verify 8" }
+    site.redis.rollBack(to: 2, run: 1)
+    site.redis.limit = 3
+    try site.run { $0.sum.full == 1 }
+    #expect(site.session.survey == nil && site.session.rest == 1)
+    site.session.requestStop()
+    try site.run { $0.isFinished }
+    #expect(site.spooled?.keys.sorted() == Array(0..<9))
+    #expect(site.notes.suffix(2) == [.spooledDoubtful(announces: 8), .spooledRest(announces: 1)])
+  }
+
+  @Test("a question that Redis refuses over a connection that lives is none") func refusedQuestion() throws {
+    var site = try PushSessionSite(spool: true)
+    try site.announce(rounds: 8, of: 0..<1)
+    site.fault = { $0.name == "verify 8" ? (.server(RedisServerError(line: "OOM")), false) : nil }
+    try site.run { $0.sum.errors.count == 2 }
+    #expect(site.session.isConnected && !site.session.isPreparing)
+    site.session.requestStop()
+    try site.run { $0.isFinished }
+    #expect(site.spooled?.keys.sorted() == Array(0..<8))
+  }
+
   @Test("of a Redis that has all there is nothing to spool") func nothing() throws {
     var site = try PushSessionSite(spool: true)
     try site.announce(rounds: 8, of: 0..<1)
