@@ -7,12 +7,14 @@
 //                        40 passkey, zero-filled (64)   104 infohash (20)   124 peer id (20)   144 address (16)
 //                        160 announces (4)   164 interval (4)   168 min interval (4)   172 port (2)
 //                        174 passkey bytes (1)   175 family 4 or 6 (1)   176 event (1)   177 follows its own (1)
-//                        178 what it is: 0 (1)   179 order is by the machine's clock (1)   180 order (8)
+//                        178 what it is: 0 (1)   179 what order is by: 1 machine, 2 common (1)   180 order (8)
 //                        188 CRC-32 of bytes 0...187
 //     run, 192 bytes:    0 run id (8)   8 generation base (8)   16 and 24 clock and boot as in the header (8, 4)
 //                        178 what it is: 1 (1)   188 CRC-32 of bytes 0...187
 //                        the records behind it are of this run, and the order of such as is by the machine's clock is by
 //                        this one, up to the next run; those before the first are of the header's
+//
+// Versions that had no common clock wrote 0 at 179, as did the one after them for either.
 //
 // Who does not know a boot finds zeros there, and takes what is by the machine's clock for what its own would say.
 
@@ -98,7 +100,7 @@ enum PushSpoolFormat {
     put(record.address.family.rawValue, at: 175)
     put(record.event.rawValue, at: 176)
     put(UInt8(announce.followsOwn ? 1 : 0), at: 177)
-    put(UInt8(announce.basis == .common ? 0 : 1), at: 179)
+    put(UInt8(announce.basis == .common ? 2 : 1), at: 179)
     put(announce.order, at: 180)
     put(CRC32.checksum(UnsafeRawBufferPointer(start: target, count: 188)), at: 188)
   }
@@ -146,7 +148,7 @@ enum PushSpoolFormat {
     var announce = QueuedAnnounce(
       record: record, order: get(UInt64.self, at: 180), announces: max(1, get(UInt32.self, at: 160)))
     announce.followsOwn = bytes[177] == 1
-    announce.basis = bytes[179] == 1 ? .machine : .common
+    announce.basis = bytes[179] == 2 ? .common : .machine
     return .announce(get(UInt64.self, at: 0), announce)
   }
 }

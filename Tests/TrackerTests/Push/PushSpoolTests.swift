@@ -135,6 +135,24 @@ import Wire
     #expect(try self.spool(in: directory).load()[0].announces.map(\.announce.basis) == [.machine, .common])
   }
 
+  @Test("what an order of an older version is by is not known: it is the machine's, who did not know the common clock")
+  func olderVersion() throws {
+    var bytes = [UInt8](repeating: 0, count: PushSpoolFormat.recordBytes)
+    for (kind, basis) in [(0, .machine), (1, .machine), (2, .common)] as [(UInt8, OrderBasis)] {
+      bytes.withUnsafeMutableBytes {
+        PushSpoolFormat.encode(7, QueuedAnnounce(record: makeRecord(uploaded: 5), order: 9), to: $0.baseAddress!)
+        $0[179] = kind
+        let sum = CRC32.checksum(UnsafeRawBufferPointer(rebasing: $0[..<188]))
+        $0.storeBytes(of: sum.littleEndian, toByteOffset: 188, as: UInt32.self)
+      }
+      guard case .announce(7, let announce) = bytes.withUnsafeBytes({ PushSpoolFormat.decode(record: $0) }) else {
+        Issue.record("no announce")
+        return
+      }
+      #expect(announce.basis == basis && announce.order == 9)
+    }
+  }
+
   @Test("what an earlier version left stays as it was, beside what comes later, until all is applied")
   func takenBack() throws {
     let directory = try TemporaryDirectory()
