@@ -322,6 +322,19 @@ private let start: Int64 = 1_800_000_000
     #expect(try bench.uploaded == 1100 && bench.withheld == WithheldSums())
   }
 
+  @Test(
+    "... and of a generation known by that alone, nothing is credited of a time that may be another's",
+    arguments: [0, 100])
+  func lateWithNothingFirst(du: UInt64) throws {
+    let bench = try Bench()
+    for event in Self.first + [entry("B", start + 15, 500, du: 0)] { try bench.apply(event) }
+    #expect(try bench.uploaded == 300 && bench.withheld == WithheldSums())
+    try bench.apply(entry("B", start + 50, 500 + du, du: du, dt: 10))
+    #expect(try bench.uploaded == 300 + Int64(du) && bench.withheld == WithheldSums(entries: 1, uploaded: 500))
+    try bench.apply(Self.second[0])
+    #expect(try bench.uploaded == 800 + Int64(du) && bench.withheld == WithheldSums())
+  }
+
   @Test("a dead letter that is replayed much later is credited, or withheld")
   func deadLetter() throws {
     for isForgotten in [false, true] {
