@@ -109,8 +109,9 @@ extension SessionTable {
       guard var counters = try counters(of: session, generation: generation),
         try !isCredited(bytes.claim, of: session, besides: generation)
       else { continue }
-      var sums = released
-      sums.add(TrafficSums(uploaded: bytes.uploaded, downloaded: bytes.downloaded))
+      var sums = TrafficSums(uploaded: bytes.uploaded, downloaded: bytes.downloaded)
+      guard sums.hasRoom(for: released) else { continue }
+      sums.add(released)
       guard users[found.user].sums.hasRoom(for: sums), torrents[found.torrent].sums.hasRoom(for: sums) else { continue }
       released = sums
       counters.time?.take(bytes.claim, order: bytes.claim.before, isCredited: true)
