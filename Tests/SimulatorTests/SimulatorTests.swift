@@ -11,6 +11,9 @@ import Testing
 
   /// Faults that the program does not survive yet, by what was found with them. One that is mended comes out.
   private static let failing: Set<FaultKind> = [
+    // With two trackers of which one is cut off, one seed in a hundred mints (Regressions/standstill-unwitnessed); with both
+    // connected one in 3000, with one tracker none.
+    .standstill,
     // With two trackers and wanderingRestarts some seed in a hundred credits less than is known; none was seen to mint.
     .redisClock,
     // A restart of which one announce is late counts as `late unknown` although nothing is missing.

@@ -31,6 +31,13 @@ struct CommonClock {
     var wallMicroseconds: UInt64
   }
 
+  /// Of announces that came before a moment it is not known whether they came before those of other trackers whose order is
+  /// lower by no more than so much. Microseconds.
+  struct Doubt: Equatable {
+    var until: UInt64 = 0
+    var by: UInt64 = 0
+  }
+
   /// An answer, when it came, and how long it took.
   private struct Reading {
     var answer: Answer
@@ -59,9 +66,12 @@ struct CommonClock {
   static let coarseTripNanoseconds: UInt64 = 100_000_000
   /// A reading that is ahead by less is taken over: clocks drift. By more: Redis' clock was set.
   static let stepMicroseconds: UInt64 = 1_000_000
-  /// ... or this machine stood still, which looks the same. Then another tracker undoes the change, and what is found within
-  /// this time is taken over.
+  /// ... or this machine stood still, and CLOCK_MONOTONIC with it, which looks the same. Then Redis refuses the change, because
+  /// another tracker has read the clock meanwhile, or another tracker undoes it, and what is found within this time is taken
+  /// over. Until it is over the clock is read each second.
   static let setBackPauseNanoseconds: UInt64 = 600_000_000_000
+  /// What a machine may have stood still before the clock is first read.
+  static let longestStandstillMicroseconds: Int64 = 86_400_000_000
   /// A difference between this machine's clock and Redis' that is worth a line in the log.
   static let warningMicroseconds: UInt64 = 10_000_000
 
@@ -75,7 +85,12 @@ struct CommonClock {
   /// From when on Redis has forgotten nothing, by this clock.
   private(set) var sinceMicroseconds: UInt64 = 0
   private var shiftMicroseconds: Int64 = 0
+  /// The shift with which it was right.
+  private var settledShift: Int64?
   private(set) var isKnown = false
+  private(set) var doubt = Doubt()
+  /// Whether all announces of before the doubt's moment are published.
+  private var isDoubtOver = true
   /// What it may be behind because of a coarse reading.
   private var slackMicroseconds: Int64 = 0
   /// Redis' time in a reply was not what it should be; Redis has forgotten something; a question was not answered.
@@ -98,6 +113,8 @@ struct CommonClock {
   private var hasChanged = false
   /// When this one set the clock back last, and the shift that it set last.
   private var setBack: (at: UInt64, shift: Int64)?
+  /// What Redis' clock seems to have been set by, until that is known.
+  private var step: Int64?
   private var warnings = RareLog(pauseNanoseconds: pauseNanoseconds)
   private var notes: [PushSession.Note] = []
 
@@ -117,7 +134,19 @@ struct CommonClock {
   func isDue(now: UInt64) -> Bool {
     if isForgetful || isUnanswered { return true }
     if isUsed, PushSession.isOver(keepPauseNanoseconds, since: asked, now: now) { return true }
-    return PushSession.isOver(isDoubted ? Self.doubtNanoseconds : Self.pauseNanoseconds, since: asked, now: now)
+    let isClose = isDoubted || isSetBack(now: now)
+    return PushSession.isOver(isClose ? Self.doubtNanoseconds : Self.pauseNanoseconds, since: asked, now: now)
+  }
+
+  private func isSetBack(now: UInt64) -> Bool {
+    setBack.map { !PushSession.isOver(Self.setBackPauseNanoseconds, since: $0.at, now: now) } ?? false
+  }
+
+  /// What Redis' clock may say at most when a call of now arrives. Otherwise it was set, or this machine stood still: no call
+  /// is to be applied before that is known. Or the call was long on its way.
+  func latestRedisMicroseconds(atMonotonicNanoseconds moment: UInt64) -> UInt64 {
+    let most = Int64(Self.stepMicroseconds) + slackMicroseconds - shiftMicroseconds
+    return microseconds(atMonotonicNanoseconds: moment).corrected(byMicroseconds: most)
   }
 
   private var keepPauseNanoseconds: UInt64 {
@@ -126,6 +155,9 @@ struct CommonClock {
 
   /// A call is sent whose orders are by it.
   mutating func noteUse() { isUsed = true }
+
+  /// Nothing is owed to Redis.
+  mutating func noteRest() { isDoubtOver = true }
 
   /// The last question failed: it is to be asked again.
   mutating func noteFailure() { isUnanswered = true }
@@ -214,22 +246,40 @@ struct CommonClock {
     wallCorrectionMicroseconds = offsetMicroseconds + shift
     let ahead = found - correctionMicroseconds
     if isKnown, agrees(reading) {
+      settledShift = shift
+      if let step { notes.append(.clockSet(milliseconds: step / 1000)) }
+      step = nil
       refine(found, reading)
       return nil
     }
+    let isLarge = ahead.magnitude >= Self.stepMicroseconds
     if isKnown, !hasChanged, isStep(ahead, shift: shift, now: now) {
       setBack = (ahead > 0 ? now : setBack?.at ?? 0, shift - ahead)
-      if ahead.magnitude >= Self.stepMicroseconds {
-        notes.append(.clockSet(milliseconds: ahead / 1000))
-      }
+      step = isLarge ? ahead : nil
+      // A tracker whose machine stood still has set it, and its announces meanwhile have orders that are too low.
+      if ahead < 0, shift != settledShift { begin(doubt: ahead, now: now) }
       return Change(from: shift, to: shift - ahead)
     }
     // Never back.
     let error = Self.error(of: reading)
     if !isKnown || ahead > error { correctionMicroseconds = found - error }
+    if isLarge, ahead > 0, isKnown || ahead <= Self.longestStandstillMicroseconds {
+      // What came since the last reading, or since the start, came before that or behind it. A machine whose clock was behind
+      // at the start looks the same.
+      begin(doubt: ahead, now: now)
+      if isKnown { notes.append(.stoodStill(milliseconds: ahead / 1000)) }
+    }
+    step = nil
+    settledShift = shift
     slackMicroseconds = 2 * error
     isKnown = true
     return nil
+  }
+
+  private mutating func begin(doubt by: Int64, now: UInt64) {
+    doubt = Doubt(
+      until: microseconds(atMonotonicNanoseconds: now), by: by.magnitude + (isDoubtOver ? 0 : doubt.by))
+    isDoubtOver = false
   }
 
   /// What a coarse reading may be wrong by, either way.

@@ -76,6 +76,8 @@ extension PushSession {
     case clocksDiffer(seconds: Int64)
     /// Redis' clock went ahead by so much, or back.
     case clockSet(milliseconds: Int64)
+    /// This machine's clocks did, or Redis' was set and nobody is left who knew it.
+    case stoodStill(milliseconds: Int64)
     /// At the end: what Redis did not take.
     case spooledRest(announces: Int)
     case gaveUpRest(announces: Int)

@@ -18,6 +18,9 @@ struct PushCall {
   var correctionMicroseconds: Int64 = 0
   var wallCorrectionMicroseconds: Int64 = 0
   var nowMicroseconds: UInt64 = 0
+  /// What Redis' clock may say at most.
+  var latestRedisMicroseconds = PushScript.maximumMicroseconds
+  var doubt = CommonClock.Doubt()
   /// Added to orders that a spool kept by this machine's clock in another boot. Where that is off now it may have been set
   /// meanwhile, or was off then: no order is known, and they are of a time that push.lua takes for wrong.
   var machineCorrectionMicroseconds: Int64 {
@@ -84,6 +87,9 @@ struct PushCall {
     buffer.append(decimal: nowMicroseconds / PushScript.orderTickMicroseconds)
     buffer.append("\(wallCorrectionMicroseconds / Int64(PushScript.orderTickMicroseconds))")
     buffer.append(decimal: sinceMicroseconds / PushScript.orderTickMicroseconds)
+    buffer.append(decimal: latestRedisMicroseconds)
+    buffer.append(decimal: doubt.until / PushScript.orderTickMicroseconds)
+    buffer.append(decimal: doubt.by / PushScript.orderTickMicroseconds)
   }
 
   /// `<prefix><passkey>:<infohash>:<peer_id>`.

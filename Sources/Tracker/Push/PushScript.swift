@@ -31,7 +31,7 @@ enum PushScript {
   }
 
   /// The arguments of push.lua besides the keys.
-  static let headerArguments = 11
+  static let headerArguments = 14
   /// The largest counter that is accepted: Lua's numbers are doubles.
   static let maximumBytes = TrafficEvent.maximumBytes
   /// Microseconds in a tick of `order`: its six bytes last until 2112, and no client announces twice within one.
@@ -48,6 +48,8 @@ enum PushScript {
       case done = 0
       case full = 1
       case gap = 2
+      /// Redis' clock is ahead of what the call allows: nothing was applied.
+      case untimely = 3
     }
     var status: Status
     /// The number of the next record that the script expects.

@@ -38,6 +38,7 @@ struct PushSession {
     case gap(Gap)
     case survey
     case full
+    case readClock
     case giveBack
     case abandonRun
     case reload(RedisError)
@@ -104,6 +105,8 @@ struct PushSession {
 
   /// What the trackers have in common.
   var clock: CommonClock
+  /// The last call came late to Redis, or the clock was wrong: what is sent next is taken whenever it comes.
+  var isDelayed = false
   var placeAsked: UInt64 = 0
   var replyDeadline: UInt64 = 0
   var pauseEnd: UInt64 = 0
@@ -195,6 +198,8 @@ struct PushSession {
     if let action = resumeGivingBack() ?? askOfNextRun() { return action }
     if isClockDue, !window.contains(where: \.isSent) { return askTime() }
     call?.nowMicroseconds = clock.microseconds(atMonotonicNanoseconds: now)
+    call?.latestRedisMicroseconds =
+      isDelayed ? PushScript.maximumMicroseconds : clock.latestRedisMicroseconds(atMonotonicNanoseconds: now)
     if let batch = nextToSend() {
       batch.isSent = true
       batch.sentAt = now
@@ -207,6 +212,7 @@ struct PushSession {
       replyDeadline = now &+ Self.nanoseconds(settings.timeouts.readMilliseconds)
       return awaitReply()
     }
+    clock.noteRest()
     lastProgress = now
     phase = .idle
     return .awaitAnnounces(milliseconds: PublisherSettings.idleCheckMilliseconds)

@@ -101,6 +101,7 @@ extension PushSession {
     call?.correctionMicroseconds = clock.correctionMicroseconds
     call?.wallCorrectionMicroseconds = clock.wallCorrectionMicroseconds
     call?.sinceMicroseconds = clock.sinceMicroseconds
+    call?.doubt = clock.doubt
     noteWell()
     return isPreparing ? verifyPlace() : decide()
   }
@@ -139,6 +140,9 @@ extension PushSession {
     case .gap(let gap): return close(gap)
     case .survey: return askOfNextRun() ?? decide()
     case .full: return holdBack()
+    case .readClock:
+      isDelayed = true
+      return askTime()
     case .giveBack: return resumeGivingBack() ?? decide()
     case .abandonRun:
       beginRun(at: window.first { $0.run == ownRun }?.first ?? queue.next)

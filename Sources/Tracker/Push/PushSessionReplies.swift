@@ -6,6 +6,7 @@ extension PushSession {
     if run == ownRun { lastReply = now } else { lastEarlierReply = now }
     let oldest = window[0]
     clock.notice(redisMicroseconds: reply.timeMicroseconds, sent: oldest.sentAt, now: now)
+    if reply.status == .untimely { return discardReplies(.readClock) }
     if isFromFuture(reply.next, of: run) || skipsUnsent(reply, of: oldest) { return abandonRun(found: reply.next) }
     if reply.status == .gap { return beginGap(Gap(run: run, found: reply.next, expected: oldest.first)) }
     count(reply, of: oldest, tails: tails)
@@ -34,6 +35,7 @@ extension PushSession {
     if let encoding = retained.hold(batch, pool: &pool), encodings.count < PublisherSettings.window {
       encodings.append(encoding)
     }
+    isDelayed = false
     failures = 0
     backoff.reset()
     fullBackoff.reset()

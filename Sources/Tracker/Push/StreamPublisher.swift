@@ -261,6 +261,10 @@ final class StreamPublisher {
       Log.warning(
         "redis' clock was set; announces stay in order by what it was",
         ["partition": index, "ahead_milliseconds": milliseconds])
+    case .stoodStill(let milliseconds):
+      Log.warning(
+        "this machine stood still; the order of announces from before that is not certain",
+        ["partition": index, "milliseconds": milliseconds])
     case .spooledRest(let announces):
       Log.info("announces are spooled", ["partition": index, "announces": announces])
     case .gaveUpRest(let announces):

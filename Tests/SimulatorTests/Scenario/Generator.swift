@@ -17,6 +17,8 @@ enum FaultKind: String, CaseIterable {
   /// Clients do not keep the distance by which clocks may differ.
   case haste
   case longIdle, wanderingRestarts
+  /// A tracker's machine is paused, or sleeps.
+  case standstill
   /// The real consumer, and with a standby.
   case consumer, standby
   /// Trackers may not ask Redis for the time.
@@ -230,6 +232,10 @@ struct Generator {
     case .wrongClocks:
       let offsets = [0, 0, 172_800_000, -172_800_000, 3_600_000, -60_000]
       return [.trackerClock(tracker: tracker, milliseconds: offsets[random.below(offsets.count)])]
+    case .standstill:
+      return [
+        .standstill(tracker: tracker, milliseconds: [1500, 15_000, 15_000, 120_000, 3_600_000][random.below(5)])
+      ]
     case .redisClock: return [.redisClock(milliseconds: [0, -3_600_000, -5000, 600_000][random.below(4)])]
     case .spoolFiles:
       switch random.below(5) {

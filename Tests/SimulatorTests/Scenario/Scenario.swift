@@ -100,6 +100,8 @@ enum Fault {
   case refusal(String?)
   case forgetScripts
   case trackerClock(tracker: Int, milliseconds: Int)
+  /// Its machine stands still, and with it CLOCK_MONOTONIC.
+  case standstill(tracker: Int, milliseconds: Int)
   case redisClock(milliseconds: Int)
   case spoolLost(tracker: Int)
   case spoolTorn(tracker: Int, bytes: Int)

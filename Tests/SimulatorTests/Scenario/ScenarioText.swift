@@ -156,6 +156,7 @@ extension Fault {
     case .refusal(let text): "refusal \(text?.split(separator: " ").first ?? "-")"
     case .forgetScripts: "forgetScripts"
     case .trackerClock(let tracker, let milliseconds): "trackerClock \(tracker) \(milliseconds)"
+    case .standstill(let tracker, let milliseconds): "standstill \(tracker) \(milliseconds)"
     case .redisClock(let milliseconds): "redisClock \(milliseconds)"
     case .spoolLost(let tracker): "spoolLost \(tracker)"
     case .spoolTorn(let tracker, let bytes): "spoolTorn \(tracker) \(bytes)"
@@ -210,6 +211,7 @@ extension Fault {
       self = .refusal(text == "-" ? nil : text)
     case "forgetScripts": self = .forgetScripts
     case "trackerClock": self = .trackerClock(tracker: try words.number(), milliseconds: try words.number())
+    case "standstill": self = .standstill(tracker: try words.number(), milliseconds: try words.number())
     case "redisClock": self = .redisClock(milliseconds: try words.number())
     case "spoolLost": self = .spoolLost(tracker: try words.number())
     case "spoolTorn": self = .spoolTorn(tracker: try words.number(), bytes: try words.number())

@@ -35,6 +35,10 @@ final class SimulatedTracker {
   unowned let world: World
   /// What its wall clock is ahead of the true time, nanoseconds.
   var wallOffset: Int64 = 0
+  /// Its machine stands still, CLOCK_MONOTONIC too, until then.
+  private(set) var standstill: (from: UInt64, until: UInt64) = (0, 0)
+  /// What CLOCK_MONOTONIC missed before.
+  private var stoodStill: UInt64 = 0
   private(set) var process: Process?
   /// Of all processes there were.
   private(set) var metrics: [PushMetrics] = []
@@ -59,8 +63,13 @@ final class SimulatedTracker {
   }
 
   var wallNanoseconds: UInt64 { UInt64(Int64(World.wall(world.now)) + wallOffset) }
+  /// CLOCK_MONOTONIC and CLOCK_BOOTTIME.
+  private var machineNow: UInt64 { world.now - stoodStill - (min(world.now, standstill.until) - standstill.from) }
+  var isStandingStill: Bool { world.now < standstill.until }
+  /// When it does something next.
+  var wakeAt: UInt64? { process.map { isStandingStill ? max($0.wakeAt, standstill.until) : $0.wakeAt } }
   /// It answers announces.
-  var isServing: Bool { process.map { !$0.isStopping } ?? false }
+  var isServing: Bool { !isStandingStill && process.map { !$0.isStopping } ?? false }
   /// Nothing of it waits for Redis.
   var isClean: Bool { process.map { $0.isEmpty && ($0.isAsleep || $0.isStopping) } ?? true }
 
@@ -68,7 +77,7 @@ final class SimulatedTracker {
 
   /// What TrafficPush.start does.
   func start() {
-    guard process == nil else { return }
+    guard process == nil, !isStandingStill else { return }
     let metrics = PushMetrics(MetricRegistry())
     self.metrics.append(metrics)
     let site = world.site
@@ -78,7 +87,7 @@ final class SimulatedTracker {
     do {
       let signal = try PublisherSignal()
       clock = OrderClock(
-        wallNanoseconds: wallNanoseconds, atMonotonicNanoseconds: world.now, bootNanoseconds: world.now,
+        wallNanoseconds: wallNanoseconds, atMonotonicNanoseconds: machineNow, bootNanoseconds: machineNow,
         boot: spoolPath.map { "the machine of \($0)" })
       let spool = spoolPath.map {
         PushSpool(path: $0, partition: 0, partitionCount: 1, metrics: metrics, clock: clock)
@@ -88,7 +97,7 @@ final class SimulatedTracker {
       let (names, waits) = (world.runNames, world.waits)
       let session = PushSession(
         settings: settings, partition: partition, queue: queue, spool: spool?.state, restored: restored,
-        now: world.now, clock: clock, newRun: { names.next() }, random: { waits.pick($0) })
+        now: machineNow, clock: clock, newRun: { names.next() }, random: { waits.pick($0) })
       let publisher = StreamPublisher(
         settings: settings, partition: partition, queue: queue, metrics: metrics, signal: signal, spool: spool,
         session: session, wallMicroseconds: { [unowned self] in wallNanoseconds / 1000 })
@@ -116,6 +125,16 @@ final class SimulatedTracker {
     process = nil
   }
 
+  /// Its machine is paused, or sleeps.
+  func standStill(nanoseconds: UInt64) {
+    guard !isStandingStill else { return }
+    stoodStill += standstill.until - standstill.from
+    standstill = (world.now, world.now + nanoseconds)
+  }
+
+  /// No longer than up to now.
+  func endStandstill() { if isStandingStill { standstill.until = world.now } }
+
   /// Its file is touched: what it had not published may be missing.
   func excuseUnsaved() { world.truth.excuse(tracker: index, since: lastClean) }
 
@@ -123,7 +142,8 @@ final class SimulatedTracker {
   private var unsavedSince: UInt64 {
     let hasTrouble = process?.publisher.session.trouble?.contains("spool") ?? false
     guard spoolPath != nil, !hasTrouble else { return lastClean }
-    return max(lastClean, world.now - World.spoolGraceNanoseconds)
+    let since = world.now - World.spoolGraceNanoseconds
+    return max(lastClean, since < standstill.until ? standstill.from - World.spoolGraceNanoseconds : since)
   }
 
   // MARK: announces
@@ -134,7 +154,7 @@ final class SimulatedTracker {
     if process.isEmpty { lastClean = world.now }
     let outcome = withUnsafePointer(to: record) {
       process.queue.append(
-        UnsafeBufferPointer(start: $0, count: 1), order: clock.microseconds(atMonotonicNanoseconds: world.now))
+        UnsafeBufferPointer(start: $0, count: 1), order: clock.microseconds(atMonotonicNanoseconds: machineNow))
     }
     if outcome.coalesced > 0 { process.metrics.coalesced.add(UInt64(outcome.coalesced)) }
     if outcome.refused > 0 { process.metrics.refusedQueueFull.add(UInt64(outcome.refused)) }
@@ -152,7 +172,7 @@ final class SimulatedTracker {
     guard let process else { return }
     process.isAsleep = false
     if process.isEmpty { lastClean = world.now }
-    guard let action = process.publisher.decide(after: process.event, now: world.now) else {
+    guard let action = process.publisher.decide(after: process.event, now: machineNow) else {
       world.trace { "tracker \(index) ends with \(process.queue.depth) queued" }
       if spoolPath == nil { world.truth.excuse(tracker: index, since: lastClean) }
       self.process = nil

@@ -166,7 +166,7 @@ final class World {
     var at = end
     var next: (() -> Void)?
     for tracker in trackers {
-      guard let wake = tracker.process?.wakeAt, wake <= at else { continue }
+      guard let wake = tracker.wakeAt, wake <= at else { continue }
       (at, next) = (wake, tracker.step)
     }
     for consumer in consumers {

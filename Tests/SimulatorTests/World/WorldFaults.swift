@@ -53,6 +53,10 @@ extension World {
       if abs(milliseconds) > 1000 { trouble.hasWrongClocks = true }
       trouble.hasSmallClocks = true
       tracker(index).wallOffset = Int64(milliseconds) * 1_000_000
+    case .standstill(let index, let milliseconds):
+      // What it was told since it last read the common clock is of before or after.
+      if trackers.count > 1 { trouble.note(.reported) }
+      tracker(index).standStill(nanoseconds: UInt64(milliseconds) * 1_000_000)
     case .redisClock(let milliseconds):
       // What was to be kept for a day is not, if the day is over.
       trouble.hasForgotten = true

@@ -41,6 +41,7 @@ extension World {
     for tracker in trackers {
       tracker.link.mode = .up
       tracker.link.fuse = nil
+      tracker.endStandstill()
       setDisk(full: false, of: tracker)
     }
     for consumer in consumers {

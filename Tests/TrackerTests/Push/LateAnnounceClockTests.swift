@@ -84,6 +84,52 @@ extension LateAnnounceTests {
     #expect(again == [0, 2000, 0, 500, 0] && unknown[1].unknown == 1)
   }
 
+  @Test("what a machine that stood still was told may be of before or after: what the two differ in is not credited")
+  func doubted() throws {
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    func announce(_ at: Double, _ up: UInt64, peer: Int = 1, event: AnnounceEvent = .none) -> QueuedAnnounce {
+      QueuedAnnounce(
+        record: makeRecord(peer: peer, uploaded: up, event: event, at: Int64(Self.start + at)),
+        order: UInt64((Self.start + at) * 1_000_000))
+    }
+    var other = try ScriptCaller(redis, run: runs[0])
+    _ = try other.send(
+      [
+        announce(0, 0, event: .started), announce(3, 9000), announce(8, 0, event: .started), announce(11, 100),
+        announce(0, 0, peer: 2, event: .started), announce(4, 50, peer: 2),
+      ], first: 0)
+    var caller = try ScriptCaller(redis, run: runs[1])
+    func until(_ at: Double) -> UInt64 { UInt64((Self.start + at) * 1_000_000) }
+    caller.call.doubt = CommonClock.Doubt(until: until(21), by: 15_000_000)
+    // The first of them at 5 and not at 20 is of the life before. The others are newer either way; the last is of after it.
+    let reply = try caller.send(
+      [
+        announce(20, 9000), announce(20, 100), announce(20, 70, peer: 2), announce(21, 90, peer: 2),
+        announce(21.5, 150),
+      ], first: 0)
+    let deltas = try connection.events(of: "tracker:traffic").map(\.uploadedDelta)
+    #expect(deltas == [0, 9000, 0, 100, 0, 50, 0, 0, 20, 20, 50], "\(deltas)")
+    #expect(reply.counts.late == 2 && reply.counts.unknown == 1 && reply.counts.resets == 0)
+  }
+
+  @Test("a call that comes when its sender does not expect it changes nothing, unless all of it was applied")
+  func untimely() throws {
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    let announces = [QueuedAnnounce(record: makeRecord(uploaded: 0, event: .started), order: 1)]
+    var caller = try ScriptCaller(redis, run: runs[0])
+    let now = Clock.unixNanoseconds() / 1000
+    caller.call.latestRedisMicroseconds = now - 1
+    let refused = try caller.send(announces, first: 0)
+    #expect(refused.status == .untimely && refused.next == 0 && refused.applied == 0)
+    #expect(try connection.integer(["XLEN", "tracker:traffic"]) == 0)
+    caller.call.latestRedisMicroseconds = now + 600_000_000
+    #expect(try caller.send(announces, first: 0).status == .done)
+    caller.call.latestRedisMicroseconds = now - 1
+    // What it is asked without records is answered.
+    #expect(try caller.send([], first: 1).status == .done)
+    #expect(try connection.integer(["XLEN", "tracker:traffic"]) == 1)
+  }
+
   @Test("within the error of clocks, what may be of either generation credits nothing and is counted")
   func ambiguous() throws {
     let (credited, counts): Result = try apply([

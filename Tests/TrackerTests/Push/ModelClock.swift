@@ -9,7 +9,7 @@ struct ModelClock {
   private static let aheadOfTop: Int64 = 750_000
 
   var shift: Int64 = 0
-  private(set) var top: Int64 = 0
+  var top: Int64 = 0
   private(set) var since: Int64?
 
   /// The answer at Redis' time `now`.

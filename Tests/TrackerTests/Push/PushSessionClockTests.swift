@@ -79,6 +79,51 @@ import Testing
     #expect(try before < since() && since() < clock())
   }
 
+  @Test("a machine that stood still learns of it from the call, which nothing is taken of, and doubts what came before")
+  func standstill() throws {
+    var site = try PushSessionSite()
+    site.announce(0..<2)
+    try site.settle()
+    try site.run { $0.trace.suffix(2) == ["askTime", "awaitAnnounces"] }
+    // Another tracker has read the clock meanwhile.
+    site.redisAheadMicroseconds = 15_000_000
+    site.redis.clock.top += 15_000_000
+    site.announce(0..<2, uploaded: 9)
+    try site.run { $0.trace.last == "discardReplies" }
+    #expect(site.redis.next.values.max() == 2)
+    let order = site.session.clock.microseconds(atMonotonicNanoseconds: site.now)
+    try site.settle()
+    let call = try #require(site.session.call)
+    #expect(site.redis.next.values.max() == 4 && (call.correctionMicroseconds - 15_000_000).magnitude < 10_000)
+    #expect((call.doubt.by / 10_000 == 1500) && call.doubt.until > order + 14_990_000)
+    #expect(site.notes.contains(.stoodStill(milliseconds: 15_000)) && site.sum.errors.isEmpty)
+    #expect(!site.notes.contains { if case .clockSet = $0 { true } else { false } })
+    // One after the next has the two together only while announces wait.
+    try site.run { [begin = site.now] in $0.now > begin + 5_000_000_000 }
+    site.redisAheadMicroseconds += 4_000_000
+    site.redis.clock.top += 4_000_000
+    site.announce(0..<2, uploaded: 19)
+    try site.settle()
+    #expect((try #require(site.session.call)).doubt.by / 10_000 == 400)
+  }
+
+  @Test("a call that was long on its way is sent again, and then taken however long it takes")
+  func delayed() throws {
+    var site = try PushSessionSite()
+    site.announce(0..<2)
+    try site.settle()
+    site.slowness = { _ in 0 }
+    var delays = 0
+    site.fault = { action in
+      if case .send = action { delays += 1 }
+      return nil
+    }
+    site.sendingNanoseconds = 3_000_000_000
+    site.announce(0..<2, uploaded: 9)
+    try site.settle()
+    #expect(delays == 2 && site.redis.next.values.max() == 4 && site.session.clock.doubt == CommonClock.Doubt())
+  }
+
   @Test("an answer that took long says too little about the clock: of several the quickest counts")
   func slowClock() throws {
     var site = try PushSessionSite()

@@ -31,6 +31,8 @@ struct PushSessionSite {
   /// What Redis' clock is ahead.
   var redisAheadMicroseconds: Int64 = 0
   private let clock = OrderClock(wallNanoseconds: 1_700_000_000_000_000_000, atMonotonicNanoseconds: 1_000_000_000_000)
+  /// What a call is on its way.
+  var sendingNanoseconds: UInt64 = 0
   /// Nanoseconds that an action takes.
   var slowness: (PushSession.Action) -> UInt64 = { _ in 0 }
   /// Calls get lost, and no word comes.
@@ -136,6 +138,11 @@ struct PushSessionSite {
       return .scriptLoaded(hash: redis.load(name))
     case .send(let batch, _):
       if isSilent { break }
+      now += sendingNanoseconds
+      guard redisMicroseconds <= session.call!.latestRedisMicroseconds else {
+        replies.append(.success(PushScript.Reply(status: .untimely, next: batch.first)))
+        break
+      }
       replies.append(
         redis.apply(
           batch.first, count: batch.count, run: batch.run.id, gapFrom: batch.gapFrom))
@@ -150,8 +157,7 @@ struct PushSessionSite {
     case .askTime(let question):
       now += slowness(action)
       if let error = redis.error { return .failed(.server(error)) }
-      let wall = clock.microseconds(atMonotonicNanoseconds: now)
-      let answer = redis.clock.answer(question, now: wall.corrected(byMicroseconds: redisAheadMicroseconds))
+      let answer = redis.clock.answer(question, now: redisMicroseconds)
       if !isClockSilent { time = answer }
     case .awaitTime(let milliseconds):
       guard var answer = time else { return pass(milliseconds) }
@@ -167,6 +173,10 @@ struct PushSessionSite {
     case .finish: isFinished = true
     }
     return .done
+  }
+
+  private var redisMicroseconds: UInt64 {
+    clock.microseconds(atMonotonicNanoseconds: now).corrected(byMicroseconds: redisAheadMicroseconds)
   }
 
   private mutating func forgetReplies() {

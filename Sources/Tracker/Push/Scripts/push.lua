@@ -11,16 +11,18 @@
 --     ARGV[7] most bytes a second in one direction, 0: no limit   ARGV[8] the records
 --     ARGV[9] the trackers' clock (clock.lua), in ticks   ARGV[10] what it is ahead of the clock that `ts` is of
 --     ARGV[11] since when Redis has forgotten nothing, by the trackers' clock
+--     ARGV[12] what TIME may be, microseconds: from a caller whose clock stood still nothing is taken until it knows
+--     ARGV[13] announces with a lower order may have come before any that is ARGV[14] older, in ticks
 --
 -- A gap is accepted from one place only: the number that Redis expects, `:`, and the name of what restore.lua has given
 -- back, or `*` from who has given nothing back: another process may have, and have ended. It stays what was given back
 -- last, whatever gap is accepted: more than one may be stepped over. When anything was forgotten since the publisher
 -- asked, or since it gave back, the answer is GAP again.
 --
--- Answers twelve values: status (0 done, 1 FULL, 2 GAP); the number of the next record; records that this call
--- applied; counted since the run began: resets, late announces, counters too large, snapshot keys of another type,
--- implausible counters, unannounced sessions, late announces of a generation that is not known; Redis' time,
--- microseconds, -1 where the ACL has none; the tails, or nil.
+-- Answers twelve values: status (0 done, 1 FULL, 2 GAP, 3 TIME is beyond what the caller expects); the number of the
+-- next record; records that this call applied; counted since the run began: resets, late announces, counters too
+-- large, snapshot keys of another type, implausible counters, unannounced sessions, late announces of a generation
+-- that is not known; Redis' time, microseconds, -1 where the ACL has none; the tails, or nil.
 --
 -- An announce with lower counters is a client that began anew, unless it was made before the one the snapshot is of:
 -- two trackers, or a queue that Redis was away from, may deliver out of order. `order`, the time when the announce
@@ -69,10 +71,10 @@ local function known(i) return tonumber(saved[i]) or 0 end
 local nxt, resets, late, large, wrong = known(1), known(2), known(3), known(4), known(5)
 local implausible, unannounced, unknown = known(6), known(7), known(8)
 
+local time = pcall('TIME')
+local clock = time.err and -1 or tonumber(time[1]) * 1000000 + tonumber(time[2])
 local function answer(status, applied)
   local all = told > 0 and table.concat(tails)
-  local time = pcall('TIME')
-  local clock = time.err and -1 or tonumber(time[1]) * 1000000 + tonumber(time[2])
   return {status, nxt, applied, resets, late, large, wrong, implausible, unannounced, unknown, clock, all}
 end
 
@@ -84,6 +86,7 @@ elseif from > nxt then
 elseif count == 0 and saved[1] then
   return answer(0, 0)
 end
+if count > 0 and clock > tonumber(ARGV[12]) then return answer(3, 0) end
 local start, status, failure = nxt, 0, nil
 local room = count
 if ARGV[3] ~= '0' and nxt < from + count then
@@ -263,6 +266,7 @@ local function hurried(key, event, u, d, order, gen, lu, ld, lo, bu, bd)
   return sub(p, 1, 8) .. pack('<I6', began + 2) .. sub(p, 15)
 end
 
+local doubted, doubt = tonumber(ARGV[13]), tonumber(ARGV[14])
 for i = 0, count - 1 do
   -- same in both: a record; the last value is where the next begins
   local u, d, order, ts, pk, address, port, ip, af, us, ds, left, event, t, interval, wait, n, came, after =
@@ -314,7 +318,10 @@ for i = 0, count - 1 do
             seconds[passed] = dt
           end
         end
-        if order < lo + CLOCK_TOLERANCE and lo <= latest then
+        if order < doubted and order - doubt <= lo then
+          -- Before the snapshot's or after it.
+          verdict = u == lu and d == ld and 'stale' or 'unknown'
+        elseif order < lo + CLOCK_TOLERANCE and lo <= latest then
           if order < lo + CLOCK_ERROR and (order < lo or u < lu or d < ld) then
             verdict, gu, gd, tu, td, base, since, p = judge(
               key, sub(data, at + 24, at + 31), event, u, d, order, ts, gen, lu, ld, lt, bu, bd, lo - order)
