@@ -70,8 +70,6 @@ struct CommonClock {
   /// another tracker has read the clock meanwhile, or another tracker undoes it, and what is found within this time is taken
   /// over. Until it is over the clock is read each second.
   static let setBackPauseNanoseconds: UInt64 = 600_000_000_000
-  /// What a machine may have stood still before the clock is first read.
-  static let longestStandstillMicroseconds: Int64 = 86_400_000_000
   /// A difference between this machine's clock and Redis' that is worth a line in the log.
   static let warningMicroseconds: UInt64 = 10_000_000
 
@@ -113,6 +111,8 @@ struct CommonClock {
   private var hasChanged = false
   /// When this one set the clock back last, and the shift that it set last.
   private var setBack: (at: UInt64, shift: Int64)?
+  /// The same of a change that Redis has not answered.
+  private var proposed: (at: UInt64, shift: Int64)?
   /// What Redis' clock seems to have been set by, until that is known.
   private var step: Int64?
   private var warnings = RareLog(pauseNanoseconds: pauseNanoseconds)
@@ -245,6 +245,8 @@ struct CommonClock {
     note(offset: Int64(bitPattern: redis &- reading.answer.wallMicroseconds) + Int64(halfTrip), now: now)
     wallCorrectionMicroseconds = offsetMicroseconds + shift
     let ahead = found - correctionMicroseconds
+    // One whose answer was lost may have been lost itself: then nobody undid it.
+    if hasChanged { setBack = proposed }
     if isKnown, agrees(reading) {
       settledShift = shift
       if let step { notes.append(.clockSet(milliseconds: step / 1000)) }
@@ -252,9 +254,9 @@ struct CommonClock {
       refine(found, reading)
       return nil
     }
-    let isLarge = ahead.magnitude >= Self.stepMicroseconds
+    let isLarge = isKnown && ahead.magnitude >= Self.stepMicroseconds
     if isKnown, !hasChanged, isStep(ahead, shift: shift, now: now) {
-      setBack = (ahead > 0 ? now : setBack?.at ?? 0, shift - ahead)
+      proposed = (ahead > 0 ? now : setBack?.at ?? 0, shift - ahead)
       step = isLarge ? ahead : nil
       // A tracker whose machine stood still has set it, and its announces meanwhile have orders that are too low.
       if ahead < 0, shift != settledShift { begin(doubt: ahead, now: now) }
@@ -263,11 +265,10 @@ struct CommonClock {
     // Never back.
     let error = Self.error(of: reading)
     if !isKnown || ahead > error { correctionMicroseconds = found - error }
-    if isLarge, ahead > 0, isKnown || ahead <= Self.longestStandstillMicroseconds {
-      // What came since the last reading, or since the start, came before that or behind it. A machine whose clock was behind
-      // at the start looks the same.
+    if isLarge, ahead > 0 {
+      // What came since the last reading came before that or behind it.
       begin(doubt: ahead, now: now)
-      if isKnown { notes.append(.stoodStill(milliseconds: ahead / 1000)) }
+      notes.append(.stoodStill(milliseconds: ahead / 1000))
     }
     step = nil
     settledShift = shift

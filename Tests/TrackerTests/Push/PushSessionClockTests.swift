@@ -107,6 +107,25 @@ import Testing
     #expect((try #require(site.session.call)).doubt.by / 10_000 == 400)
   }
 
+  @Test("a change of the shift that was lost on its way is no change that was undone")
+  func lostChange() throws {
+    var site = try PushSessionSite()
+    site.announce(0..<2)
+    try site.settle()
+    site.redisAheadMicroseconds = 15_000_000
+    var isLost = false
+    site.fault = { action in
+      guard !isLost, case .askTime(let question) = action, question.change != nil else { return nil }
+      isLost = true
+      return (.closed("by the test"), false)
+    }
+    site.announce(0..<2, uploaded: 9)
+    try site.settle()
+    #expect(isLost && (site.redis.clock.shift + 15_000_000).magnitude < 10_000)
+    #expect(site.session.clock.correctionMicroseconds.magnitude < 10_000)
+    #expect(site.session.clock.doubt == CommonClock.Doubt())
+  }
+
   @Test("a call that was long on its way is sent again, and then taken however long it takes")
   func delayed() throws {
     var site = try PushSessionSite()
