@@ -75,8 +75,8 @@ import Testing
       try await line.settle(rounds: rounds)
       if line.metrics.value(of: "tracker_push_retries_total") > before.retries { cut.append(offset) }
       untouched = line.proxy.faults == before.faults ? untouched + 1 : 0
-      // A question for the time was cut instead, or the last byte of the reply had come.
-      if untouched == 0, cut.last != offset, attempts < 4 { continue }
+      // A question for the time was cut instead, as may be several times in turn, or the last byte of the reply had come.
+      if untouched == 0, cut.last != offset, attempts < 20 { continue }
       attempts = 0
       offset += 1
     }
