@@ -109,13 +109,11 @@ import Wire
     let before = try connection.events(of: "tracker:traffic")
     try await redis.stop()
     if how != "whole" { try older.write(to: file) }
+    // Another producer's, before the tracker finds Redis again.
+    var foreign: [String] = []
+    if how == "full" { foreign = try await Self.fill(file) }
     try await redis.start(how == "out of memory" ? ["--maxmemory", "1"] : [])
     connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.tcpURL))
-    // Another producer's.
-    var foreign: [String] = []
-    if how == "full" {
-      for _ in 0..<40 { foreign.append(try connection.command(["XADD", "tracker:traffic", "*", "x", "y"]).string!) }
-    }
     let trouble = ["full": "max_stream_length", "out of memory": "OOM"][how]
     if let trouble {
       try await eventually("it is told") { push.troubles.contains { $0.contains(trouble) } }
@@ -136,6 +134,20 @@ import Wire
       let read = before.filter { $0.passkey == Passkey("passkey\(user)") }
       #expect(own.map(\.counters?.generation) == read.map(\.counters?.generation))
     }
+  }
+
+  /// Adds forty entries to the stream in a file of Redis'. Returns their ids.
+  private static func fill(_ file: URL) async throws -> [String] {
+    let directory = try TemporaryDirectory()
+    let copy = URL(fileURLWithPath: "\(directory.path)/dump.rdb")
+    try Data(contentsOf: file).write(to: copy)
+    let redis = try await RedisServer.start(in: directory, extra: ["--save", "", "--appendonly", "no"])
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.tcpURL))
+    let ids = try (0..<40).map { _ in try connection.command(["XADD", "tracker:traffic", "*", "x", "y"]).string! }
+    _ = try connection.command(["SAVE"])
+    try await redis.stop()
+    try Data(contentsOf: copy).write(to: file)
+    return ids
   }
 
   @Test("a tracker killed in an outage loses nothing that its spool holds, and doubles nothing that Redis has")
