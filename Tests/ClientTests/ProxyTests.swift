@@ -60,7 +60,7 @@ struct ProxyTests {
       let output = (0..<count).flatMap { _ in ["-o", body, base + target] }
       let result = try await eventually("nginx answers", evidence: self.nginx.log + self.site.logs) {
         let result = try await CommandResult.run(
-          ["curl", "-sS", "-f", "-k", "--noproxy", "*", "--interface", host, "-w", "%{num_connects} "]
+          ["curl", "-sS", "-f", "-k", "--fail-early", "--noproxy", "*", "--interface", host, "-w", "%{num_connects} "]
             + headers.flatMap { ["-H", $0] } + output)
         // 7: connection refused, it does not listen yet.
         return result.exit == .code(7) ? nil : result
