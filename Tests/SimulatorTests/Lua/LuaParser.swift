@@ -1,123 +1,13 @@
 // LuaParser: Lua 5.1 source (https://www.lua.org/manual/5.1/manual.html, section 2) to a tree with resolved variables. What
 // the scripts do not use is refused by name: varargs, goto, metatables. Pure.
 
-indirect enum LuaExpression {
-  case constant(LuaValue)
-  case local(LuaVariable)
-  case upvalue(Int)
-  case global(String)
-  case index(LuaExpression, LuaExpression)
-  case call(LuaExpression, [LuaExpression], line: Int)
-  case method(LuaExpression, String, [LuaExpression], line: Int)
-  case function(LuaFunctionBody)
-  case table([(key: LuaExpression?, value: LuaExpression)])
-  case unary(LuaOperator, LuaExpression, line: Int)
-  case binary(LuaOperator, LuaExpression, LuaExpression, line: Int)
-
-  var isMulti: Bool {
-    switch self {
-    case .call, .method: true
-    default: false
-    }
-  }
-}
-
-enum LuaOperator {
-  case add, subtract, multiply, divide, modulo, power, concatenate
-  case equal, notEqual, less, lessOrEqual, greater, greaterOrEqual
-  case and, or, not, negate, length
-}
-
-indirect enum LuaStatement {
-  case local([LuaVariable], [LuaExpression])
-  case assign([LuaExpression], [LuaExpression], line: Int)
-  case call(LuaExpression)
-  case branch([(condition: LuaExpression, body: [LuaStatement])], otherwise: [LuaStatement])
-  case whileLoop(LuaExpression, [LuaStatement])
-  case repeatLoop([LuaStatement], LuaExpression)
-  case forNumber(LuaVariable, LuaExpression, LuaExpression, LuaExpression?, [LuaStatement], line: Int)
-  case forEach([LuaVariable], [LuaExpression], [LuaStatement], line: Int)
-  case block([LuaStatement])
-  case localFunction(LuaVariable, LuaFunctionBody)
-  case returnValues([LuaExpression])
-  case leave
-}
-
-/// A local variable: its place in the frame, and whether a function inside holds on to it.
-final class LuaVariable {
-  let name: String
-  let slot: Int
-  var isCaptured = false
-  init(name: String, slot: Int) {
-    self.name = name
-    self.slot = slot
-  }
-}
-
-final class LuaFunctionBody {
-  var parameters: [LuaVariable] = []
-  var statements: [LuaStatement] = []
-  var slots = 0
-  /// Where each upvalue comes from: a local of the function around, or an upvalue of it.
-  var captures: [Capture] = []
-  enum Capture {
-    case local(LuaVariable)
-    case upvalue(Int)
-  }
-}
-
 struct LuaParser {
-  private enum Token: Equatable {
-    case name(String)
-    case keyword(String)
-    case symbol(String)
-    case string([UInt8])
-    case number(Double)
-    case end
-  }
+  private typealias Token = LuaLexer.Token
 
-  private final class Scope {
-    let body = LuaFunctionBody()
-    let outer: Scope?
-    var active: [LuaVariable] = []
-    var upvalues: [LuaVariable] = []
-    init(_ outer: Scope?) { self.outer = outer }
-
-    func declare(_ name: String) -> LuaVariable {
-      let variable = LuaVariable(name: name, slot: body.slots)
-      body.slots += 1
-      return variable
-    }
-
-    func upvalue(_ name: String) -> Int? {
-      guard let outer else { return nil }
-      if let local = outer.active.last(where: { $0.name == name }) {
-        if let known = upvalues.firstIndex(where: { $0 === local }) { return known }
-        local.isCaptured = true
-        body.captures.append(.local(local))
-        upvalues.append(local)
-        return upvalues.count - 1
-      }
-      guard let further = outer.upvalue(name) else { return nil }
-      let variable = outer.upvalues[further]
-      if let known = upvalues.firstIndex(where: { $0 === variable }) { return known }
-      body.captures.append(.upvalue(further))
-      upvalues.append(variable)
-      return upvalues.count - 1
-    }
-  }
-
-  private static let keywords: Set<String> = [
-    "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "if", "in", "local", "nil", "not", "or",
-    "repeat", "return", "then", "true", "until", "while",
-  ]
-
-  private let source: [UInt8]
-  private var at = 0
-  private var line = 1
-  private var token = Token.end
-  private var tokenLine = 1
-  private var scope: Scope
+  private var lexer: LuaLexer
+  private var scope: LuaScope
+  private var token: Token { lexer.token }
+  private var tokenLine: Int { lexer.tokenLine }
 
   /// The body of a whole program.
   static func parse(_ text: String) throws(LuaError) -> LuaFunctionBody {
@@ -129,111 +19,15 @@ struct LuaParser {
   }
 
   private init(_ text: String) {
-    source = Array(text.utf8)
-    scope = Scope(nil)
+    lexer = LuaLexer(text)
+    scope = LuaScope(nil)
   }
 
   private var unexpected: LuaError { LuaError("line \(tokenLine): unexpected \(token)") }
 
   // MARK: tokens
 
-  private mutating func advance() throws(LuaError) {
-    try skipSpace()
-    tokenLine = line
-    guard at < source.count else {
-      token = .end
-      return
-    }
-    let byte = source[at]
-    if Self.isLetter(byte) {
-      let start = at
-      while at < source.count, Self.isLetter(source[at]) || Self.isDigit(source[at]) { at += 1 }
-      let word = String(decoding: source[start..<at], as: UTF8.self)
-      token = Self.keywords.contains(word) ? .keyword(word) : .name(word)
-    } else if Self.isDigit(byte) {
-      let start = at
-      while at < source.count, Self.isLetter(source[at]) || Self.isDigit(source[at]) || source[at] == UInt8(ascii: ".")
-      { at += 1 }
-      guard let number = LuaValue.number(of: Array(source[start..<at])) else { throw LuaError("line \(line): number") }
-      token = .number(number)
-    } else if byte == UInt8(ascii: "'") || byte == UInt8(ascii: "\"") {
-      try quoted(byte)
-    } else if byte == UInt8(ascii: "["), peek(1) == UInt8(ascii: "[") {
-      at += 2
-      let start = at
-      while at + 1 < source.count, !(source[at] == UInt8(ascii: "]") && source[at + 1] == UInt8(ascii: "]")) { at += 1 }
-      token = .string(Array(source[start..<at]))
-      at += 2
-    } else {
-      symbol()
-    }
-  }
-
-  private func peek(_ offset: Int) -> UInt8? { at + offset < source.count ? source[at + offset] : nil }
-  private static func isLetter(_ byte: UInt8) -> Bool {
-    (0x41...0x5a).contains(byte) || (0x61...0x7a).contains(byte) || byte == UInt8(ascii: "_")
-  }
-  private static func isDigit(_ byte: UInt8) -> Bool { (0x30...0x39).contains(byte) }
-
-  private mutating func skipSpace() throws(LuaError) {
-    while at < source.count {
-      let byte = source[at]
-      if byte == 0x0a { line += 1 }
-      if byte == 0x20 || (0x09...0x0d).contains(byte) {
-        at += 1
-      } else if byte == UInt8(ascii: "-"), peek(1) == byte {
-        if peek(2) == UInt8(ascii: "["), peek(3) == UInt8(ascii: "[") { throw LuaError("line \(line): long comment") }
-        while at < source.count, source[at] != 0x0a { at += 1 }
-      } else {
-        return
-      }
-    }
-  }
-
-  private mutating func quoted(_ quote: UInt8) throws(LuaError) {
-    at += 1
-    var bytes: [UInt8] = []
-    while at < source.count, source[at] != quote {
-      guard source[at] == UInt8(ascii: "\\") else {
-        bytes.append(source[at])
-        at += 1
-        continue
-      }
-      at += 1
-      guard let escape = peek(0) else { break }
-      if Self.isDigit(escape) {
-        var value = 0
-        var digits = 0
-        while digits < 3, let digit = peek(0), Self.isDigit(digit) {
-          value = value * 10 + Int(digit - 0x30)
-          at += 1
-          digits += 1
-        }
-        bytes.append(UInt8(truncatingIfNeeded: value))
-        continue
-      }
-      at += 1
-      switch escape {
-      case UInt8(ascii: "n"): bytes.append(0x0a)
-      case UInt8(ascii: "r"): bytes.append(0x0d)
-      case UInt8(ascii: "t"): bytes.append(0x09)
-      default: bytes.append(escape)
-      }
-    }
-    guard at < source.count else { throw LuaError("line \(line): unfinished string") }
-    at += 1
-    token = .string(bytes)
-  }
-
-  private mutating func symbol() {
-    for text in ["...", "..", "==", "~=", "<=", ">="] where source[at...].starts(with: text.utf8) {
-      at += text.utf8.count
-      token = .symbol(text)
-      return
-    }
-    token = .symbol(String(decoding: [source[at]], as: UTF8.self))
-    at += 1
-  }
+  private mutating func advance() throws(LuaError) { try lexer.advance() }
 
   private mutating func take(_ expected: Token) throws(LuaError) -> Bool {
     guard token == expected else { return false }
@@ -371,7 +165,7 @@ struct LuaParser {
   }
 
   private mutating func functionBody() throws(LuaError) -> LuaFunctionBody {
-    let inner = Scope(scope)
+    let inner = LuaScope(scope)
     scope = inner
     defer { scope = inner.outer! }
     try expect(.symbol("("))
