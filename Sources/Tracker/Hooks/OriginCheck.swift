@@ -110,7 +110,7 @@ final class OriginCheck: Sendable {
     guard (200..<300).contains(status), body.count <= maximumBodyBytes,
       let object = try? JSONSerialization.jsonObject(with: body) as? [String: Any]
     else { return .refused }
-    let answer = object["data"] as? [String: Any] ?? object
-    return answer["valid"] as? Bool == true ? .approved : .refused
+    let said = [object["valid"], (object["data"] as? [String: Any])?["valid"]].compactMap { $0 }
+    return !said.isEmpty && said.allSatisfy { $0 as? Bool == true } ? .approved : .refused
   }
 }

@@ -81,6 +81,7 @@ struct ApprovalCacheTests {
     #expect(verdict(200, #"{"valid": true}"#) == .approved)
     #expect(verdict(204, #"{"valid":true,"user":7}"#) == .approved)
     #expect(verdict(200, #"{"code": 0, "message": "ok", "data": {"valid": true}}"#) == .approved)
+    #expect(verdict(200, #"{"valid": true, "data": {"id": 5}}"#) == .approved)
     #expect(verdict(200, #"{"valid": false}"#) == .refused)
     #expect(verdict(200, #"{"valid": true, "data": {"valid": false}}"#) == .refused)
     #expect(verdict(200, #"{"data": true}"#) == .refused)
