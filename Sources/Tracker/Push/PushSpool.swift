@@ -118,11 +118,13 @@ final class PushSpool {
       run: run, anchor: clock.anchor, partition: partition, partitionCount: partitionCount)
     header.withUnsafeBytes { buffer.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
     try writeAll(UnsafeRawBufferPointer(start: buffer, count: header.count))
-    for batch in unsent { try add(batch) }
+    // The run of the header first, for those who know one only.
+    for batch in unsent where batch.run == run { try add(batch) }
+    state.through = try journal(queue, run, correction, isComplete: true)
+    for batch in unsent where batch.run != run { try add(batch) }
     for restored in restored where !kept.contains(restored.run) {
       for spooled in restored.announces { try add(spooled.number, spooled.announce, of: restored.run, correction) }
     }
-    state.through = try journal(queue, run, correction, isComplete: true)
     try sync()
     guard rename(fresh, target) == 0 else { throw SystemError("rename", subject: target) }
     try syncFolder()

@@ -187,6 +187,24 @@ import Wire
     #expect(try Data(contentsOf: old) == left)
   }
 
+  @Test("applied calls of an earlier run are behind what is owed: a version that knows one run only reads that")
+  func doubtful() throws {
+    let directory = try TemporaryDirectory()
+    let (queue, earlier, batch) = (EventQueue(), EventQueue(), PushBatch())
+    put([makeRecord(uploaded: 1)], into: earlier)
+    var ofEarlier = call
+    ofEarlier.run = PushRun(id: call.run.id &+ 1, generationBase: 0)
+    #expect(batch.fill(from: earlier, call: ofEarlier, willWait: false))
+    put([makeRecord(uploaded: 7), makeRecord(uploaded: 8)], into: queue)
+    spool(in: directory).write(doubtful: [batch], unsent: [], run: call.run, queue: queue)
+    let bytes = try Data(contentsOf: URL(fileURLWithPath: "\(directory.path)/spool"))
+    let kinds = stride(from: PushSpoolFormat.headerBytes + 178, to: bytes.count, by: PushSpoolFormat.recordBytes)
+    #expect(kinds.map { bytes[$0] } == [0, 0, 1, 0])
+    let content = try spool(in: directory).load()
+    #expect(content.map(\.run) == [ofEarlier.run, call.run])
+    #expect(content.map { $0.announces.map(\.announce.record.uploaded) } == [[1], [7, 8]])
+  }
+
   @Test("a file without a record is read as none and removed")
   func empty() throws {
     let directory = try TemporaryDirectory()
