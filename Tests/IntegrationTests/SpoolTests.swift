@@ -10,12 +10,12 @@ import Wire
 struct SpoolTests {
   private static let sessions = 400
 
-  /// Every session announces once.
-  private static func announce(_ site: Site, uploaded: UInt64, event: AnnounceEvent) throws {
+  /// So many sessions announce once.
+  private static func announce(_ site: Site, uploaded: UInt64, event: AnnounceEvent, count: Int = sessions) throws {
     var client = HTTPAnnounceClient(.v4(site.endpoints.httpPort))
     var random = SeededRandom(seed: 7)
     let infoHash: InfoHash = random.bytes20()
-    for _ in 0..<sessions {
+    for _ in 0..<count {
       let announcement = Announcement(
         passkey: "spooled", infoHash: infoHash, peerID: random.bytes20(), uploaded: uploaded, downloaded: 0,
         event: event)
@@ -67,16 +67,45 @@ struct SpoolTests {
     try await eventually("the spool is gone") { !FileManager.default.fileExists(atPath: spool) }
   }
 
-  @Test("a full disk is counted, logged once a minute and in readiness; the queue in memory loses nothing")
-  func diskFull() async throws {
-    let site = try Site()
-    try await site.redis.start()
-    // Files of this process may not grow beyond 64 blocks: write(2) fails with EFBIG as with a full disk.
-    let tracker = try ChildProcess(
+  /// A tracker whose files may not grow beyond 64 blocks: write(2) fails with EFBIG as with a full disk.
+  private static func limitedTracker(_ site: Site) throws -> ChildProcess {
+    try ChildProcess(
       [
         "/bin/sh", "-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "sh", Binaries.tracker, "--config",
         site.trackerConfig,
       ], name: "tracker", logPath: "\(site.directory.path)/limited.log")
+  }
+
+  @Test("told to stop in an outage, on a disk with no room for what Redis has anyway, it spools what Redis has not")
+  func noRoomForApplied() async throws {
+    let site = try Site()
+    try await site.redis.start()
+    let tracker = try Self.limitedTracker(site)
+    defer { _ = tracker.kill9() }
+    try await eventually("the tracker is ready", evidence: tracker.log) {
+      Site.status(port: site.metricsPort, "/health/ready") == 200
+    }
+    try site.approve(["spooled"])
+    try Self.announce(site, uploaded: 0, event: .started)
+    try await eventually("the baselines are in the stream", evidence: tracker.log) {
+      Self.length(site) == Self.sessions
+    }
+    try await site.redis.stop()
+    try Self.announce(site, uploaded: 5000, event: .stopped, count: 10)
+    try await tracker.terminate()
+    #expect(tracker.log.contains("the spool cannot be written") && !tracker.log.contains("were not published"))
+    try await site.redis.start()
+    try await site.startTracker()
+    try await eventually("they are in the stream", evidence: site.logs) { Self.length(site) == Self.sessions + 10 }
+    #expect(try Self.events(site).map(\.uploadedDelta).reduce(0, +) == 50_000)
+    #expect(!site.logs.contains("was not written whole"), "\(site.logs)")
+  }
+
+  @Test("a full disk is counted, logged once a minute and in readiness; the queue in memory loses nothing")
+  func diskFull() async throws {
+    let site = try Site()
+    try await site.redis.start()
+    let tracker = try Self.limitedTracker(site)
     defer { _ = tracker.kill9() }
     try await eventually("the tracker is ready", evidence: tracker.log) {
       Site.status(port: site.metricsPort, "/health/ready") == 200

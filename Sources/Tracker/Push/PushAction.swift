@@ -113,4 +113,6 @@ struct SpoolState: Equatable {
   var through: UInt64 = 0
   /// Why the last write failed; nil when it did not.
   var trouble: String?
+  /// The applied calls that it was given last are in it, too.
+  var keepsApplied = false
 }

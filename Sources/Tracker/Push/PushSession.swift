@@ -180,7 +180,7 @@ struct PushSession {
     case (.spooling(let afterwards), .spooled(let state)): return goOn(afterwards, spool: state)
     case (.spoolingRest, .spooled(let state)):
       note(state)
-      return endRest(isSpooled: state.trouble == nil)
+      return endRest(state)
     default: return continueRecovery(after: event)
     }
   }

@@ -127,23 +127,26 @@ extension PushSession {
   /// What the shutdown could not publish, or give back, goes to the spool.
   mutating func giveUpRest() -> Action {
     queue.close()
-    guard rest > 0 || !isSure, spool != nil else { return endRest(isSpooled: false) }
+    guard rest > 0 || !isSure, spool != nil else { return endRest(nil) }
     phase = .spoolingRest
     return .writeSpool
   }
 
-  mutating func endRest(isSpooled: Bool) -> Action {
+  /// `spool` is what was written; nil: there is none.
+  mutating func endRest(_ spool: SpoolState?) -> Action {
     phase = .finished
+    let isSpooled = spool.map { $0.trouble == nil } ?? false
     let held = isSure ? 0 : retained.calls.reduce(0) { $0 + $1.count }
-    if isSpooled {
+    var lost = isSpooled ? 0 : rest
+    if isSpooled, spool?.keepsApplied == true {
       if held > 0 { tally.notes.append(.spooledDoubtful(announces: held)) }
-      if rest > 0 { tally.notes.append(.spooledRest(announces: rest)) }
-      return .finish
+    } else {
+      // Of the others it is not known that they are lost.
+      let forgotten = suspended?.recordsLeft ?? 0
+      if held > forgotten { tally.notes.append(.gaveUpDoubtful(announces: held - forgotten)) }
+      lost += forgotten
     }
-    // Of the others it is not known that they are lost.
-    let forgotten = suspended?.recordsLeft ?? 0
-    if held > forgotten { tally.notes.append(.gaveUpDoubtful(announces: held - forgotten)) }
-    let lost = rest + forgotten
+    if isSpooled, rest > 0 { tally.notes.append(.spooledRest(announces: rest)) }
     if lost > 0 {
       tally.refusedShutdown += UInt64(lost)
       tally.notes.append(.gaveUpRest(announces: lost))

@@ -77,19 +77,19 @@ final class PushSpool {
   // MARK: writing
 
   /// Brings the file up to date; `state` says whether it could. Owed are, oldest first, what an earlier process left, the
-  /// calls on their way, and the queue, whose numbers are those of `run`; at the end applied ones too that may be forgotten. The
-  /// order of what is in the file is by the common clock, which is ahead of the OrderClock by the correction; while it is not
+  /// calls on their way, and the queue, whose numbers are those of `run`; `applied` may be forgotten, and is kept if there is room.
+  /// The order of what is in the file is by the common clock, which is ahead of the OrderClock by the correction; while it is not
   /// known, nil, by the OrderClock.
   func write(
-    doubtful: [PushBatch] = [], restored: [SpooledRun] = [], unsent: [PushBatch], run: PushRun, queue: EventQueue,
+    applied: [PushBatch] = [], restored: [SpooledRun] = [], unsent: [PushBatch], run: PushRun, queue: EventQueue,
     correctionMicroseconds: Int64? = 0
   ) {
     let alive = queue.depth + unsent.reduce(0) { $0 + $1.count } + restored.reduce(0) { $0 + $1.announces.count }
     let isLong = recordsInFile > max(Self.compactAboveRecords, alive * 2)
-    let isComplete = !state.isActive || isLong || file == nil || run != newestInFile || !doubtful.isEmpty
+    let isComplete = !state.isActive || isLong || file == nil || run != newestInFile
     do throws(SystemError) {
       if isComplete {
-        try rewrite(restored, doubtful + unsent, run, queue, correctionMicroseconds)
+        try rewrite(restored, unsent, run, queue, correctionMicroseconds)
       } else {
         for batch in unsent where !batch.isJournaled { try add(batch) }
         state.through = try journal(queue, run, correctionMicroseconds, isComplete: false)
@@ -100,6 +100,27 @@ final class PushSpool {
       note(error)
       // What did not reach the file is not known: the next attempt begins a new one.
       file = nil
+      unlink(target + ".new")
+    }
+    state.keepsApplied = state.trouble == nil && append(applied)
+  }
+
+  /// Behind what is owed, and behind a record that ends the file for a version that knows one run only: that publishes what
+  /// is owed. What does not fit leaves the file as it was.
+  private func append(_ applied: [PushBatch]) -> Bool {
+    guard !applied.isEmpty else { return true }
+    let end = lseek(file?.number ?? -1, 0, SEEK_CUR)
+    do throws(SystemError) {
+      runInFile = nil
+      for batch in applied { try add(batch) }
+      try sync()
+      return true
+    } catch {
+      note(error)
+      state.trouble = nil
+      buffered = 0
+      if ftruncate(file?.number ?? -1, end) != 0 { note(SystemError("ftruncate", subject: target)) }
+      return false
     }
   }
 
@@ -118,7 +139,7 @@ final class PushSpool {
       run: run, anchor: clock.anchor, partition: partition, partitionCount: partitionCount)
     header.withUnsafeBytes { buffer.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
     try writeAll(UnsafeRawBufferPointer(start: buffer, count: header.count))
-    // The run of the header first, for those who know one only.
+    // The run of the header first, for a version that knows one only.
     for batch in unsent where batch.run == run { try add(batch) }
     state.through = try journal(queue, run, correction, isComplete: true)
     for batch in unsent where batch.run != run { try add(batch) }

@@ -91,7 +91,7 @@ final class StreamPublisher {
       return .timePassed
     case .writeSpool:
       spool!.write(
-        doubtful: session.doubtful, restored: session.restored.rest, unsent: session.window, run: session.ownRun,
+        applied: session.doubtful, restored: session.restored.rest, unsent: session.window, run: session.ownRun,
         queue: queue,
         correctionMicroseconds: session.clock.isKnown ? session.clock.correctionMicroseconds : nil)
       return .spooled(spool!.state)
@@ -268,14 +268,14 @@ final class StreamPublisher {
     case .spooledRest(let announces):
       Log.info("announces are spooled", ["partition": index, "announces": announces])
     case .gaveUpRest(let announces):
-      Log.error("announces were not published and there is no spool", ["partition": index, "announces": announces])
+      Log.error("announces were not published and are not spooled", ["partition": index, "announces": announces])
     case .spooledDoubtful(let announces):
       Log.info(
         "announces that redis had taken are spooled: it was away since, or has lost them",
         ["partition": index, "announces": announces])
     case .gaveUpDoubtful(let announces):
       Log.warning(
-        "redis was away and not asked whether it has what it had taken; what it has not is lost: there is no spool",
+        "redis was away and not asked whether it has what it had taken; what it has not is lost: that is not spooled",
         ["partition": index, "announces": announces])
     }
   }

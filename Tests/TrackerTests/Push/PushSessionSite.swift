@@ -213,7 +213,7 @@ struct PushSessionSite {
     }
     let through = queue.visitChanges(from: 0, isComplete: true) { content[$0] = $1.record }
     spooled = content
-    return SpoolState(isActive: true, through: through)
+    return SpoolState(isActive: true, through: through, keepsApplied: true)
   }
 }
 

@@ -196,7 +196,7 @@ import Wire
     ofEarlier.run = PushRun(id: call.run.id &+ 1, generationBase: 0)
     #expect(batch.fill(from: earlier, call: ofEarlier, willWait: false))
     put([makeRecord(uploaded: 7), makeRecord(uploaded: 8)], into: queue)
-    spool(in: directory).write(doubtful: [batch], unsent: [], run: call.run, queue: queue)
+    spool(in: directory).write(applied: [batch], unsent: [], run: call.run, queue: queue)
     let bytes = try Data(contentsOf: URL(fileURLWithPath: "\(directory.path)/spool"))
     let kinds = stride(from: PushSpoolFormat.headerBytes + 178, to: bytes.count, by: PushSpoolFormat.recordBytes)
     #expect(kinds.map { bytes[$0] } == [0, 0, 1, 0])
