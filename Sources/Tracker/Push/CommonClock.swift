@@ -28,6 +28,8 @@ struct CommonClock {
     var shiftMicroseconds: Int64 = 0
     /// From when on Redis has forgotten nothing.
     var sinceMicroseconds: UInt64 = 0
+    /// When a tracker set the shift last, by this clock.
+    var changedMicroseconds: Int64 = 0
     var wallMicroseconds: UInt64
   }
 
@@ -83,8 +85,8 @@ struct CommonClock {
   /// From when on Redis has forgotten nothing, by this clock.
   private(set) var sinceMicroseconds: UInt64 = 0
   private var shiftMicroseconds: Int64 = 0
-  /// The shift with which it was right.
-  private var settledShift: Int64?
+  /// What Redis' clock and the shift said when it was last found right.
+  private var lastReading: Int64 = 0
   private(set) var isKnown = false
   private(set) var doubt = Doubt()
   /// Whether all announces of before the doubt's moment are published.
@@ -109,10 +111,9 @@ struct CommonClock {
   /// What the next question is to change, and whether one did since the clock was last known to be right.
   private var change: Change?
   private var hasChanged = false
-  /// When this one set the clock back last, and the shift that it set last.
-  private var setBack: (at: UInt64, shift: Int64)?
-  /// The same of a change that Redis has not answered.
-  private var proposed: (at: UInt64, shift: Int64)?
+  /// When this one set the clock back last, and the same of a change that Redis has not answered.
+  private var setBack: UInt64?
+  private var proposed: UInt64?
   /// What Redis' clock seems to have been set by, until that is known.
   private var step: Int64?
   private var warnings = RareLog(pauseNanoseconds: pauseNanoseconds)
@@ -139,7 +140,7 @@ struct CommonClock {
   }
 
   private func isSetBack(now: UInt64) -> Bool {
-    setBack.map { !PushSession.isOver(Self.setBackPauseNanoseconds, since: $0.at, now: now) } ?? false
+    setBack.map { !PushSession.isOver(Self.setBackPauseNanoseconds, since: $0, now: now) } ?? false
   }
 
   /// What Redis' clock may say at most when a call of now arrives. Otherwise it was set, or this machine stood still: no call
@@ -248,22 +249,23 @@ struct CommonClock {
     // One whose answer was lost may have been lost itself: then nobody undid it.
     if hasChanged { setBack = proposed }
     if isKnown, agrees(reading) {
-      settledShift = shift
+      lastReading = Int64(redis) + shift
       if let step { notes.append(.clockSet(milliseconds: step / 1000)) }
       step = nil
       refine(found, reading)
       return nil
     }
     let isLarge = isKnown && ahead.magnitude >= Self.stepMicroseconds
-    if isKnown, !hasChanged, isStep(ahead, shift: shift, now: now) {
-      proposed = (ahead > 0 ? now : setBack?.at ?? 0, shift - ahead)
+    if isKnown, !hasChanged, isStep(ahead, reading, now: now) {
+      proposed = ahead > 0 ? now : setBack
       step = isLarge ? ahead : nil
       // A tracker whose machine stood still has set it, and its announces meanwhile have orders that are too low.
-      if ahead < 0, shift != settledShift { begin(doubt: ahead, now: now) }
+      if ahead < 0, isOfAnother(reading) { begin(doubt: ahead, now: now) }
       return Change(from: shift, to: shift - ahead)
     }
     // Never back.
     let error = Self.error(of: reading)
+    if !isKnown { lastReading = Int64(redis) + shift }
     if !isKnown || ahead > error { correctionMicroseconds = found - error }
     if isLarge, ahead > 0 {
       // What came since the last reading came before that or behind it.
@@ -271,7 +273,6 @@ struct CommonClock {
       notes.append(.stoodStill(milliseconds: ahead / 1000))
     }
     step = nil
-    settledShift = shift
     slackMicroseconds = 2 * error
     isKnown = true
     return nil
@@ -297,12 +298,16 @@ struct CommonClock {
   }
 
   /// Whether the clock is not where it should be because Redis' was set.
-  private func isStep(_ ahead: Int64, shift: Int64, now: UInt64) -> Bool {
+  private func isStep(_ ahead: Int64, _ reading: Reading, now: UInt64) -> Bool {
     if ahead < 0 { return true }
     guard ahead >= Int64(Self.stepMicroseconds) + slackMicroseconds else { return false }
-    guard let setBack, setBack.shift != shift else { return true }
-    return PushSession.isOver(Self.setBackPauseNanoseconds, since: setBack.at, now: now)
+    guard let setBack, isOfAnother(reading) else { return true }
+    return PushSession.isOver(Self.setBackPauseNanoseconds, since: setBack, now: now)
   }
+
+  /// Whether another tracker has set the shift since the clock was last right. Where clock.lua went on from `top`, or Redis
+  /// has forgotten the shift, no machine stood still.
+  private func isOfAnother(_ reading: Reading) -> Bool { reading.answer.changedMicroseconds > lastReading }
 
   private mutating func note(offset: Int64, now: UInt64) {
     offsetMicroseconds = offset

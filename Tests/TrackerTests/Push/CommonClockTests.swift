@@ -205,23 +205,66 @@ private struct ClockSite {
     }
   }
 
+  @Test("Redis was away, its clock is behind or ahead, or the shift is forgotten: nobody takes that for a standstill")
+  func outage() {
+    for step: Int64 in [-3600, -30, -13, 30, 3600] {
+      for isOlder in [false, true] {
+        for trackers in 1...2 {
+          var site = site(trackers: trackers)
+          let older = site.kept
+          // Set by hand before, ahead and back.
+          for earlier: Int64 in [20_000_000, -35_000_000] {
+            site.redisAhead += earlier
+            for index in 0..<trackers { site.ask(index) }
+          }
+          // One has read it once, and asks first.
+          site.add()
+          site.ask(trackers)
+          let (order, at) = (site.order(0), site.now)
+          site.pass(seconds: 12)
+          if isOlder { site.kept = older }
+          site.redisAhead += step * 1_000_000
+          for index in (0...trackers).reversed() { site.ask(index) }
+          #expect(site.spread < 22_000 && (site.order(0) - order - Int64((site.now - at) / 1000)).magnitude < 22_000)
+          #expect(site.trackers.allSatisfy { $0.doubt == CommonClock.Doubt() }, "\(step), \(isOlder), \(trackers)")
+        }
+      }
+    }
+  }
+
+  @Test("the shift was set by a machine that stood still: what came before that is found is in doubt")
+  func setByStandstill() {
+    var site = site(trackers: 2)
+    site.pass(seconds: 20)
+    site.standstills[1] = 15_000_000_000
+    site.ask(1)
+    #expect(site.kept.shift < -14_900_000 && site.trackers[1].doubt == CommonClock.Doubt())
+    site.ask(0)
+    #expect(site.trackers[0].doubt.by / 100_000 == 150)
+    site.ask(1)
+    #expect(site.trackers[1].doubt.by / 100_000 == 150 && site.spread < 22_000)
+  }
+
   @Test("the script keeps the clock: a shift is set if it is as it was found, and nothing takes the clock back")
   func script() async throws {
     let directory = try TemporaryDirectory()
     let redis = try await RedisServer.start(in: directory)
     var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
     func ask(_ expected: String, _ from: String = "-", _ to: String = "-", forgot: String = "0") throws
-      -> (time: Int64, shift: Int64)
+      -> (time: Int64, shift: Int64, changed: Int64)
     {
       let reply = try connection.command([
         "EVAL", PushScript.clockText, "2", "clock", "clock:entry", expected, from, to, forgot,
       ])
       if let error = reply.error { throw RedisError.server(error) }
-      return (try #require(reply.view[0].integer), try #require(reply.view[1].integer))
+      let values = (0..<4).compactMap { reply.view[$0].integer }
+      try #require(values.count == 4)
+      return (values[0], values[1], values[3])
     }
     func top() throws -> Int64 { Int64(try connection.command(["HGET", "clock", "top"]).string ?? "0")! }
     let first = try ask("-")
-    #expect(first.shift == 0 && abs(first.time - Int64(Clock.unixNanoseconds() / 1000)) < 5_000_000)
+    #expect(first.shift == 0 && first.changed == 0)
+    #expect(abs(first.time - Int64(Clock.unixNanoseconds() / 1000)) < 5_000_000)
     #expect(try top() == first.time)
     // Another one has set it meanwhile.
     #expect(try ask("-", "7", "900000000").shift == 0)
@@ -229,14 +272,15 @@ private struct ClockSite {
     _ = try ask("\(first.time - 3_600_000_000)")
     #expect(try top() < first.time + 1_000_000_000)
     // An hour ahead, and not back again.
-    #expect(try ask("-", "0", "3600000000").shift == 3_600_000_000)
+    let set = try ask("-", "0", "3600000000")
+    #expect(set.shift == 3_600_000_000 && set.changed == set.time + set.shift)
     let high = try top()
     #expect(high > first.time + 3_599_000_000)
     #expect(try ask("-", "3600000000", "0").shift == 3_600_000_000)
     // As if Redis' clock had gone back by a day.
     _ = try connection.command(["HSET", "clock", "shift", "0", "top", "\(high + 86_400_000_000)"])
     let later = try ask("\(high)")
-    #expect(later.time + later.shift == high + 86_400_000_000)
+    #expect(later.time + later.shift == high + 86_400_000_000 && later.changed == set.changed)
     // From when on nothing was forgotten.
     func since() throws -> Int64 { Int64(try connection.command(["HGET", "clock", "since"]).string ?? "0")! }
     #expect(try since() == first.time)

@@ -10,18 +10,23 @@ struct ModelClock {
 
   var shift: Int64 = 0
   var top: Int64 = 0
+  private(set) var changed: Int64 = 0
   private(set) var since: Int64?
 
   /// The answer at Redis' time `now`.
   mutating func answer(_ question: CommonClock.Question, now: UInt64) -> CommonClock.Answer {
     let time = Int64(now)
-    if let change = question.change, change.from == shift, time + change.to >= top { shift = change.to }
+    if let change = question.change, change.from == shift, time + change.to >= top {
+      shift = change.to
+      changed = time + shift
+    }
     let expected = question.expectedMicroseconds.map { Int64($0) }
     if time + shift < top { shift = top - time + (expected == nil ? Self.aheadOfTop : 0) }
     if expected.map({ (time + shift - $0).magnitude <= Self.agreement }) ?? true { top = max(top, time + shift) }
     let known = question.isForgetful ? time + shift : since ?? time + shift
     since = known
     return CommonClock.Answer(
-      redisMicroseconds: now, shiftMicroseconds: shift, sinceMicroseconds: UInt64(max(0, known)), wallMicroseconds: now)
+      redisMicroseconds: now, shiftMicroseconds: shift, sinceMicroseconds: UInt64(max(0, known)),
+      changedMicroseconds: changed, wallMicroseconds: now)
   }
 }

@@ -3,13 +3,14 @@
 -- notices that this clock is not where its own says that it should be, and sets the shift.
 --
 --     KEYS[1] the hash with microseconds: `shift`, what is added to TIME; `top`, the highest reading that a tracker
---     took; `since`, from when on Redis has forgotten nothing   KEYS[2] no key, but while this runs
+--     took; `since`, from when on Redis has forgotten nothing; `changed`, when a tracker last set the shift
+--     KEYS[2] no key, but while this runs
 --     ARGV[1] where the caller expects the clock, microseconds; `-`: it does not know
 --     ARGV[2] the shift that the caller has found and wants to change, or `-`   ARGV[3] to what
 --     ARGV[4] 1: Redis has forgotten something that the caller had applied
 --
--- Answers Redis' time, the shift, and `since`; the error where it cannot be had or kept (a Redis without memory): the
--- caller waits, else each tracker would go by another clock.
+-- Answers Redis' time, the shift, `since` and `changed`; the error where it cannot be had or kept (a Redis without
+-- memory): the caller waits, else each tracker would go by another clock.
 
 -- A caller that expects another reading than this has not taken it yet.
 local AGREEMENT_MICROSECONDS = 1000000
@@ -33,12 +34,15 @@ local function microseconds()
   return tonumber(string.sub(name, 1, -3)) * 1000
 end
 
-local kept = redis.pcall('HMGET', KEYS[1], 'shift', 'top', 'since')
+local kept = redis.pcall('HMGET', KEYS[1], 'shift', 'top', 'since', 'changed')
 if kept.err then return kept end
-local shift, top = tonumber(kept[1]) or 0, tonumber(kept[2]) or 0
+local shift, top, changed = tonumber(kept[1]) or 0, tonumber(kept[2]) or 0, tonumber(kept[4]) or 0
 local now = microseconds()
 if type(now) == 'table' then return now end
-if ARGV[2] ~= '-' and tonumber(ARGV[2]) == shift and now + tonumber(ARGV[3]) >= top then shift = tonumber(ARGV[3]) end
+if ARGV[2] ~= '-' and tonumber(ARGV[2]) == shift and now + tonumber(ARGV[3]) >= top then
+  shift = tonumber(ARGV[3])
+  changed = now + shift
+end
 -- It never goes back, whoever was there to notice. For a caller that does not know the clock, whatever the last one
 -- did with it after the reading.
 local expected = tonumber(ARGV[1])
@@ -48,6 +52,6 @@ if not expected or math.abs(now + shift - expected) <= AGREEMENT_MICROSECONDS th
 end
 local since = ARGV[4] ~= '1' and tonumber(kept[3]) or now + shift
 local set = redis.pcall('HSET', KEYS[1], 'shift', string.format('%d', shift), 'top', string.format('%d', top),
-  'since', string.format('%d', since))
+  'since', string.format('%d', since), 'changed', string.format('%d', changed))
 if type(set) == 'table' then return set end
-return {now, shift, since}
+return {now, shift, since, changed}
