@@ -22,6 +22,8 @@ final class StreamPublisher {
   /// Of clock.lua, once it was loaded, and what it is asked.
   private var clockHash: String?
   private var clockQuestion = CommonClock.Question()
+  /// Over this connection: clock.lua is to read it from an entry's name.
+  private var isTimeRefused = false
 
   init(
     settings: PublisherSettings, partition: PushPartition, queue: EventQueue, metrics: PushMetrics,
@@ -109,6 +111,7 @@ final class StreamPublisher {
 
   private func connect(_ timeouts: RedisTimeouts, redirectedBy redirection: RedisServerError?) throws(RedisError) {
     connection = nil
+    isTimeRefused = false
     if let redirection {
       connection = try RedisConnection(redirectedBy: redirection, endpoint: settings.endpoint, timeouts: timeouts)
     } else {
@@ -176,20 +179,27 @@ final class StreamPublisher {
     }
     if session.isAsking { _ = try connection!.command(["ASKING"]) }
     let (question, change) = (clockQuestion, clockQuestion.change)
-    connection!.append([
-      "EVALSHA", clockHash, "2", partition.clockKey, partition.clockEntryKey,
-      question.expectedMicroseconds.map { "\($0)" } ?? "-", change.map { "\($0.from)" } ?? "-",
-      change.map { "\($0.to)" } ?? "-", question.isForgetful ? "1" : "0",
-    ])
+    let keys = isTimeRefused ? ["2", partition.clockKey, partition.clockEntryKey] : ["1", partition.clockKey]
+    connection!.append(
+      ["EVALSHA", clockHash] + keys + [
+        question.expectedMicroseconds.map { "\($0)" } ?? "-", change.map { "\($0.from)" } ?? "-",
+        change.map { "\($0.to)" } ?? "-", question.isForgetful ? "1" : "0",
+      ])
     try connection!.flush()
   }
 
-  /// The answer; nil when it is not there yet. A script that had to be loaded is asked once it is.
+  /// The answer; nil when it is not there yet. A script that had to be loaded is asked once it is, and one that may not ask for
+  /// the time once more.
   func timeIfArrived() throws(RedisError) -> PushSession.Event? {
     guard try connection!.nextReplyIfArrived(reusing: &reply) else { return nil }
     if let error = reply.error {
       guard error.code == .noScript, clockHash != nil else { throw .server(error) }
       clockHash = nil
+      try sendClockQuestion()
+      return try timeIfArrived()
+    }
+    if reply.view.isNil, clockHash != nil, !isTimeRefused {
+      isTimeRefused = true
       try sendClockQuestion()
       return try timeIfArrived()
     }

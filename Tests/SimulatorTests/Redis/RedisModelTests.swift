@@ -238,6 +238,7 @@ import Wire
             if !left.isEmpty { try both(left) }
             _ = try connection.command(["CONFIG", "SET", "maxmemory", isFull ? "1" : "0"])
             model.isOutOfMemory = isFull
+            try both(["EVAL", PushScript.clockText, "1", "clock"] + question)
             try both(["EVAL", PushScript.clockText, "2", "clock", "entry"] + question)
             _ = try connection.command(["CONFIG", "SET", "maxmemory", "0"])
             model.isOutOfMemory = false

@@ -254,7 +254,7 @@ private struct ClockSite {
       -> (time: Int64, shift: Int64, changed: Int64)
     {
       let reply = try connection.command([
-        "EVAL", PushScript.clockText, "2", "clock", "clock:entry", expected, from, to, forgot,
+        "EVAL", PushScript.clockText, "1", "clock", expected, from, to, forgot,
       ])
       if let error = reply.error { throw RedisError.server(error) }
       let values = (0..<4).compactMap { reply.view[$0].integer }
@@ -301,6 +301,10 @@ private struct ClockSite {
     let redis = try await RedisServer.start(in: directory)
     var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
     let entry = "clock:entry"
+    _ = try connection.command(["ACL", "SETUSER", "default", "-time"])
+    // Who has not named the entry is to do so.
+    #expect(try connection.command(["EVAL", PushScript.clockText, "1", "clock", "-", "-", "-", "0"]).view.isNil)
+    #expect(try connection.integer(["DBSIZE"]) == 0)
     /// What the script says beyond what this machine's clock said before, microseconds.
     func ask() throws -> Int64 {
       let before = Int64(Clock.unixNanoseconds() / 1000)
@@ -310,7 +314,6 @@ private struct ClockSite {
       return try #require(reply.view[0].integer) - before
     }
     let plausible: ClosedRange<Int64> = -1000...5_000_000
-    _ = try connection.command(["ACL", "SETUSER", "default", "-time"])
     // As a script that died may have left it before Redis' clock was set back, or as nobody left it.
     let left = [[], ["XADD", entry, "9999999999999-7", "a", "b"], ["SET", entry, "text"], ["HSET", entry, "a", "b"]]
     for command in left {

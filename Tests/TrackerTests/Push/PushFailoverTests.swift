@@ -245,7 +245,10 @@ import Wire
     let slot = String(RedisClusterSlot.slot(of: stream))
     _ = try to.command(["CLUSTER", "SETSLOT", slot, "IMPORTING", sourceID])
     _ = try from.command(["CLUSTER", "SETSLOT", slot, "MIGRATING", targetID])
-    crowd.announce()
+    // A call that names a key which is not there is told TRYAGAIN, so long as the move takes.
+    func clock() throws -> Int { Int(try from.command(["HGET", "\(stream):clock", "top"]).string ?? "")! }
+    let read = try clock()
+    try await crowd.announce(until: "the clock was read while the slot moves") { try clock() > read + 1_500_000 }
     while true {
       let keys = try from.command(["CLUSTER", "GETKEYSINSLOT", slot, "100"])
       if keys.count == 0 { break }

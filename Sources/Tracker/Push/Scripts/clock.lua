@@ -4,13 +4,14 @@
 --
 --     KEYS[1] the hash with microseconds: `shift`, what is added to TIME; `top`, the highest reading that a tracker
 --     took; `since`, from when on Redis has forgotten nothing; `changed`, when a tracker last set the shift
---     KEYS[2] no key, but while this runs
+--     KEYS[2] no key, but while this runs; only from who was told that it is needed: while Redis Cluster moves the
+--     slot, a call that names a key which is not there is refused
 --     ARGV[1] where the caller expects the clock, microseconds; `-`: it does not know
 --     ARGV[2] the shift that the caller has found and wants to change, or `-`   ARGV[3] to what
 --     ARGV[4] 1: Redis has forgotten something that the caller had applied
 --
 -- Answers Redis' time, the shift, `since` and `changed`; the error where it cannot be had or kept (a Redis without
--- memory): the caller waits, else each tracker would go by another clock.
+-- memory): the caller waits, else each tracker would go by another clock. Nil where TIME is refused, without KEYS[2].
 
 -- A caller that expects another reading than this has not taken it yet.
 local AGREEMENT_MICROSECONDS = 1000000
@@ -23,6 +24,7 @@ local AHEAD_OF_TOP_MICROSECONDS = 750000
 local function microseconds()
   local time = redis.pcall('TIME')
   if not time.err then return tonumber(time[1]) * 1000000 + tonumber(time[2]) end
+  if not KEYS[2] then return end
   -- A Redis without memory takes what comes after an EXPIRE: there is none unless something was left.
   local left = redis.pcall('XLEN', KEYS[2])
   if left ~= 0 then left = redis.pcall('EXPIRE', KEYS[2], 0) end
@@ -38,7 +40,7 @@ local kept = redis.pcall('HMGET', KEYS[1], 'shift', 'top', 'since', 'changed')
 if kept.err then return kept end
 local shift, top, changed = tonumber(kept[1]) or 0, tonumber(kept[2]) or 0, tonumber(kept[4]) or 0
 local now = microseconds()
-if type(now) == 'table' then return now end
+if type(now) ~= 'number' then return now end
 if ARGV[2] ~= '-' and tonumber(ARGV[2]) == shift and now + tonumber(ARGV[3]) >= top then
   shift = tonumber(ARGV[3])
   changed = now + shift
