@@ -69,7 +69,7 @@ final class SessionTable {
       """)
     selectClaimed = try database.prepare(
       """
-      SELECT 1 FROM generations WHERE session_id = ?1 AND generation <> ?2 AND first_order < last_order
+      SELECT 1 FROM generations WHERE session_id = ?1 AND generation NOT IN (?2, ?5) AND first_order < last_order
         AND first_order < ?3 AND last_order > ?4 LIMIT 1
       """)
     upsertGeneration = try database.prepare(
@@ -141,6 +141,8 @@ final class SessionTable {
     try selectClaimed.bind(generation.text, at: 2)
     try selectClaimed.bind(Int64(claim.before), at: 3)
     try selectClaimed.bind(Int64(claim.after), at: 4)
+    // The row of one that has become the latest again is of before that.
+    try selectClaimed.bind(found.ledger.generation?.text ?? generation.text, at: 5)
     defer { selectClaimed.reset() }
     return try selectClaimed.step()
   }
