@@ -106,11 +106,12 @@ struct LostRanges: Equatable, Sendable {
   }
 
   /// An entry that is there after all is no longer missing. The narrowest row that may have meant it gives way; one of an
-  /// earlier epoch only where the older state ends that has come back.
-  mutating func fill(_ id: EntryID, restoredThrough: EntryID) {
-    if id <= end, Self.fill(id, in: &rows) { return }
-    guard id <= restoredThrough, !earlier.isEmpty else { return }
+  /// earlier epoch only where the older state ends that has come back. Whether it was one of this epoch.
+  mutating func fill(_ id: EntryID, restoredThrough: EntryID) -> Bool {
+    if id <= end, Self.fill(id, in: &rows) { return true }
+    guard id <= restoredThrough, !earlier.isEmpty else { return false }
     _ = Self.fill(id, in: &earlier)
+    return false
   }
 
   private static func fill(_ id: EntryID, in rows: inout [LostRange]) -> Bool {

@@ -124,6 +124,16 @@ extension StoreWriter {
   func purge(_ state: DeadLetterState, before time: Int64) throws(StoreError) -> Int {
     precondition(state != .dead, "dead letters that wait are never deleted")
     return try transaction { () throws(SQLiteError) in
+      let remember = try database.prepare(
+        """
+        INSERT OR IGNORE INTO purged_letters(stream_id, entry_id, content)
+          SELECT stream_id, iif(returned_epoch = streams.epoch, returned_id, entry_id), content
+          FROM dead_letters JOIN streams ON streams.id = stream_id
+          WHERE state = ?1 AND resolved_at < ?2 AND max(dead_letters.epoch, returned_epoch) = streams.epoch
+        """)
+      try remember.bind(state.rawValue, at: 1)
+      try remember.bind(time, at: 2)
+      try remember.run()
       let delete = try database.prepare("DELETE FROM dead_letters WHERE state = ?1 AND resolved_at < ?2")
       try delete.bind(state.rawValue, at: 1)
       try delete.bind(time, at: 2)

@@ -2,7 +2,8 @@
 // to the writer thread.
 //
 // A letter is known by the id of its entry. When Redis loses the end of the stream or all of it, the entry may come back,
-// under its id in another epoch or given back under another one: then what it holds tells, and the letter keeps its fate.
+// under its id in another epoch or given back under another one: then what it holds tells, and the letter keeps its fate. Of
+// one that was purged the id remains, for its epoch.
 
 import Linux
 import SQLite
@@ -15,7 +16,8 @@ final class BurialTable {
   private let insert: SQLiteStatement
   private let addReturn: SQLiteStatement
   private let keepReturns: SQLiteStatement
-  /// There is a letter: most databases have none, and entries need not be looked for in it.
+  private let forgetPurged: SQLiteStatement
+  /// There is a letter, or was: most databases have none, and entries need not be looked for in it.
   private(set) var hasLetters: Bool
 
   init(_ database: borrowing SQLiteDatabase, hash: EntryHash) throws(SQLiteError) {
@@ -32,6 +34,7 @@ final class BurialTable {
       SELECT id FROM dead_letters
       WHERE content = ?1 AND stream_id = ?2 AND (epoch = ?3 AND entry_id = ?5 OR returned_epoch = ?3 AND returned_id = ?5)
         AND fields = ?4
+      UNION ALL SELECT 0 FROM purged_letters WHERE stream_id = ?2 AND entry_id = ?5 AND content = ?1
       """)
     insert = try database.prepare(
       """
@@ -47,7 +50,9 @@ final class BurialTable {
       WHERE stream_id = ?1
         AND (epoch = ?2 - 1 AND entry_id <= ?3 OR returned_epoch = ?2 - 1 AND returned_id <= ?3)
       """)
-    hasLetters = try database.integer("SELECT EXISTS (SELECT 1 FROM dead_letters)") == 1
+    forgetPurged = try database.prepare("DELETE FROM purged_letters WHERE stream_id = ?1 AND entry_id > ?2")
+    hasLetters =
+      try database.integer("SELECT EXISTS (SELECT 1 FROM dead_letters) OR EXISTS (SELECT 1 FROM purged_letters)") == 1
   }
 
   /// Whether an entry of this epoch is a letter.
@@ -66,7 +71,7 @@ final class BurialTable {
     return try letter(selectContent, fields, stream)
   }
 
-  /// The letter that this very entry became, in this epoch or in an earlier one.
+  /// The letter that this very entry became, in this epoch or in an earlier one; 0: one that was purged.
   func letter(_ id: EntryID, holding fields: EntryFields?, of stream: StreamState) throws(SQLiteError) -> Int64? {
     try selectSame.bind(id.bytes, at: 5)
     return try letter(selectSame, fields, stream)
@@ -94,12 +99,16 @@ final class BurialTable {
   }
 
   /// The epoch has begun, and the stream has what it had up to an id: those letters' entries are known in it and do not come.
+  /// Behind it ids will be given to other entries.
   func keepReturns(through end: EntryID, in stream: StreamState) throws(SQLiteError) {
     guard hasLetters else { return }
     try keepReturns.bind(stream.id, at: 1)
     try keepReturns.bind(stream.epoch, at: 2)
     try keepReturns.bind(end.bytes, at: 3)
     try keepReturns.run()
+    try forgetPurged.bind(stream.id, at: 1)
+    try forgetPurged.bind(end.bytes, at: 2)
+    try forgetPurged.run()
   }
 
   /// Puts an entry into the dead letters.

@@ -173,7 +173,10 @@ extension StoreWriter {
       stream.counters.redelivered += 1
       return
     }
-    stream.noteDealtWith(item.id, isNew: !isRepeated, isDecided: !isForgotten)
+    // A broken one may be a letter that an earlier version purged.
+    let isBroken = if case .failure = result { true } else { false }
+    stream.noteDealtWith(
+      item.id, isNew: !isRepeated, isDecided: !isForgotten, isCounted: isDoubtful && isBroken)
     if letter != nil {
       stream.counters.duplicates += 1
       return

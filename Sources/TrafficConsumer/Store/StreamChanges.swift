@@ -96,6 +96,8 @@ extension StoreWriter {
       (state.accountedTo, state.accountedHandled) = (.zero, 0)
       // A backup, if there is one, has nothing of it.
       if state.backupFloor != nil { state.backupFloor = .zero }
+    } with: { (state) throws(SQLiteError) in
+      try burials.keepReturns(through: .zero, in: state)
     }
   }
 
@@ -176,11 +178,14 @@ extension StreamState {
   }
 
   /// Notes an entry that was not dealt with before. What is not in the last backup stays in the stream. `isNew`: by what it
-  /// says it was not, either. `isDecided`: one or the other is known.
-  mutating func noteDealtWith(_ id: EntryID, isNew: Bool, isDecided: Bool) {
-    countHandled(1, from: id)
-    // Dealt with in another epoch, and not missing.
-    if isDecided, isNew || !former.contains(id) { lost.fill(id, restoredThrough: restoredThrough) }
+  /// says it was not, either. `isDecided`: one or the other is known. `isCounted`: its id was dealt with in this epoch, and
+  /// nothing tells that it is another entry's now.
+  mutating func noteDealtWith(_ id: EntryID, isNew: Bool, isDecided: Bool, isCounted: Bool) {
+    // Unless it was dealt with in another epoch, and is not missing.
+    let mayBeLost = isDecided && (isNew || !former.contains(id))
+    let wasLost = mayBeLost && lost.fill(id, restoredThrough: restoredThrough)
+    // One too many would hide an entry that is gone.
+    if !isCounted || wasLost { countHandled(1, from: id) }
     if let floor = backupFloor, id < floor { backupFloor = id }
     if let lowest = lowestSinceBackup, id < lowest { lowestSinceBackup = id }
   }

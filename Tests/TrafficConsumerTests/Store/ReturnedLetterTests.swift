@@ -129,6 +129,74 @@ import Wire
     withExtendedLifetime(server) {}
   }
 
+  @Test(
+    "a letter that was purged is not opened again by a second delivery, and counts once", arguments: [false, true])
+  func purged(isRolledBack: Bool) async throws {
+    let (server, bench) = try await bench()
+    try bench.add(EventMaker().event(du: 5, ts: 1_700_000_000))
+    try bench.add(["nonsense", "1"])
+    try bench.add(EventMaker().event(du: 7, ts: 1_700_000_001))
+    try bench.apply(0..<3)
+    if isRolledBack {
+      try bench.loseEnd(from: 2)
+      try bench.add(["nonsense", "1"])
+      try bench.apply(2..<3)
+      #expect(try bench.writer.discard([2], note: "") == 1)
+    }
+    #expect(try bench.writer.discard([1], note: "") == 1)
+    #expect(try bench.writer.purge(.discarded, before: .max) == (isRolledBack ? 2 : 1))
+    let handled = bench.writer.streams[0].counters.handled
+    for _ in 0..<2 {
+      #expect(try bench.writer.apply([try bench.delivery(0..<3, .fresh)]).redelivered == 3)
+      #expect(try states(bench) == [] && bench.writer.streams[0].counters.handled == handled)
+      try bench.restart()
+    }
+    // Its id is known as long as the stream has it.
+    try bench.loseEnd(from: 2)
+    #expect(try bench.writer.apply([try bench.delivery(0..<2, .fresh)]).redelivered == 2)
+    try bench.loseEnd(from: 1)
+    try bench.add(["nonsense", "1"])
+    #expect(try bench.apply(1..<2).dead == 1)
+    #expect(try bench.writer.discard([2, 3], note: "") == 1)
+    #expect(try bench.writer.purge(.discarded, before: .max) == 1)
+    try bench.writer.make(.newEpoch(goneBefore: 0, restoredThrough: .zero), stream: 0)
+    #expect(try bench.writer.database.integer("SELECT count(*) FROM purged_letters") == 0)
+    withExtendedLifetime(server) {}
+  }
+
+  @Test("... nor is one that had come again under another id; one that had not is forgotten", arguments: [true, false])
+  func purgedReturn(cameAgain: Bool) async throws {
+    let (server, bench) = try await bench()
+    try bench.add(["nonsense", "1"], id: "5-0")
+    try bench.apply(0..<1)
+    #expect(try bench.writer.discard([1], note: "") == 1)
+    try bench.writer.make(.newEpoch(goneBefore: 0, restoredThrough: .zero), stream: 0)
+    if cameAgain {
+      try bench.add(["nonsense", "1"], id: "6-0")
+      #expect(try bench.apply(1..<2).duplicates == 1)
+    }
+    #expect(try bench.writer.purge(.discarded, before: .max) == 1)
+    #expect(try bench.writer.database.integer("SELECT count(*) FROM purged_letters") == (cameAgain ? 1 : 0))
+    if cameAgain {
+      #expect(try bench.writer.apply([try bench.delivery(1..<2, .fresh)]).redelivered == 1)
+      #expect(try states(bench) == [])
+    }
+    withExtendedLifetime(server) {}
+  }
+
+  @Test("one that an earlier version purged is a letter again, and does not count for an entry that is gone")
+  func purgedByEarlierVersion() async throws {
+    let (server, bench) = try await bench()
+    try bench.add(["nonsense", "1"])
+    try bench.apply(0..<1)
+    #expect(try bench.writer.discard([1], note: "") == 1)
+    try SQLiteDatabase(path: bench.databasePath, access: .readWrite).execute("DELETE FROM dead_letters")
+    try bench.restart()
+    #expect(try bench.writer.apply([try bench.delivery(0..<1, .fresh)]).dead == 1)
+    #expect(try states(bench) == [.dead] && bench.writer.streams[0].counters.handled == 1)
+    withExtendedLifetime(server) {}
+  }
+
   @Test("a discarded letter that could be applied by now is not, when it is delivered once more as new")
   func appliedAsNew() async throws {
     let (server, bench) = try await bench()
@@ -180,8 +248,11 @@ import Wire
     try bench.apply(1..<3)
     // Redis lost these, and its clock is behind.
     try bench.replaceEnd(from: 1, with: ["nonsense", "1"])
+    let handled = bench.writer.streams[0].counters.handled
     _ = try bench.writer.apply([try bench.delivery(1..<3, .fresh)])
     #expect(try states(bench) == [.discarded, .dead])
+    // Redis has counted as many as before.
+    #expect(bench.writer.streams[0].counters.handled == handled)
     withExtendedLifetime(server) {}
   }
 }
