@@ -95,6 +95,11 @@ public final class MetricRegistry: Sendable {
     add(name, help, "gauge", labels, .function(read))
   }
 
+  /// The same for a number that only rises, and outlives the process.
+  public func counter(_ name: String, help: String, labels: Labels = [], read: @escaping @Sendable () -> Double?) {
+    add(name, help, "counter", labels, .function(read))
+  }
+
   public func histogram(_ name: String, help: String, labels: Labels = [], upperBounds: [Double]) -> Histogram {
     let histogram = Histogram(upperBounds: upperBounds)
     add(name, help, "histogram", labels, .histogram(histogram))
@@ -172,7 +177,7 @@ public final class MetricRegistry: Sendable {
       guard isKnown else { return }
       let value: String
       if family.type == "counter" {
-        value = String(integer)
+        value = real == 0 ? String(integer) : number(real + Double(integer))
       } else {
         value = real == 0 ? String(signed) : number(real + Double(signed))
       }

@@ -63,6 +63,9 @@ struct ConsumerMetrics: Sendable {
       "last_backup_timestamp_seconds", { $0.lastBackup }, help: "When the last verified backup was made; 0: never.")
     gauge("lost_entries", { $0.lostEntries }, help: "Entries missing from the stream that nobody acknowledged.")
     let withheld = "not credited because their time was, under another generation."
+    registry.counter(
+      "traffic_consumer_entries_withheld_total", help: "Entries \(withheld) Also those that were credited since."
+    ) { stored.latest.map { Double($0.withheldEver) } }
     gauge("withheld_entries", { $0.withheld.entries }, help: "Entries \(withheld)")
     gauge("withheld_bytes", labels: [("direction", "up")], { $0.withheld.uploaded }, help: "Bytes \(withheld)")
     gauge("withheld_bytes", labels: [("direction", "down")], { $0.withheld.downloaded }, help: "Bytes \(withheld)")

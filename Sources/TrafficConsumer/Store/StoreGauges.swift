@@ -11,6 +11,8 @@ struct StoreGauges: Equatable, Sendable {
   /// Entries missing that nobody acknowledged, of whatever stream: also of one that is not read any more.
   var lostEntries: Int64
   var withheld = WithheldSums()
+  /// Entries that were ever withheld, credited since or not.
+  var withheldEver: Int64 = 0
   /// Bytes the daemon may still write on the database's disk; nil when the system does not say.
   var freeBytes: Int64?
 
@@ -24,6 +26,7 @@ struct StoreGauges: Equatable, Sendable {
       oldestDeadLetter: oldest ?? 0, lastBackup: try MetaTable.integer(MetaTable.backupTime, in: database) ?? 0,
       lostEntries: try store { () throws(SQLiteError) in try LostRangeTable.entries(in: database).open },
       withheld: try store { () throws(SQLiteError) in try WithheldSums.read(database) },
+      withheldEver: try MetaTable.integer(MetaTable.withheldEver, in: database) ?? 0,
       freeBytes: hasDisk ? Int64(clamping: UInt64(disk.f_bavail) &* UInt64(disk.f_frsize)) : nil)
   }
 }

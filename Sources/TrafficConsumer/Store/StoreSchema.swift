@@ -211,6 +211,8 @@ enum StoreSchema {
       PRIMARY KEY (session_id, generation)) STRICT, WITHOUT ROWID;
     INSERT INTO withheld SELECT session_id, '', 0, 0, entries, uploaded, downloaded FROM withheld_sums;
     DROP TABLE withheld_sums;
+    INSERT INTO meta(name, value)
+      SELECT 'withheld_ever', sum(entries) FROM withheld HAVING count(*) > 0;
     -- Generations that were credited before their beginning has come, and the order of the entry that came first.
     CREATE TABLE unbegun(
       session_id INTEGER NOT NULL REFERENCES sessions(id), generation TEXT NOT NULL, seen_order INTEGER NOT NULL,

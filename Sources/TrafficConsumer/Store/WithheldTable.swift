@@ -7,6 +7,7 @@ import Wire
 
 final class WithheldTable {
   private let upsert: SQLiteStatement
+  private let countEver: SQLiteStatement
   private let select: SQLiteStatement
   private let delete: SQLiteStatement
   private let begin: SQLiteStatement
@@ -22,6 +23,11 @@ final class WithheldTable {
       ON CONFLICT DO UPDATE SET entries = entries + 1, after_order = min(after_order, excluded.after_order),
         before_order = max(before_order, excluded.before_order),
         uploaded = min(uploaded, 1 << 62) + excluded.uploaded, downloaded = min(downloaded, 1 << 62) + excluded.downloaded
+      """)
+    countEver = try database.prepare(
+      """
+      INSERT INTO meta(name, value) VALUES ('\(MetaTable.withheldEver)', 1)
+      ON CONFLICT DO UPDATE SET value = value + 1
       """)
     // Of what did not fit it is not known how much it was. What an earlier version withheld has no generation's name.
     select = try database.prepare(
@@ -48,6 +54,7 @@ final class WithheldTable {
     try upsert.bind(withheld.uploaded, at: 5)
     try upsert.bind(withheld.downloaded, at: 6)
     try upsert.run()
+    try countEver.run()
   }
 
   /// What was withheld of a session, the earlier first.

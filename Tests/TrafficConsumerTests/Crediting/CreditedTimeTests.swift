@@ -37,6 +37,9 @@ private final class Bench {
   func integer(_ question: String) throws -> Int64 { try writer.database.integer(question) ?? 0 }
   var uploaded: Int64 { get throws { try integer("SELECT total(uploaded) FROM users") } }
   var withheld: WithheldSums { get throws { try WithheldSums.read(writer.database) } }
+  var withheldEver: Int64 {
+    get throws { try StoreGauges.read(writer.database, path: settings.databasePath).withheldEver }
+  }
 }
 
 /// An entry of a generation: the second of its announce, what is credited of it so far, and of the announce.
@@ -350,9 +353,22 @@ private let start: Int64 = 1_800_000_000
       for isDryRun in [true, false] {
         let result = try bench.writer.replay(letter, repairs: [("ip", "192.0.2.7")], isDryRun: isDryRun)
         #expect(result.outcome == .replayed && result.uploaded == (isForgotten ? 0 : 10))
+        #expect(try bench.withheldEver == (isForgotten && !isDryRun ? 1 : 0))
       }
       #expect(try bench.withheld == WithheldSums(entries: isForgotten ? 1 : 0, uploaded: isForgotten ? 700 : 0))
     }
+  }
+
+  @Test("what is withheld while other bytes are released is seen, though there is no more withheld than before")
+  func withheldEver() throws {
+    let bench = try Bench()
+    #expect(try bench.withheldEver == 0)
+    for event in Self.first + [Self.second[2]] { try bench.apply(event) }
+    #expect(try bench.withheld.entries == 1 && bench.withheldEver == 1)
+    for event in [Self.second[0], entry("A", start + 60, 1000, du: 700, dt: 40)] { try bench.apply(event) }
+    #expect(try bench.withheld == WithheldSums(entries: 1, uploaded: 700) && bench.withheldEver == 2)
+    try bench.restart()
+    #expect(try bench.withheldEver == 2)
   }
 
   @Test("a database of schema 7 knows of no times: the rule begins with what is credited from there on")
@@ -376,7 +392,7 @@ private let start: Int64 = 1_800_000_000
     #expect(try bench.uploaded == 300 && bench.withheld == withheld)
     try bench.writer.database.execute(EarlierSchema.eight)
     try bench.restart()
-    #expect(try bench.withheld == withheld)
+    #expect(try bench.withheld == withheld && bench.withheldEver == 1)
     try bench.apply(entry("B", start + 20, 0, du: 0, ticks: 1, event: .started))
     #expect(try bench.uploaded == 300 && bench.withheld == withheld)
   }

@@ -56,11 +56,11 @@ import Testing
     // A standby that never made a backup must not look like a site that never did.
     let stored = [
       "last_backup_timestamp_seconds", "database_free_bytes", "lost_entries", "dlq_oldest_timestamp_seconds",
-      "withheld_entries",
+      "withheld_entries", "entries_withheld_total",
     ]
     #expect(stored.allSatisfy { line($0) == nil })
-    metrics.set(StoreGauges(oldestDeadLetter: 0, lastBackup: 5, lostEntries: 0, freeBytes: nil))
-    #expect(stored.map { line($0)?.split(separator: " ").last } == ["5", nil, "0", "0", "0"])
+    metrics.set(StoreGauges(oldestDeadLetter: 0, lastBackup: 5, lostEntries: 0, withheldEver: 7, freeBytes: nil))
+    #expect(stored.map { line($0)?.split(separator: " ").last } == ["5", nil, "0", "0", "0", "7"])
     withExtendedLifetime(metrics) {}
   }
 
