@@ -70,19 +70,19 @@ struct LostRanges: Equatable, Sendable {
     rows.insert(row, at: place)
   }
 
-  /// Entries that are nowhere. What was missing at an earlier epoch's place, and is missing in the older state that has come
-  /// back as well, is the same.
-  mutating func add(_ row: LostRange, restoredThrough: EntryID) {
-    var rest = row
-    for index in earlier.indices where rest.entries > 0 {
+  /// Entries that are nowhere. `older` of them are missing in the older state that has come back as well, up to `end`: what an
+  /// earlier epoch's row says of that place is the same. Not one that an operator has seen: these would never be seen.
+  mutating func add(_ row: LostRange, older: Int64, restoredThrough end: EntryID) {
+    var (rest, older) = (row, older)
+    for index in earlier.indices where older > 0 {
       let known = earlier[index]
-      guard !known.isNumberOnly, known.first <= min(row.last, restoredThrough), row.first <= known.last else {
-        continue
-      }
+      guard !known.isNumberOnly, !known.isAcknowledged, known.first <= min(row.last, end), row.first <= known.last
+      else { continue }
       var part = row
-      part.entries = min(rest.entries, known.entries)
-      (part.foundAt, part.isAcknowledged) = (known.foundAt, known.isAcknowledged)
+      part.entries = min(older, known.entries)
+      part.foundAt = known.foundAt
       rest.entries -= part.entries
+      older -= part.entries
       earlier[index].entries -= part.entries
       add(part)
     }
@@ -136,9 +136,10 @@ struct LostRanges: Equatable, Sendable {
     return found
   }
 
-  /// Ids above `end` will be given to other entries: what was lost there stays lost, under the epoch that ends.
+  /// Ids above `end` will be given to other entries: what was lost there stays lost, under the epoch that ends. So does what
+  /// was lost across it: how much of that the older state has counted nobody knows.
   mutating func beginEpoch(_ epoch: Int64, keepingThrough end: EntryID?) {
-    let kept = rows.filter { row in end.map { row.first <= $0 } ?? false }
+    let kept = rows.filter { row in end.map { row.last <= $0 } ?? false }
     earlier += rows.filter { row in !kept.contains(row) }
     rows = kept.map { row in
       var row = row
@@ -146,6 +147,14 @@ struct LostRanges: Equatable, Sendable {
       return row
     }
   }
+
+  /// Where the first of those rows begins that go beyond an id.
+  func beginning(across id: EntryID) -> EntryID? {
+    rows.lazy.filter { $0.first <= id && id < $0.last }.map(\.first).min()
+  }
+
+  /// Entries of this epoch that were lost up to an id, as far as that is certain.
+  func entries(through id: EntryID) -> Int64 { rows.reduce(0) { $0 + ($1.last <= id ? $1.entries : 0) } }
 
   /// Where to look for what may have come back, and up to which id it can be what was lost.
   func places(restoredThrough: EntryID) -> [(row: LostRange, end: EntryID)] {

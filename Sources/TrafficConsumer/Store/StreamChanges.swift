@@ -8,7 +8,7 @@ enum StreamChange: Equatable, Sendable {
   /// Another stream under the same name: its ids say nothing about ours. `goneBefore`: what Redis has counted and no longer
   /// has, and is not missing. `restoredThrough`: up to there it may be an older state of ours.
   case newEpoch(goneBefore: Int64?, restoredThrough: EntryID)
-  /// The stream's end behind an id is gone. Its end was at `restoredThrough` when that was seen.
+  /// The stream's end behind an id is gone. What is left of it ends at `restoredThrough` at the latest.
   case rollBack(to: EntryID, restoredThrough: EntryID)
   /// Entries that were pending and are gone from the stream.
   case vanished([EntryID])
@@ -33,6 +33,8 @@ struct MissingEntries: Equatable, Sendable {
   var counted: Int64
   /// Where the count last came out.
   var since: Accounted
+  /// So many of them were missing before, in the older state of the stream that has come back. Rather too few.
+  var older: Int64 = 0
 }
 
 /// A place in the stream up to which Redis' count came out.
@@ -67,9 +69,18 @@ extension StoreWriter {
         state.countHandled(entries, from: row.last)
         state.counters.duplicates += entries
       }
-    case .goneBefore(let entries):
-      try self.change(stream: stream) { $0.counters.addedBefore = ($0.counters.addedBefore ?? 0) + entries }
+    case .goneBefore(let entries): try noteGoneBefore(entries, stream: stream)
     }
+  }
+
+  private func noteGoneBefore(_ entries: Int64, stream index: Int) throws(StoreError) {
+    let before = streams[index].counters.addedBefore
+    try change(stream: index) { $0.counters.addedBefore = (before ?? 0) + entries }
+    // Something was counted twice, and may have hidden a loss.
+    guard let before, entries < 0, before + entries < 0 else { return }
+    Log.error(
+      "more entries were dealt with than redis has counted: as many may be missing that are not reported",
+      ["stream": streams[index].name, "entries": -entries])
   }
 
   /// Changes one stream's state in a transaction of its own, and what else is to be in that.
@@ -105,14 +116,14 @@ extension StoreWriter {
   /// comes now belongs to the next epoch; what is left of the old one is known in both.
   func rollBack(stream index: Int, to common: EntryID, restoredThrough end: EntryID) throws(StoreError) {
     try change(stream: index) { state in
+      // Whether the count came out behind where something was lost across the common entry is open again.
+      let settled = state.lost.beginning(across: common)?.predecessor ?? common
       state.beginEpoch(keepingThrough: common, restoredThrough: end)
       state.anchors.removeAll { $0.id > common }
       state.counters.rollbacks += 1
       if let handled = state.anchors.last?.handled, state.counters.addedBefore != nil {
         state.counters.handled = handled
-        if state.accountedTo > common {
-          (state.accountedTo, state.accountedHandled) = (common, handled + state.lost.entries)
-        }
+        if state.accountedTo > settled { state.setAccounted(through: settled) }
       } else {
         state.counters.addedBefore = nil
         (state.accountedTo, state.accountedHandled) = (.zero, 0)
@@ -139,7 +150,7 @@ extension StoreWriter {
         LostRange(
           epoch: state.epoch, first: min(begin.successor, missing.through), last: missing.through,
           entries: missing.entries, total: missing.counted - since.counted, foundAt: Clock.unixSeconds()),
-        restoredThrough: state.restoredThrough)
+        older: missing.older, restoredThrough: state.restoredThrough)
     }
     report(missing.entries, stream: index)
   }
@@ -175,6 +186,14 @@ extension StreamState {
     lost.beginEpoch(epoch, keepingThrough: end)
     self.restoredThrough = restoredThrough
     returnsThrough = newestAnnounce
+  }
+
+  /// The count came out up to a remembered entry, the last that is not above `end`.
+  fileprivate mutating func setAccounted(through end: EntryID) {
+    let anchor = anchors.last { $0.id <= end }
+    (accountedTo, accountedHandled) = (.zero, 0)
+    guard let anchor, let handled = anchor.handled else { return }
+    (accountedTo, accountedHandled) = (anchor.id, handled + lost.entries(through: anchor.id))
   }
 
   /// Notes an entry that was not dealt with before. What is not in the last backup stays in the stream. `isNew`: by what it

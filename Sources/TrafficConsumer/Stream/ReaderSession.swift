@@ -71,6 +71,8 @@ struct ReaderSession {
     var missed: MissingEntries?
     /// Where the count came out last.
     var accounted: Accounted?
+    /// What Redis had counted when an older state came back, if nothing was new in it when that was seen.
+    var restoredCount: Int64?
   }
 
   let settings: StreamSettings
@@ -237,11 +239,19 @@ struct ReaderSession {
     let verdict = StreamRecognition.judge(
       witnesses, lastApplied: known.applied.last ?? .zero, counted: known.counted, waiting: waiting, census,
       isGroupNew: connection.isGroupNew)
-    if verdict != .same { (connection.accounted, connection.missed) = (nil, nil) }
-    let end = census.lastGeneratedID
+    if verdict != .same {
+      (connection.accounted, connection.missed, connection.restoredCount) = (nil, nil, nil)
+    }
+    var end = census.lastGeneratedID
     switch verdict {
     case .same: break
     case .rolledBack(let common):
+      // The older state has not the next entry of ours. Where its end is not behind that either, nothing was added to it,
+      // unless Redis' clock is behind.
+      if let next = witnesses.first(where: { $0.id > common })?.id {
+        if end < next { connection.restoredCount = census.entriesAdded }
+        end = min(end, next.predecessor)
+      }
       first([.report(.rolledBack(to: common)), .store(.rollBack(to: common, restoredThrough: end))])
     case .another: first([.report(.newEpoch), .store(.newEpoch(goneBefore: census.gone, restoredThrough: end))])
     case .remade:

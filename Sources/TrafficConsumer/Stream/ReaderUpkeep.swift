@@ -130,9 +130,13 @@ extension ReaderSession {
       return first([.store(.goneBefore(missing))])
     }
     if missing == 0 { return first(accounted(survey, known)) }
-    let now = MissingEntries(
+    var now = MissingEntries(
       entries: missing, through: survey.census.lastGeneratedID, counted: added - before,
       since: connection.accounted ?? Accounted(through: known.accountedTo, counted: known.accountedHandled))
+    if let restored = connection.restoredCount {
+      // What was dealt with since then may all have been new.
+      now.older = min(missing, max(0, known.missing(added: restored, unread: 0)))
+    }
     if survey.unread == 0 {
       connection.missed = nil
       first([.store(.lost(now))])
@@ -141,6 +145,7 @@ extension ReaderSession {
       guard survey.position >= missed.through else { return }
       connection.missed = nil
       missed.entries = min(missing, missed.entries)
+      missed.older = min(now.older, missed.entries)
       first([.store(.lost(missed))])
     } else {
       connection.missed = now

@@ -1,0 +1,155 @@
+// Loss where Redis comes back with an older state of the stream: what is of that state, what is new, and what nobody can
+// tell. Too much may be reported then, never too little. A reader on a model of a stream.
+
+import Linux
+import Simulation
+import Testing
+
+@testable import TrafficConsumer
+
+@Suite("Loss in an older state of the stream") struct OlderStreamLossTests {
+  private func settle(_ bench: ReaderBench) throws {
+    for _ in 0..<3 { try bench.run(until: "ask survey") }
+    try bench.run(until: "wait turn")
+  }
+
+  /// A reader that has read ten entries and found nothing missing.
+  private func bench() throws -> ReaderBench {
+    let bench = try ReaderBench { $0.trims = false }
+    for _ in 0..<10 { bench.add(hasCounters: false) }
+    try bench.run(until: "ask acknowledge 10")
+    try settle(bench)
+    return bench
+  }
+
+  /// So many entries, one with every call for new ones: there is no moment for a count.
+  private func keepBusy(_ bench: ReaderBench, entries: Int) throws {
+    var rest = entries
+    while rest > 0 {
+      try bench.step()
+      guard bench.trace.last?.hasPrefix("ask new") == true else { continue }
+      bench.add(hasCounters: false)
+      rest -= 1
+    }
+  }
+
+  /// Adds entries of which only the last is ever read.
+  private func lose(_ entries: Int, _ bench: ReaderBench) {
+    let ids = (0..<entries).map { _ in bench.add(hasCounters: false) }
+    bench.add(hasCounters: false)
+    for id in ids { bench.stream.delete(id) }
+  }
+
+  @Test(
+    "a file saved between two counts has nothing of what was added behind it: what was lost there is no part of its count",
+    arguments: [0, 3, 7])
+  func savedBetweenCounts(lostAfter: Int) throws {
+    let bench = try bench()
+    try keepBusy(bench, entries: 20)
+    let saved = bench.stream
+    try keepBusy(bench, entries: 10)
+    lose(5, bench)
+    try settle(bench)
+    let row = try #require(bench.writer.streams[0].lost.rows.first)
+    #expect(bench.lost == 5 && saved.lastDelivered > row.first)
+    bench.stream = saved
+    bench.now += 5_000_000_000
+    lose(lostAfter, bench)
+    bench.restart()
+    try settle(bench)
+    #expect(bench.writer.streams[0].counters.rollbacks == 1)
+    #expect(bench.lost == 5 + Int64(lostAfter) && bench.writer.streams[0].counters.addedBefore == 0)
+    #expect(try bench.faults.map(\.name) == ["entries"])
+  }
+
+  @Test("lost before such a file was saved, and in it as well: where it was is looked at again")
+  func lostBeforeTheFile() throws {
+    let bench = try bench()
+    try keepBusy(bench, entries: 10)
+    let whole = bench.stream
+    let ids = (0..<4).map { _ in bench.add(hasCounters: false) }
+    let complete = bench.stream.entries
+    for id in ids[1...] { bench.stream.delete(id) }
+    try keepBusy(bench, entries: 10)
+    let saved = bench.stream
+    #expect(saved.lastDelivered > whole.lastDelivered)
+    try keepBusy(bench, entries: 10)
+    try settle(bench)
+    #expect(bench.lost == 3)
+    // As when another gap has been closed.
+    let end = try #require(bench.writer.streams[0].applied.last)
+    try bench.writer.make(.accounted(through: end), stream: 0)
+    bench.stream = saved
+    bench.restart()
+    try settle(bench)
+    // Those of the file are the same.
+    #expect(bench.lost == 3)
+    bench.stream.putBack(complete)
+    bench.restart()
+    try settle(bench)
+    #expect(try bench.lost == 0 && bench.faults == [] && bench.writer.streams[0].counters.addedBefore == 0)
+  }
+
+  @Test(
+    "lost behind an older file's end, and others lost after it came back: both are, whether an operator has seen the first",
+    arguments: [false, true], [false, true])
+  func lostTwice(isAcknowledged: Bool, isConnected: Bool) throws {
+    let bench = try bench()
+    bench.add(hasCounters: false)
+    let saved = bench.stream
+    lose(5, bench)
+    bench.now += 2_000_000_000
+    try settle(bench)
+    #expect(bench.lost == 5)
+    if isAcknowledged { #expect(try bench.writer.acknowledgeLoss(beginningAt: nil) == 1) }
+    bench.stream = saved
+    bench.now += 5_000_000_000
+    if isConnected {
+      // It is seen before anything is new.
+      bench.restart()
+      try bench.run(until: "store rollBack")
+    }
+    lose(3, bench)
+    if !isConnected { bench.restart() }
+    try settle(bench)
+    try settle(bench)
+    #expect(bench.writer.streams[0].counters.rollbacks == 1)
+    #expect(bench.lost == (isAcknowledged ? 3 : 8) && bench.writer.streams[0].lost.all.map(\.entries) == [5, 3])
+    #expect(try bench.faults.map(\.name) == ["entries"])
+  }
+
+  @Test("what an operator has seen, and the older file lacks as well, is reported once more: it may be new")
+  func seenAndLackedAgain() throws {
+    let bench = try bench()
+    try keepBusy(bench, entries: 10)
+    lose(3, bench)
+    try keepBusy(bench, entries: 10)
+    let saved = bench.stream
+    try keepBusy(bench, entries: 10)
+    try settle(bench)
+    #expect(try bench.lost == 3 && bench.writer.acknowledgeLoss(beginningAt: nil) == 1)
+    bench.stream = saved
+    bench.restart()
+    try settle(bench)
+    #expect(bench.lost == 3 && bench.writer.streams[0].lost.all.map(\.entries) == [3, 3])
+  }
+
+  @Test("new entries that get ids of the row, behind all that an older file can have, are not those that were lost")
+  func idsBehindTheOlderEnd() throws {
+    let bench = try bench()
+    try keepBusy(bench, entries: 10)
+    let saved = bench.stream
+    try keepBusy(bench, entries: 20)
+    lose(5, bench)
+    try settle(bench)
+    let last = try #require(bench.writer.streams[0].lost.rows.first?.last)
+    #expect(bench.lost == 5)
+    // Redis' clock is behind, by less than what the file lacks.
+    bench.stream = saved
+    for _ in 0..<6 { bench.add(hasCounters: false, at: last.milliseconds - 1) }
+    bench.restart()
+    try settle(bench)
+    #expect(try bench.lost == 5 && bench.credited == bench.announced - 500)
+    #expect(bench.writer.streams[0].counters.rollbacks == 1)
+  }
+}
