@@ -219,6 +219,8 @@ enum StoreSchema {
       PRIMARY KEY (session_id, generation)) STRICT, WITHOUT ROWID;
     -- The id that a letter's entry has in the epoch `returned_epoch`.
     ALTER TABLE dead_letters ADD COLUMN returned_id BLOB;
+    -- Which ids those that have come again have there is not known: they may come once more.
+    UPDATE dead_letters SET returned_epoch = 0 WHERE returned_epoch > 0;
     -- Entries of the present epoch whose letter was purged: they may be delivered once more.
     CREATE TABLE purged_letters(
       stream_id INTEGER NOT NULL REFERENCES streams(id), entry_id BLOB NOT NULL, content INTEGER NOT NULL,
