@@ -33,13 +33,6 @@ struct CommonClock {
     var wallMicroseconds: UInt64
   }
 
-  /// Of announces that came before a moment it is not known whether they came before those of other trackers whose order is
-  /// lower by no more than so much. Microseconds.
-  struct Doubt: Equatable {
-    var until: UInt64 = 0
-    var by: UInt64 = 0
-  }
-
   /// An answer, when it came, and how long it took.
   private struct Reading {
     var answer: Answer
@@ -88,9 +81,9 @@ struct CommonClock {
   /// What Redis' clock and the shift said when it was last found right.
   private var lastReading: Int64 = 0
   private(set) var isKnown = false
-  private(set) var doubt = Doubt()
+  private(set) var doubt: Doubt
   /// Whether all announces of before the doubt's moment are published.
-  private var isDoubtOver = true
+  private var isDoubtOver = false
   /// What it may be behind because of a coarse reading.
   private var slackMicroseconds: Int64 = 0
   /// Redis' time in a reply was not what it should be; Redis has forgotten something; a question was not answered.
@@ -119,8 +112,10 @@ struct CommonClock {
   private var warnings = RareLog(pauseNanoseconds: pauseNanoseconds)
   private var notes: [PushSession.Note] = []
 
-  init(_ clock: OrderClock, now: UInt64) {
+  /// `doubt` is what an earlier process left.
+  init(_ clock: OrderClock, now: UInt64, doubt: Doubt = Doubt()) {
     self.clock = clock
+    self.doubt = doubt
     asked = now
     measured = now
     begun = now

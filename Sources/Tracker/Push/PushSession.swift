@@ -143,7 +143,7 @@ struct PushSession {
     started = now
     lastReply = now
     lastProgress = now
-    self.clock = CommonClock(clock, now: now)
+    self.clock = CommonClock(clock, now: now, doubt: restored.reduce(into: CommonClock.Doubt()) { $0.add($1.doubt) })
     self.restored = RestoredRecords(restored)
     ownRun = newRun()
     run = restored.first?.run ?? ownRun

@@ -41,6 +41,8 @@ final class PushSpool {
   /// The run of the record that was added last, and the clock that orders behind it may be by.
   private var runInFile: PushRun?
   private var anchorInFile: OrderClock.Anchor?
+  /// Of the orders in it.
+  private var doubt = CommonClock.Doubt()
   /// The run that the header names.
   private var newestInFile: PushRun?
   private var buffer: UnsafeMutableRawPointer
@@ -79,14 +81,16 @@ final class PushSpool {
   /// Brings the file up to date; `state` says whether it could. Owed are, oldest first, what an earlier process left, the
   /// calls on their way, and the queue, whose numbers are those of `run`; `applied` may be forgotten, and is kept if there is room.
   /// The order of what is in the file is by the common clock, which is ahead of the OrderClock by the correction; while it is not
-  /// known, nil, by the OrderClock.
+  /// known, nil, by the OrderClock. Where it has come into doubt, what is in the file is not as it should be.
   func write(
     applied: [PushBatch] = [], restored: [SpooledRun] = [], unsent: [PushBatch], run: PushRun, queue: EventQueue,
-    correctionMicroseconds: Int64? = 0
+    correctionMicroseconds: Int64? = 0, doubt: CommonClock.Doubt = CommonClock.Doubt()
   ) {
+    let isInDoubt = doubt != self.doubt
+    self.doubt = doubt
     let alive = queue.depth + unsent.reduce(0) { $0 + $1.count } + restored.reduce(0) { $0 + $1.announces.count }
     let isLong = recordsInFile > max(Self.compactAboveRecords, alive * 2)
-    let isComplete = !state.isActive || isLong || file == nil || run != newestInFile
+    let isComplete = !state.isActive || isLong || file == nil || run != newestInFile || isInDoubt
     do throws(SystemError) {
       if isComplete {
         try rewrite(restored, unsent, run, queue, correctionMicroseconds)
@@ -186,7 +190,8 @@ final class PushSpool {
       announce.order = announce.order.corrected(byMicroseconds: correction)
       announce.basis = .common
     }
-    PushSpoolFormat.encode(number, announce, to: buffer + buffered * PushSpoolFormat.recordBytes)
+    PushSpoolFormat.encode(
+      number, announce, doubt: doubt.extent(at: announce.order), to: buffer + buffered * PushSpoolFormat.recordBytes)
     metrics.spooled.add()
     try countBuffered()
   }

@@ -7,14 +7,16 @@
 //                        40 passkey, zero-filled (64)   104 infohash (20)   124 peer id (20)   144 address (16)
 //                        160 announces (4)   164 interval (4)   168 min interval (4)   172 port (2)
 //                        174 passkey bytes (1)   175 family 4 or 6 (1)   176 event (1)   177 follows its own (1)
-//                        178 what it is: 0 (1)   179 what order is by: 1 machine, 2 common (1)   180 order (8)
+//                        178 what it is: 0 (1)   179 what order is by: 1 machine, 2 common; 2 + n: common, and in doubt
+//                        by 2^n us at most (1)   180 order (8)
 //                        188 CRC-32 of bytes 0...187
 //     run, 192 bytes:    0 run id (8)   8 generation base (8)   16 and 24 clock and boot as in the header (8, 4)
 //                        178 what it is: 1 (1)   188 CRC-32 of bytes 0...187
 //                        the records behind it are of this run, and the order of such as is by the machine's clock is by
 //                        this one, up to the next run; those before the first are of the header's
 //
-// Versions that had no common clock wrote 0 at 179, as did the one after them for either.
+// Versions that had no common clock wrote 0 at 179, as did the one after them for either. Who does not know of the doubt
+// takes such an order for one by the machine's clock.
 //
 // Who does not know a boot finds zeros there, and takes what is by the machine's clock for what its own would say.
 
@@ -24,6 +26,8 @@ enum PushSpoolFormat {
   static let headerBytes = 48
   static let recordBytes = 192
   private static let magic = Array("PTSPOOL1".utf8)
+  /// At byte 179.
+  private static let common: UInt8 = 2
 
   /// What the first `headerBytes` bytes say.
   enum Header {
@@ -35,7 +39,7 @@ enum PushSpoolFormat {
 
   /// What one record turned out to be.
   enum Record {
-    case announce(UInt64, QueuedAnnounce)
+    case announce(UInt64, QueuedAnnounce, doubt: UInt64)
     case run(PushRun, OrderClock.Anchor?)
   }
 
@@ -76,8 +80,10 @@ enum PushSpoolFormat {
     target.storeBytes(of: sum.littleEndian, toByteOffset: 188, as: UInt32.self)
   }
 
-  /// Writes `recordBytes` bytes.
-  static func encode(_ number: UInt64, _ announce: QueuedAnnounce, to target: UnsafeMutableRawPointer) {
+  /// Writes `recordBytes` bytes; `doubt` is by what an order by the common clock is in doubt, microseconds.
+  static func encode(
+    _ number: UInt64, _ announce: QueuedAnnounce, doubt: UInt64 = 0, to target: UnsafeMutableRawPointer
+  ) {
     let record = announce.record
     target.initializeMemory(as: UInt8.self, repeating: 0, count: recordBytes)
     func put<Value: FixedWidthInteger>(_ value: Value, at offset: Int) {
@@ -100,7 +106,8 @@ enum PushSpoolFormat {
     put(record.address.family.rawValue, at: 175)
     put(record.event.rawValue, at: 176)
     put(UInt8(announce.followsOwn ? 1 : 0), at: 177)
-    put(UInt8(announce.basis == .common ? 2 : 1), at: 179)
+    let bits = doubt == 0 ? 0 : max(1, UInt64.bitWidth - (doubt - 1).leadingZeroBitCount)
+    put(announce.basis == .common ? common + UInt8(bits) : 1, at: 179)
     put(announce.order, at: 180)
     put(CRC32.checksum(UnsafeRawBufferPointer(start: target, count: 188)), at: 188)
   }
@@ -148,7 +155,8 @@ enum PushSpoolFormat {
     var announce = QueuedAnnounce(
       record: record, order: get(UInt64.self, at: 180), announces: max(1, get(UInt32.self, at: 160)))
     announce.followsOwn = bytes[177] == 1
-    announce.basis = bytes[179] == 2 ? .common : .machine
-    return .announce(get(UInt64.self, at: 0), announce)
+    announce.basis = bytes[179] >= common ? .common : .machine
+    let doubt: UInt64 = bytes[179] > common ? 1 << min(53, UInt64(bytes[179] - common)) : 0
+    return .announce(get(UInt64.self, at: 0), announce, doubt: doubt)
   }
 }

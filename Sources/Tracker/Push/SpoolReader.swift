@@ -102,8 +102,8 @@ final class SpoolReader {
       reading: while place + PushSpoolFormat.recordBytes <= bytes.count {
         let record = UnsafeRawBufferPointer(rebasing: bytes[place..<place + PushSpoolFormat.recordBytes])
         switch PushSpoolFormat.decode(record: record) {
-        case .announce(let number, let announce):
-          content.add(SpooledAnnounce(number: number, announce: translated(announce, ahead)))
+        case .announce(let number, let announce, let doubt):
+          content.add(SpooledAnnounce(number: number, announce: translated(announce, ahead)), doubt: doubt)
         case .run(let run, let anchor):
           content.begin(run)
           ahead = clock.ahead(of: anchor)

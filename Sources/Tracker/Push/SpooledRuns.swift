@@ -11,6 +11,8 @@ struct SpooledAnnounce {
 struct SpooledRun {
   var run: PushRun
   var announces: [SpooledAnnounce]
+  /// Of their order.
+  var doubt = CommonClock.Doubt()
 }
 
 struct SpooledRuns {
@@ -30,8 +32,10 @@ struct SpooledRuns {
     if current == parts.count { parts.append([SpooledRun(run: run, announces: [])]) }
   }
 
-  mutating func add(_ announce: SpooledAnnounce) {
+  /// `doubt` is by what its order is in doubt, microseconds.
+  mutating func add(_ announce: SpooledAnnounce, doubt: UInt64 = 0) {
     let last = parts[current].count - 1
+    parts[current][last].doubt.add(doubt, at: announce.announce.order)
     if let newest = parts[current][last].announces.last, announce.number <= newest.number { return replace(announce) }
     if parts[current][last].announces.count < Self.partAnnounces {
       if parts[current][last].announces.isEmpty { parts[current][last].announces.reserveCapacity(Self.partAnnounces) }

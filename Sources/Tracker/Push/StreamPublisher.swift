@@ -95,7 +95,8 @@ final class StreamPublisher {
       spool!.write(
         applied: session.doubtful, restored: session.restored.rest, unsent: session.window, run: session.ownRun,
         queue: queue,
-        correctionMicroseconds: session.clock.isKnown ? session.clock.correctionMicroseconds : nil)
+        correctionMicroseconds: session.clock.isKnown ? session.clock.correctionMicroseconds : nil,
+        doubt: session.clock.doubt)
       return .spooled(spool!.state)
     case .removeSpool:
       spool!.remove(queue: queue)

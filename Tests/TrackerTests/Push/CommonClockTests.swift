@@ -17,11 +17,11 @@ private struct ClockSite {
   /// Of the questions: how long one takes.
   var trip: UInt64 = 500_000
 
-  mutating func add() {
+  mutating func add(doubt: CommonClock.Doubt = CommonClock.Doubt()) {
     // Their wall clocks are anything.
     let clock = OrderClock(
       wallNanoseconds: 1_600_000_000_000_000_000 + UInt64(trackers.count) * 77_000_000_000, atMonotonicNanoseconds: now)
-    trackers.append(CommonClock(clock, now: now))
+    trackers.append(CommonClock(clock, now: now, doubt: doubt))
     standstills.append(0)
   }
 
@@ -235,6 +235,12 @@ private struct ClockSite {
   @Test("the shift was set by a machine that stood still: what came before that is found is in doubt")
   func setByStandstill() {
     var site = site(trackers: 2)
+    // One has something of an earlier process that is in doubt, one has published it.
+    for _ in 0..<2 {
+      site.add(doubt: CommonClock.Doubt(until: 1_699_000_000_000_000, by: 8_000_000))
+      site.ask(site.trackers.count - 1)
+    }
+    site.trackers[3].noteRest()
     site.pass(seconds: 20)
     site.standstills[1] = 15_000_000_000
     site.ask(1)
@@ -243,6 +249,15 @@ private struct ClockSite {
     #expect(site.trackers[0].doubt.by / 100_000 == 150)
     site.ask(1)
     #expect(site.trackers[1].doubt.by / 100_000 == 150 && site.spread < 22_000)
+    for index in 2...3 {
+      // The same once more: the first time the other one has undone it.
+      site.pass(seconds: 700)
+      site.standstills[1] += 15_000_000_000
+      site.ask(1)
+      site.ask(index)
+      #expect(site.trackers[index].doubt.by / 100_000 == (index == 2 ? 230 : 150))
+      site.ask(1)
+    }
   }
 
   @Test("the script keeps the clock: a shift is set if it is as it was found, and nothing takes the clock back")

@@ -107,6 +107,31 @@ import Testing
     #expect((try #require(site.session.call)).doubt.by / 10_000 == 400)
   }
 
+  @Test("what was in doubt when a process ended is in doubt for the next one, together with what that doubts itself")
+  func doubtOfAnother() throws {
+    var runs: [SpooledRun] = [77, 78].map { id in
+      SpooledRun(
+        run: PushRun(id: id, generationBase: 0),
+        announces: [SpooledAnnounce(number: 0, announce: QueuedAnnounce(record: makeRecord(uploaded: 1), order: 5))])
+    }
+    runs[0].doubt = CommonClock.Doubt(until: 99, by: 8_000_000)
+    runs[1].doubt = CommonClock.Doubt(until: 88, by: 9_000_000)
+    let both = CommonClock.Doubt(until: 99, by: 9_000_000)
+    var site = try PushSessionSite(restored: runs)
+    #expect(site.session.clock.doubt == both)
+    try site.run { $0.trace.last?.hasPrefix("send") == true }
+    #expect((try #require(site.session.call)).doubt == both)
+    try site.settle()
+    #expect((try #require(site.session.call)).doubt == both)
+    // Of it all is published: what is found now is in doubt by no more than that.
+    try site.run { [begin = site.now] in $0.now > begin + 5_000_000_000 }
+    site.redisAheadMicroseconds += 15_000_000
+    site.redis.clock.top += 15_000_000
+    site.announce(0..<2)
+    try site.settle()
+    #expect((try #require(site.session.call)).doubt.by / 10_000 == 1500)
+  }
+
   @Test("a change of the shift that was lost on its way is no change that was undone")
   func lostChange() throws {
     var site = try PushSessionSite()

@@ -101,6 +101,38 @@ import Wire
     }
   }
 
+  @Test("what is in doubt since a machine stood still is so in the file at once, and in that of the next process")
+  func doubt() throws {
+    let directory = try TemporaryDirectory()
+    let queue = EventQueue()
+    put([makeRecord(uploaded: 1)], into: queue)
+    let spool = spool(in: directory)
+    let batch = PushBatch()
+    var call = call
+    call.correctionMicroseconds = 100
+    #expect(batch.fill(from: queue, call: call, willWait: false))
+    put([makeRecord(peer: 2, uploaded: 2)], into: queue)
+    spool.write(unsent: [batch], run: call.run, queue: queue, correctionMicroseconds: 100)
+    func load() throws -> [SpooledRun] { try self.spool(in: directory).load() }
+    #expect(try load().map(\.doubt) == [CommonClock.Doubt()])
+    // It is found. Nothing has come, and of what comes then nothing is in doubt.
+    let found = CommonClock.Doubt(until: 500, by: 15_000_000)
+    spool.write(unsent: [batch], run: call.run, queue: queue, correctionMicroseconds: 400, doubt: found)
+    let kept = CommonClock.Doubt(until: 401 + 16, by: 1 << 24)
+    #expect(try load().map(\.doubt) == [kept])
+    put([makeRecord(peer: 3, uploaded: 3)], into: queue)
+    spool.write(unsent: [batch], run: call.run, queue: queue, correctionMicroseconds: 900, doubt: found)
+    let restored = try load()
+    #expect(restored.map(\.doubt) == [kept])
+    let announces = restored[0].announces.map(\.announce)
+    #expect(announces.map(\.order) == [101, 401, 901])
+    #expect(announces.map(\.basis) == [.common, .common, .common])
+    // One that does not reach Redis either.
+    let other = try TemporaryDirectory()
+    self.spool(in: other).write(restored: restored, unsent: [], run: PushRun(), queue: EventQueue(), doubt: kept)
+    #expect(try self.spool(in: other).load().map(\.doubt) == [kept])
+  }
+
   @Test("orders by a clock of another boot are corrected by the process that reads them")
   func machineClock() throws {
     let directory = try TemporaryDirectory()
@@ -138,14 +170,19 @@ import Wire
   @Test("what an order of an older version is by is not known: it is the machine's, who did not know the common clock")
   func olderVersion() throws {
     var bytes = [UInt8](repeating: 0, count: PushSpoolFormat.recordBytes)
-    for (kind, basis) in [(0, .machine), (1, .machine), (2, .common)] as [(UInt8, OrderBasis)] {
+    let kinds: [(UInt8, OrderBasis, UInt64)] = [
+      (0, .machine, 0), (1, .machine, 0), (2, .common, 0), (3, .common, 2), (55, .common, 1 << 53),
+      (255, .common, 1 << 53),
+    ]
+    for (kind, basis, doubt) in kinds {
       bytes.withUnsafeMutableBytes {
         PushSpoolFormat.encode(7, QueuedAnnounce(record: makeRecord(uploaded: 5), order: 9), to: $0.baseAddress!)
         $0[179] = kind
         let sum = CRC32.checksum(UnsafeRawBufferPointer(rebasing: $0[..<188]))
         $0.storeBytes(of: sum.littleEndian, toByteOffset: 188, as: UInt32.self)
       }
-      guard case .announce(7, let announce) = bytes.withUnsafeBytes({ PushSpoolFormat.decode(record: $0) }) else {
+      let record = bytes.withUnsafeBytes { PushSpoolFormat.decode(record: $0) }
+      guard case .announce(7, let announce, doubt) = record else {
         Issue.record("no announce")
         return
       }
