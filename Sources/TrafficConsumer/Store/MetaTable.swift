@@ -7,8 +7,6 @@ enum MetaTable {
   static let backupTime = "last_backup"
   /// Where a backup that was begun, and neither ended nor given up, will be.
   static let backupPath = "backup_begun"
-  /// Milliseconds of entry ids from which on every fingerprint was kept; not there in a database that always did.
-  static let fingerprintsFrom = "fingerprints_from"
   /// Entries that were ever withheld (WithheldTable), also those that are not any more; not there: none.
   static let withheldEver = "withheld_ever"
   /// What retention has taken: windows and days that begin below these are gone for good.

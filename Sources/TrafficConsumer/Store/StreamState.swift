@@ -4,11 +4,10 @@
 import Wire
 
 struct StreamState: Sendable {
-  /// What a version applied that kept no fingerprints, before another one came: up to an entry of an epoch, and when that was.
+  /// What a version applied that kept no fingerprints, before another one came: up to an entry of an epoch.
   struct Upgrade: Sendable {
     var epoch: Int64
     var through: EntryID
-    var milliseconds: UInt64
   }
 
   /// An entry and the hash of what it held.
@@ -54,7 +53,7 @@ struct StreamState: Sendable {
   /// forgotten its fingerprint, may have applied it. Then its id decides.
   func isBeyondContent(_ event: TrafficEvent, _ id: EntryID) -> Bool {
     guard event.counters == nil, let upgraded else { return false }
-    return id.milliseconds < upgraded.milliseconds && id <= upgraded.through
+    return id <= upgraded.through
   }
 
   func isBeyondContent(_ entry: StreamEntry) -> Bool {

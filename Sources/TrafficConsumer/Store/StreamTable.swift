@@ -53,7 +53,7 @@ final class StreamTable {
       """
       SELECT id, epoch, applied, duplicates, dead, redelivered, vanished, rollbacks, handled, added_before,
         backup_floor, accounted_to, accounted_handled, restored_through, newest_announce, returns_through,
-        upgraded_epoch, upgraded_through, (SELECT value FROM meta WHERE name = '\(MetaTable.fingerprintsFrom)')
+        upgraded_epoch, upgraded_through
       FROM streams WHERE name = ?1
       """)
     try select.bind(name, at: 1)
@@ -69,8 +69,7 @@ final class StreamTable {
     state.restoredThrough = EntryID(stored: select.bytes(13)) ?? .zero
     (state.newestAnnounce, state.returnsThrough) = (select.integer(14), select.integer(15))
     if let through = EntryID(stored: select.bytes(17)) {
-      state.upgraded = StreamState.Upgrade(
-        epoch: select.integer(16), through: through, milliseconds: UInt64(select.integer(18)))
+      state.upgraded = StreamState.Upgrade(epoch: select.integer(16), through: through)
     }
     state.lost = try LostRangeTable.load(stream: state.id, epoch: state.epoch, from: database)
     state.applied = try ranges(of: state.id, epoch: state.epoch, from: database)

@@ -363,11 +363,13 @@ import Wire
     withExtendedLifetime(server) {}
   }
 
-  @Test("what an earlier version applied, without counters, is known by its id: its fingerprints are gone")
-  func migrationOfFingerprints() async throws {
+  @Test(
+    "what an earlier version applied, without counters, is known by its id, whatever the clocks say: its fingerprints are gone",
+    arguments: [1_700_000_000, 1_700_000_000 + 2_500_000_000])
+  func migrationOfFingerprints(begin: Int64) async throws {
     let (server, bench) = try await bench()
     for index in 0..<12 {
-      let seconds = 1_700_000_000 + 1200 * Int64(index)
+      let seconds = begin + 1200 * Int64(index)
       try bench.add(EventMaker().event(du: 1000, ts: seconds, dt: 1200), id: "\(seconds * 1000)-0")
     }
     try bench.apply(0..<12)
@@ -387,8 +389,8 @@ import Wire
     #expect(try bench.reader().integer("SELECT uploaded FROM users") == 12_000)
     #expect(bench.writer.streams[0].lost.entries == 5)
     // Redis has an older file, in which nothing is known any more. What was not read before the upgrade is new.
-    let unread = 1_700_000_000 + 1200 * 12
-    try bench.add(EventMaker().event(du: 1000, ts: Int64(unread), dt: 1200), id: "\(unread * 1000)-0")
+    let unread = begin + 1200 * 12
+    try bench.add(EventMaker().event(du: 1000, ts: unread, dt: 1200), id: "\(unread * 1000)-0")
     try bench.writer.make(.newEpoch(goneBefore: 0, restoredThrough: .zero), stream: 0)
     let again = try bench.apply(0..<13)
     #expect(again.duplicates == 12 && again.applied == 1)

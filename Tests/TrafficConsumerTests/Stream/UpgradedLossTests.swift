@@ -26,7 +26,6 @@ import Testing
     bench.now += 7_200_000_000_000
     try bench.writer.database.execute(
       """
-      INSERT INTO meta(name, value) VALUES ('fingerprints_from', \(bench.now / 1_000_000));
       UPDATE streams SET upgraded_epoch = epoch, upgraded_through = (SELECT max(last) FROM applied_ranges WHERE epoch > 0);
       UPDATE sessions SET fingerprints = NULL; DELETE FROM fingerprints
       """)
