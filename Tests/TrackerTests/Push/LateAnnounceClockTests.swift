@@ -112,6 +112,27 @@ extension LateAnnounceTests {
     #expect(reply.counts.late == 2 && reply.counts.unknown == 1 && reply.counts.resets == 0)
   }
 
+  @Test("of what a machine that stood still was told the order is known, unless another tracker's is between")
+  func doubtedOwn() throws {
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    func announce(_ at: Double, _ up: UInt64, peer: Int, event: AnnounceEvent = .none) -> QueuedAnnounce {
+      QueuedAnnounce(
+        record: makeRecord(peer: peer, uploaded: up, event: event, at: Int64(Self.start + at)),
+        order: UInt64((Self.start + at) * 1_000_000))
+    }
+    var caller = try ScriptCaller(redis, run: runs[1])
+    caller.call.doubt = CommonClock.Doubt(until: UInt64((Self.start + 21) * 1_000_000), by: 15_000_000)
+    let first = [announce(18, 0, peer: 1, event: .started), announce(18, 0, peer: 2, event: .started)]
+    #expect(try caller.send(first, first: 0).status == .done)
+    var other = try ScriptCaller(redis, run: runs[0])
+    #expect(try other.send([announce(19, 900, peer: 2)], first: 0).status == .done)
+    let reply = try caller.send(
+      [announce(20, 5000, peer: 1, event: .stopped), announce(20, 5000, peer: 2), announce(20.5, 6000, peer: 2)],
+      first: 2)
+    #expect(try connection.events(of: "tracker:traffic").map(\.uploadedDelta) == [0, 0, 900, 5000, 0, 0])
+    #expect(reply.counts.late == 2 && reply.counts.unknown == 2)
+  }
+
   @Test("a call that comes when its sender does not expect it changes nothing, unless all of it was applied")
   func untimely() throws {
     var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))

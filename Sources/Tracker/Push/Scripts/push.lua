@@ -266,6 +266,9 @@ local function hurried(key, event, u, d, order, gen, lu, ld, lo, bu, bd)
   return sub(p, 1, 8) .. pack('<I6', began + 2) .. sub(p, 15)
 end
 
+-- What a snapshot's `d` says that this run wrote last, with this order, which is in doubt.
+local function ownMark(own, order) return sub(own, 1, RUN_CHARACTERS) .. pack('<I6', order) end
+
 local doubted, doubt = tonumber(ARGV[13]), tonumber(ARGV[14])
 for i = 0, count - 1 do
   -- same in both: a record; the last value is where the next begins
@@ -318,7 +321,8 @@ for i = 0, count - 1 do
             seconds[passed] = dt
           end
         end
-        if order < doubted and order - doubt <= lo then
+        if order < doubted and order - doubt <= lo and
+          (order < lo or pcall('HGET', key, 'd') ~= ownMark(sub(data, at + 24, at + 31), lo)) then
           -- Before the snapshot's or after it.
           verdict = u == lu and d == ld and 'stale' or 'unknown'
         elseif order < lo + CLOCK_TOLERANCE and lo <= latest then
@@ -426,6 +430,11 @@ for i = 0, count - 1 do
               'port', port, 'ip', ip, 'af', af)
           end
           if type(id) == 'table' then failure = id break end
+          if order < doubted then
+            -- Of a call that dies here it is in doubt.
+            id = pcall('HSET', key, 'd', ownMark(sub(data, at + 24, at + 31), order))
+            if type(id) == 'table' then failure = id break end
+          end
           if fresh or floor(ts / step) ~= floor(lt / step) then
             id = pcall('EXPIRE', key, ARGV[2])
             if type(id) == 'table' then failure = id break end
