@@ -18,11 +18,18 @@ struct BuildCommit: BuildToolPlugin {
     END
     """#
 
+  /// `.git`; in a worktree (git-worktree(1)) that is a file, which names the directory.
+  private static func gitDirectory(of checkout: URL) -> URL {
+    let git = checkout.appending(path: ".git")
+    guard let text = try? String(contentsOf: git, encoding: .utf8), text.hasPrefix("gitdir: ") else { return git }
+    return URL(filePath: String(text.dropFirst("gitdir: ".count)).trimmingCharacters(in: .newlines))
+  }
+
   func createBuildCommands(context: PluginContext, target: Target) -> [Command] {
     let checkout = context.package.directoryURL
     let output = context.pluginWorkDirectoryURL.appending(path: "BuildCommit.swift")
     // Written by every commit, checkout, pull and rebase: what makes the command run again.
-    let signs = [".git/HEAD", ".git/logs/HEAD"].map { checkout.appending(path: $0) }
+    let signs = ["HEAD", "logs/HEAD"].map { Self.gitDirectory(of: checkout).appending(path: $0) }
     return [
       .buildCommand(
         displayName: "Reading the commit", executable: URL(filePath: "/bin/sh"),
