@@ -34,6 +34,10 @@ public struct RedisConnection: ~Copyable {
   public var timeouts: RedisTimeouts
   /// Replies that are owed for commands sent or appended.
   public private(set) var pendingReplies: Int
+  /// The process at the other end.
+  public let address: RedisAddress
+  /// Whether the URL names one Redis that stands alone.
+  private let isAlone: Bool
 
   /// Connects, authenticates and selects the database. Of a Sentinel endpoint it finds the master, of a Cluster the node
   /// that serves `key`.
@@ -43,12 +47,18 @@ public struct RedisConnection: ~Copyable {
     self = try Self.open(endpoint, timeouts, key)
   }
 
+  /// Connects to a process that another connection of the endpoint has found.
+  public init(endpoint: RedisEndpoint, timeouts: RedisTimeouts, at address: RedisAddress) throws(RedisError) {
+    self = try Self.open(address, endpoint, timeouts)
+  }
+
   /// Connects to one process with the credentials and the database of the endpoint.
   static func open(_ address: RedisAddress, _ endpoint: RedisEndpoint, _ timeouts: RedisTimeouts) throws(RedisError)
     -> RedisConnection
   {
     var connection = try RedisConnection(
-      socket: RedisSocket(address: address, milliseconds: timeouts.connectMilliseconds), timeouts: timeouts)
+      socket: RedisSocket(address: address, milliseconds: timeouts.connectMilliseconds), timeouts: timeouts, address,
+      isAlone: endpoint.isAlone)
     if let password = endpoint.password {
       do {
         _ = try connection.command(endpoint.user.map { ["AUTH", $0, password] } ?? ["AUTH", password])
@@ -62,9 +72,13 @@ public struct RedisConnection: ~Copyable {
     return connection
   }
 
-  private init(socket: consuming RedisSocket, timeouts: RedisTimeouts) {
+  private init(
+    socket: consuming RedisSocket, timeouts: RedisTimeouts, _ address: RedisAddress, isAlone: Bool
+  ) {
     self.socket = socket
     self.timeouts = timeouts
+    self.address = address
+    self.isAlone = isAlone
     partial = RedisReply()
     output = RedisCommandBuffer()
     pendingReplies = 0
@@ -147,6 +161,7 @@ public struct RedisConnection: ~Copyable {
       let count = try socket.receive(into: input, by: deadline)
       try feed(count)
     }
+    try refuseCluster(reply.view)
   }
 
   /// The next reply if it has arrived; false, at once, if it has not. For callers that watch `descriptor`.
@@ -156,7 +171,19 @@ public struct RedisConnection: ~Copyable {
       guard let count = try socket.receiveAvailable(into: input) else { return false }
       try feed(count)
     }
+    try refuseCluster(reply.view)
     return true
+  }
+
+  /// A node of a Cluster answers so to who takes it for a Redis that stands alone: asked again it would for ever.
+  private func refuseCluster(_ reply: RedisReplyView) throws(RedisError) {
+    guard isAlone, reply.kind == .error, let error = reply.error else { return }
+    switch error.code {
+    case .moved, .ask, .crossSlot, .clusterDown:
+      throw .unreachable(
+        "\(address) is a node of a Redis Cluster: write redis+cluster:// in the URL (it said \(error.code.text))")
+    default: return
+    }
   }
 
   private func feed(_ count: Int) throws(RedisError) {

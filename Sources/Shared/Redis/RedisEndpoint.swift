@@ -82,6 +82,12 @@ public struct RedisEndpoint: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
+  /// Whether it is one Redis without Sentinels and Cluster.
+  var isAlone: Bool {
+    if case .single = topology { return true }
+    return false
+  }
+
   /// The URL with `***` in place of the password.
   public var redacted: String {
     let secret =

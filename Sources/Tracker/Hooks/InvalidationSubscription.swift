@@ -31,7 +31,9 @@ final class InvalidationSubscription: EventHandler {
     var opened: RedisConnection?
     var id: Int64 = 0
     do throws(RedisError) {
-      var fresh = try RedisConnection(endpoint: resolver.rules.endpoint, timeouts: resolver.rules.timeouts)
+      // The same process: behind Sentinels or in a Cluster the way might lead to another one by now.
+      var fresh = try RedisConnection(
+        endpoint: resolver.rules.endpoint, timeouts: resolver.rules.timeouts, at: questions.address)
       id = try fresh.command(["CLIENT", "ID"]).integer ?? 0
       _ = try fresh.command(["SUBSCRIBE", "__redis__:invalidate"])
       opened = consume fresh

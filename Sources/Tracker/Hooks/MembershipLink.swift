@@ -27,6 +27,10 @@ final class MembershipLink {
   private let subscription: InvalidationSubscription
   private var session: MembershipSession
   private var connection: RedisConnection?
+  /// What MOVED said: the new owner of the set's slot, which it knows before the other nodes do.
+  private var redirection: RedisServerError?
+  /// To the node that has the set already while a Cluster moves the slot (ASK).
+  private var detour: RedisConnection?
 
   init(_ resolver: MembershipResolver, _ loop: EventLoop) {
     self.resolver = resolver
@@ -88,8 +92,15 @@ final class MembershipLink {
   }
 
   private func connect() -> MembershipSession.Event {
+    let rules = resolver.rules
+    detour = nil
     do {
-      connection = try RedisConnection(endpoint: resolver.rules.endpoint, timeouts: resolver.rules.timeouts)
+      if let redirection = redirection.take() {
+        connection = try RedisConnection(
+          redirectedBy: redirection, endpoint: rules.endpoint, timeouts: rules.timeouts)
+      } else {
+        connection = try RedisConnection(endpoint: rules.endpoint, timeouts: rules.timeouts, key: rules.setKey)
+      }
       return .connected
     } catch {
       resolver.note(error)
@@ -112,8 +123,9 @@ final class MembershipLink {
   private func ask(_ batch: [MembershipResolver.Waiting]) -> MembershipSession.Event {
     let epoch = resolver.cache.epoch
     do throws(RedisError) {
-      let reply = try connection!.command(
-        ["EVAL", Self.membershipScript, "1", resolver.rules.setKey] + batch.map(\.member.text))
+      let reply = try exchange(["EVAL", Self.membershipScript, "1", resolver.rules.setKey] + batch.map(\.member.text))
+      // Where the set is on its way to another node nobody reports changes: all is asked again, at every probe.
+      if detour != nil && batch.isEmpty { resolver.cache.invalidate() }
       guard reply.count == batch.count + 1 else { throw .protocolViolation("the membership script gave no list") }
       let answer = MembershipAnswer(
         setExists: reply.view[0].integer ?? 0 > 0, isMember: batch.indices.map { reply.view[$0 + 1].integer == 1 })
@@ -121,8 +133,26 @@ final class MembershipLink {
       return .answered(answer, epoch: epoch)
     } catch {
       connection = nil
+      if case .server(let server) = error, server.code == .moved { redirection = server }
       resolver.note(error)
       return .exchangeFailed
+    }
+  }
+
+  /// The reply to a question, from wherever a Cluster has the set at this moment.
+  private func exchange(_ question: [String]) throws(RedisError) -> RedisReply {
+    do throws(RedisError) {
+      let reply = try connection!.command(question)
+      detour = nil
+      return reply
+    } catch {
+      guard case .server(let redirection) = error, redirection.code == .ask else { throw error }
+      if detour == nil {
+        detour = try RedisConnection(
+          redirectedBy: redirection, endpoint: resolver.rules.endpoint, timeouts: resolver.rules.timeouts)
+      }
+      _ = try detour!.command(["ASKING"])
+      return try detour!.command(question)
     }
   }
 

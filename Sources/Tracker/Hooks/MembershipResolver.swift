@@ -76,6 +76,8 @@ final class MembershipResolver: HookService {
   private let mailbox: EventLoopMailbox
   private let thread = Mutex<NamedThread?>(nil)
   private let reach = Atomic(Reach.unknown)
+  /// Why it is away.
+  private let lastError = Mutex<String?>(nil)
 
   init(rules: MembershipRules, cache: ApprovalCache, metrics: MetricRegistry) throws(SystemError) {
     self.rules = rules
@@ -86,7 +88,11 @@ final class MembershipResolver: HookService {
 
   /// Whether the last word from Redis was a good one.
   var isReady: Bool { reach.load(ordering: .relaxed) == .reachable }
-  var trouble: String? { isReady ? nil : "redis is unreachable; known \(rules.name)s go on" }
+  var trouble: String? {
+    if isReady { return nil }
+    let reason = lastError.withLock { $0 } ?? "not asked yet"
+    return "redis does not answer (\(reason)); known \(rules.name)s go on"
+  }
 
   /// Takes a question; the receiver is told once, whatever happens. False when too many are waiting already. Called on a
   /// worker's thread; never blocks.
@@ -144,6 +150,7 @@ final class MembershipResolver: HookService {
   /// What Redis' last word was; nil: a good one. Logs changes, not states.
   func note(_ error: RedisError?) {
     let now: Reach = error == nil ? .reachable : .away
+    if let error { lastError.withLock { $0 = error.description } }
     guard reach.exchange(now, ordering: .relaxed) != now else { return }
     if let error {
       Log.warning(

@@ -171,6 +171,32 @@ private final class Connected {
     #expect(fcntl(before, F_GETFD) != -1)
   }
 
+  @Test("a Cluster's node behind redis:// is named for what it is, with what to write, in a pipeline too")
+  func clusterNode() async throws {
+    let cluster = try await RedisCluster.start()
+    let slot = RedisClusterSlot.slot(of: "k")
+    let master = try cluster.master(of: "k")
+    let other = cluster.nodes.first { $0.port != master.port }!
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: other.tcpURL))
+    connection.append(["CLUSTER", "KEYSLOT", "k"])
+    connection.append(["GET", "k"])
+    let served = try connection.nextReply().integer
+    #expect(served == Int64(slot))
+    let error = #expect(throws: RedisError.self) { _ = try connection.nextReply() }
+    #expect(error?.endsConnection == true)
+    #expect(
+      error?.description.contains("127.0.0.1:\(other.port) is a node of a Redis Cluster: write redis+cluster://")
+        == true)
+    connection = try RedisConnection(endpoint: RedisEndpoint(url: master.tcpURL))
+    let none = try connection.command(["GET", "k"]).isNil
+    #expect(none, "what it serves it serves")
+    let crossed = #expect(throws: RedisError.self) { _ = try connection.command(["DEL", "k", "l", "m"]) }
+    #expect(crossed?.description.contains("redis+cluster://") == true)
+    connection = try cluster.connection(to: "l")
+    let moved = #expect(throws: RedisError.self) { _ = try connection.command(["GET", "k"]) }
+    #expect(moved?.code == .moved, "who follows it gets it as it is")
+  }
+
   @Test("backoff doubles up to its maximum, with the randomness it is given")
   func backoff() {
     var longest = RetryBackoff(firstMilliseconds: 10, maximumMilliseconds: 65, random: { $0.upperBound })

@@ -10,8 +10,9 @@ import Wire
 struct MembershipResolverTests {
   /// A resolver with its Redis.
   final class Bench {
-    let directory: TemporaryDirectory
     let redis: RedisServer
+    private let url: String
+    private let owner: AnyObject
     let resolver: MembershipResolver
     let hasher = KeyedHash(seed: 7)
     private let receiver = Receiver()
@@ -20,13 +21,23 @@ struct MembershipResolverTests {
       func lookedUp(_ keys: [UserKey]) {}
     }
 
-    init(startRedis: Bool = true, patienceSeconds: UInt64 = 1, origin: OriginCheck? = nil) async throws {
-      directory = try TemporaryDirectory()
-      redis = try RedisServer(in: directory)
+    convenience init(startRedis: Bool = true, patienceSeconds: UInt64 = 1, origin: OriginCheck? = nil) async throws {
+      let directory = try TemporaryDirectory()
+      let redis = try RedisServer(in: directory)
       if startRedis { try await redis.start() }
+      try self.init(redis, redis.url, patienceSeconds: patienceSeconds, origin: origin, owner: directory)
+    }
+
+    /// With a Redis that the test has: `url` is where the resolver looks for it.
+    init(
+      _ redis: RedisServer, _ url: String, patienceSeconds: UInt64 = 1, origin: OriginCheck? = nil, owner: AnyObject
+    ) throws {
+      self.redis = redis
+      self.url = url
+      self.owner = owner
       resolver = try MembershipResolver(
         rules: MembershipRules(
-          endpoint: try RedisEndpoint(url: redis.url), timeouts: RedisTimeouts(), setKey: "pt:passkeys",
+          endpoint: try RedisEndpoint(url: url), timeouts: RedisTimeouts(), setKey: "pt:passkeys",
           name: "passkey", origin: origin, missingSetPatienceNanoseconds: patienceSeconds * 1_000_000_000),
         cache: ApprovalCache(approvedSeconds: 300, refusedSeconds: 300),
         metrics: MetricRegistry())
@@ -36,7 +47,7 @@ struct MembershipResolverTests {
     deinit { resolver.stop() }
 
     func command(_ arguments: String...) throws {
-      var connection = try RedisConnection(endpoint: try RedisEndpoint(url: redis.url))
+      var connection = try RedisConnection(endpoint: try RedisEndpoint(url: url), key: "pt:passkeys")
       _ = try connection.command(arguments)
     }
 
