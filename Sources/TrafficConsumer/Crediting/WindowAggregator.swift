@@ -173,7 +173,8 @@ struct WindowAggregator: Sendable {
   private func wasCounted(
     _ event: TrafficEvent, _ entry: EntryFingerprint, _ ledger: SessionLedger, _ context: CreditContext
   ) -> Bool {
-    guard event.timestamp <= ledger.coveredTo else { return false }
+    // Of a generation whose beginning is still to come, that is no other entry than this one.
+    guard context.beginning == nil, event.timestamp <= ledger.coveredTo else { return false }
     let age = Int64(clamping: entry.arrivedMilliseconds / 1000) - event.timestamp
     let mayHaveReturned = context.mayHaveReturned || age >= Self.returnSeconds
     guard let counters = context.counters else { return mayHaveReturned }

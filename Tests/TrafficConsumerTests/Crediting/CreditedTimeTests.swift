@@ -271,6 +271,28 @@ private let start: Int64 = 1_800_000_000
     #expect(healed.map(\.creditedUpload) == [200])
   }
 
+  @Test("a beginning that comes last is an announce as well, and no duplicate")
+  func beginningCounts() throws {
+    // The `started` says how long ago the `stopped` was, across a second's edge, and brings no time.
+    let all = [
+      entry("A", start, 0, du: 0, event: .started),
+      entry("A", start + 99, 300, du: 300, dt: 99, ticks: 56_250, event: .stopped),
+      entry("B", start + 100, 0, du: 0, dt: 1, ticks: 12_500, event: .started),
+      entry("B", start + 160, 500, du: 500, dt: 60, ticks: 12_500),
+    ]
+    for order in permutations(of: all.count) {
+      let bench = try Bench()
+      for index in order { try bench.apply(all[index]) }
+      #expect(try bench.uploaded == 800 && bench.withheld == WithheldSums(), "order \(order)")
+      #expect(try bench.integer("SELECT events FROM users") == 4, "order \(order)")
+      #expect(try bench.integer("SELECT min(first_seen) FROM windows") == start, "order \(order)")
+      #expect(bench.writer.streams[0].counters.applied == 4, "order \(order)")
+      // Once more, it is one.
+      for index in order { try bench.apply(all[index]) }
+      #expect(try bench.integer("SELECT events FROM users") == 4, "order \(order), again")
+    }
+  }
+
   @Test("... and what was credited in its time under another one stays withheld")
   func beginningShowsTheOverlap() throws {
     // The other tracker's announce came 0.2 s after the client had begun anew, and is credited as of the first generation.
