@@ -64,10 +64,7 @@ struct StatusReport: Equatable, Sendable {
       _ = try select.step()
       return (0..<7).map { select.integer(Int32($0)) }
     }
-    let withheld = try store { () throws(SQLiteError) in try WithheldSums.read(database) }
-    self.withheld.entries += withheld.entries
-    self.withheld.uploaded += withheld.uploaded
-    self.withheld.downloaded += withheld.downloaded
+    withheld.add(try store { () throws(SQLiteError) in try WithheldSums.read(database) })
     applied += sums[0]
     duplicates += sums[1]
     lost += sums[2]

@@ -393,6 +393,20 @@ private let start: Int64 = 1_800_000_000
     #expect(try bench.withheldEver == 2)
   }
 
+  @Test("what several databases have withheld and does not fit is as much as fits")
+  func withheldOverflow() throws {
+    let bench = try Bench()
+    try bench.apply(Self.first[0])
+    try bench.writer.database.execute(
+      "INSERT INTO withheld SELECT id, 'x', 0, 1, 1, 1 << 62, 7 FROM sessions")
+    var report = StatusReport()
+    for expected in [Int64(1) << 62, .max] {
+      try report.add(bench.writer.database)
+      #expect(report.withheld.uploaded == expected)
+    }
+    #expect(report.withheld == WithheldSums(entries: 2, uploaded: .max, downloaded: 14))
+  }
+
   @Test("a database of schema 7 knows of no times: the rule begins with what is credited from there on")
   func migration() throws {
     let bench = try Bench()
