@@ -25,6 +25,9 @@ struct LostRange: Equatable, Sendable {
   /// An earlier version knew the number only, of no epoch: what comes back cannot be told to be of these.
   var isNumberOnly: Bool { epoch == 0 }
 
+  /// Whether an announce of this time (Unix seconds) can be what was missed.
+  func mayHold(announced: Int64) -> Bool { announced <= foundAt }
+
   /// Whatever has come back of it meanwhile.
   func isSame(as other: Self) -> Bool {
     (epoch, first, last, total, foundAt) == (other.epoch, other.first, other.last, other.total, other.foundAt)
@@ -106,16 +109,17 @@ struct LostRanges: Equatable, Sendable {
   }
 
   /// An entry that is there after all is no longer missing. The narrowest row that may have meant it gives way; one of an
-  /// earlier epoch only where the older state ends that has come back. Whether it was one of this epoch.
-  mutating func fill(_ id: EntryID, restoredThrough: EntryID) -> Bool {
-    if id <= end, Self.fill(id, in: &rows) { return true }
+  /// earlier epoch only where the older state ends that has come back, and if it was `announced` before that was missed.
+  /// Whether it was one of this epoch.
+  mutating func fill(_ id: EntryID, restoredThrough: EntryID, announced: Int64?) -> Bool {
+    if id <= end, Self.fill(id, in: &rows, where: { _ in true }) { return true }
     guard id <= restoredThrough, !earlier.isEmpty else { return false }
-    _ = Self.fill(id, in: &earlier)
+    _ = Self.fill(id, in: &earlier) { row in announced.map(row.mayHold(announced:)) ?? true }
     return false
   }
 
-  private static func fill(_ id: EntryID, in rows: inout [LostRange]) -> Bool {
-    let candidates = rows.indices.filter { rows[$0].contains(id) && !rows[$0].isNumberOnly }
+  private static func fill(_ id: EntryID, in rows: inout [LostRange], where mayHold: (LostRange) -> Bool) -> Bool {
+    let candidates = rows.indices.filter { rows[$0].contains(id) && !rows[$0].isNumberOnly && mayHold(rows[$0]) }
     guard let row = candidates.min(by: { rows[$0].entries < rows[$1].entries }) else { return false }
     rows[row].entries -= 1
     if rows[row].entries == 0 { rows.remove(at: row) }

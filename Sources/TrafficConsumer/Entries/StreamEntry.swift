@@ -27,6 +27,9 @@ struct StreamEntry: Sendable {
   /// Where in `received` it begins.
   let offset: UInt32
 
+  /// When it was announced, by its tracker (Unix seconds); nil when it cannot be read.
+  var announced: Int64? { if case .event(let event) = content { event.timestamp } else { nil } }
+
   /// The event of an entry's names and values, and whether they are the stream's in its order.
   static func decode(_ fields: RedisReplyView) throws(EntryFault) -> (event: TrafficEvent, isInOrder: Bool) {
     do throws(TrafficDecodeError) {

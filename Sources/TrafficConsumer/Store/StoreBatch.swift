@@ -142,7 +142,7 @@ extension StoreWriter {
     var letter: Int64?
     var isForgotten = false
     switch item.content {
-    case .deleted: return isDoubtful ? () : stream.noteVanished(item.id)
+    case .deleted: return isDoubtful ? () : stream.noteVanished(item.id, at: settings.unixSeconds())
     case .fault(let place):
       result = .failure(item.delivery.faults[Int(place)])
       letter = try burials.earlierLetter(holding: item.fields, of: stream)
@@ -176,7 +176,8 @@ extension StoreWriter {
     // A broken one may be a letter that an earlier version purged.
     let isBroken = if case .failure = result { true } else { false }
     stream.noteDealtWith(
-      item.id, isNew: !isRepeated, isDecided: !isForgotten, isCounted: isDoubtful && isBroken)
+      item.id, isNew: !isRepeated, isDecided: !isForgotten, isCounted: isDoubtful && isBroken,
+      announced: item.entry.announced)
     if letter != nil {
       stream.counters.duplicates += 1
       return

@@ -1,6 +1,7 @@
 // StoreWriter: the one writer of the database: its connection, its tables, and the fence around its transactions. Entries are
 // applied in StoreBatch.swift. Belongs to the writer thread, whose process holds the StoreLock.
 
+import Linux
 import SQLite
 import Wire
 
@@ -15,6 +16,8 @@ final class StoreWriter {
     var retention = RetentionTimes(windows: 30 * 86_400, days: 730 * 86_400, explanations: 48 * 3600)
     /// Where reports of self-update runs come from; nil: nowhere.
     var updateReportsPath: String?
+    /// When a loss is found: announces of a later time are not what was lost.
+    var unixSeconds: @Sendable () -> Int64 = { Clock.unixSeconds() }
   }
 
   let database: SQLiteDatabase

@@ -136,7 +136,7 @@ extension StoreWriter {
   /// Entries that were pending and are gone from the stream. Those that had been applied do not matter.
   private func noteVanished(_ ids: [EntryID], stream index: Int) throws(StoreError) {
     let before = streams[index].lost.entries
-    try change(stream: index) { state in for id in ids { state.noteVanished(id) } }
+    try change(stream: index) { state in for id in ids { state.noteVanished(id, at: settings.unixSeconds()) } }
     report(streams[index].lost.entries - before, stream: index)
   }
 
@@ -149,7 +149,7 @@ extension StoreWriter {
       state.lost.add(
         LostRange(
           epoch: state.epoch, first: min(begin.successor, missing.through), last: missing.through,
-          entries: missing.entries, total: missing.counted - since.counted, foundAt: Clock.unixSeconds()),
+          entries: missing.entries, total: missing.counted - since.counted, foundAt: settings.unixSeconds()),
         older: missing.older, restoredThrough: state.restoredThrough)
     }
     report(missing.entries, stream: index)
@@ -199,10 +199,10 @@ extension StreamState {
   /// Notes an entry that was not dealt with before. What is not in the last backup stays in the stream. `isNew`: by what it
   /// says it was not, either. `isDecided`: one or the other is known. `isCounted`: its id was dealt with in this epoch, and
   /// nothing tells that it is another entry's now.
-  mutating func noteDealtWith(_ id: EntryID, isNew: Bool, isDecided: Bool, isCounted: Bool) {
+  mutating func noteDealtWith(_ id: EntryID, isNew: Bool, isDecided: Bool, isCounted: Bool, announced: Int64?) {
     // Unless it was dealt with in another epoch, and is not missing.
     let mayBeLost = isDecided && (isNew || !former.contains(id))
-    let wasLost = mayBeLost && lost.fill(id, restoredThrough: restoredThrough)
+    let wasLost = mayBeLost && lost.fill(id, restoredThrough: restoredThrough, announced: announced)
     // One too many would hide an entry that is gone.
     if !isCounted || wasLost { countHandled(1, from: id) }
     if let floor = backupFloor, id < floor { backupFloor = id }
@@ -210,8 +210,8 @@ extension StreamState {
   }
 
   /// Notes an entry that was pending and is gone from the stream.
-  mutating func noteVanished(_ id: EntryID) {
+  mutating func noteVanished(_ id: EntryID, at time: Int64) {
     guard let gap = applied.gap(around: id) else { return }
-    if lost.addVanished(id, in: gap, epoch: epoch, at: Clock.unixSeconds()) { counters.vanished += 1 }
+    if lost.addVanished(id, in: gap, epoch: epoch, at: time) { counters.vanished += 1 }
   }
 }

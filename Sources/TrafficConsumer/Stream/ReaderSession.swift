@@ -290,7 +290,11 @@ struct ReaderSession {
   private mutating func lostRead(
     _ row: LostRange, _ span: StreamSpan, _ entries: Int, _ delivery: StreamDelivery, _ known: StreamState
   ) {
-    let present = entries + delivery.entries.count { !known.isBeyondContent($0) }
+    // Where Redis' clock is behind, ids of an earlier epoch's are given to others.
+    func isOfThen(_ entry: StreamEntry) -> Bool {
+      row.epoch == known.epoch || entry.announced.map(row.mayHold(announced:)) ?? true
+    }
+    let present = entries + delivery.entries.count { !known.isBeyondContent($0) && isOfThen($0) }
     guard let last = delivery.entries.last?.id, last < span.through else {
       first(
         (delivery.count > 0 ? [.settle(delivery)] : [])

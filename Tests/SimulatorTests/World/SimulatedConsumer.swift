@@ -66,9 +66,11 @@ final class SimulatedConsumer {
     self.index = index
     self.world = world
     link = SimulatedLink("consumer \(index)", world: world)
+    // One thread.
+    nonisolated(unsafe) unowned let clock = world
     store = StoreWriter.Settings(
       databasePath: "\(world.folder)/traffic.db", streamNames: [World.streamKey], windowSeconds: 3600,
-      maximumDeliveries: 3)
+      maximumDeliveries: 3, unixSeconds: { Int64(clock.consumerMilliseconds / 1000) })
     settings = StreamSettings(
       endpoint: RedisEndpoint(topology: .single(.simulated(link))), timeouts: RedisTimeouts(),
       streams: store.streamNames, group: World.group, consumer: "consumer-\(index)")
@@ -208,7 +210,7 @@ final class SimulatedConsumer {
 
   private func situation(_ reader: Reader, _ process: Process, _ index: Int) -> ReaderSituation {
     ReaderSituation(
-      monotonicNanoseconds: world.now, unixMilliseconds: World.wall(world.now) / 1_000_000 &+ world.consumerClock,
+      monotonicNanoseconds: world.now, unixMilliseconds: world.consumerMilliseconds,
       isStopping: process.isStopping, hasRoom: hasRoom(process), outstanding: reader.outstanding,
       isWriterInTrouble: process.writerTrouble != nil, known: process.writer!.streams[index],
       healRequest: process.healRequest)

@@ -60,6 +60,8 @@ final class World {
   var isForeignUnsure = false
   /// Milliseconds that the consumers' wall clocks are off.
   var consumerClock: UInt64 = 0
+  /// Unix time as they have it.
+  var consumerMilliseconds: UInt64 { Self.wall(now) / 1_000_000 &+ consumerClock }
   /// A client that moves nothing, for announces that are nobody's.
   lazy var witness = SimulatedClient(
     index: site.clients, name: SessionName(user: 9999, torrent: 9999, peer: 99_999), reach: .first, uploaded: 0, left: 0

@@ -152,4 +152,23 @@ import Testing
     #expect(try bench.lost == 5 && bench.credited == bench.announced - 500)
     #expect(bench.writer.streams[0].counters.rollbacks == 1)
   }
+
+  @Test("nor are those that were announced after the loss was found, whatever their ids")
+  func announcedLater() throws {
+    let bench = try bench()
+    let saved = bench.stream
+    bench.now += 2_000_000_000
+    lose(5, bench)
+    try settle(bench)
+    let row = try #require(bench.writer.streams[0].lost.rows.first)
+    #expect(bench.lost == 5)
+    bench.stream = saved
+    for second in 1...6 {
+      bench.add(hasCounters: false, at: row.last.milliseconds - 1000, announced: row.foundAt + Int64(second))
+    }
+    bench.restart()
+    try settle(bench)
+    #expect(try bench.lost == 5 && bench.credited == bench.announced - 500)
+    #expect(bench.writer.streams[0].counters.rollbacks == 1)
+  }
 }

@@ -63,13 +63,14 @@ final class ReaderBench {
 
   /// Adds an entry of `bytes` to the stream; the session's next announce, by a producer with counters or without.
   @discardableResult
-  func add(_ bytes: UInt64 = 100, hasCounters: Bool = true, at milliseconds: UInt64? = nil, dt: UInt32 = 1)
-    -> EntryID
-  {
+  func add(
+    _ bytes: UInt64 = 100, hasCounters: Bool = true, at milliseconds: UInt64? = nil, dt: UInt32 = 1,
+    announced time: Int64? = nil
+  ) -> EntryID {
     timestamp += 1
     announced += Int64(bytes)
     let event = maker.event(
-      du: bytes, ts: timestamp, dt: dt, gen: hasCounters ? "g" : nil, cu: hasCounters ? UInt64(announced) : 0)
+      du: bytes, ts: time ?? timestamp, dt: dt, gen: hasCounters ? "g" : nil, cu: hasCounters ? UInt64(announced) : 0)
     return stream.add(event.encode(), at: milliseconds ?? now / 1_000_000)
   }
 
