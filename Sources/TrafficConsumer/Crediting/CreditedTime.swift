@@ -59,8 +59,13 @@ struct TimeClaim: Equatable, Sendable {
     before = order
     // A first announce that is credited (`credit_first_announce`) brings what was moved at any time before, as does one before
     // which entries are missing.
-    let isOwn = (credited != nil || event.elapsedSeconds > 0) && event.isNext(after: credited)
-    after = isOwn ? event.earliestPredecessor(order) : 0
+    guard credited != nil || event.elapsedSeconds > 0, event.isNext(after: credited) else {
+      after = 0
+      return
+    }
+    // The announce before it is known and does not say when it was (a tracker of an earlier version): nobody's are the two
+    // seconds in which that was, and another generation ended.
+    after = credited != nil ? event.latestPredecessor(order) : event.earliestPredecessor(order)
   }
 
   init(after: UInt64, before: UInt64) { (self.after, self.before) = (after, before) }
@@ -83,6 +88,11 @@ extension TrafficEvent {
   fileprivate func earliestPredecessor(_ order: UInt64) -> UInt64 {
     let reach = (UInt64(elapsedSeconds) + 1) * TimeClaim.ticksPerSecond
     return order - min(reach, order)
+  }
+
+  /// The announce before it was made before this.
+  fileprivate func latestPredecessor(_ order: UInt64) -> UInt64 {
+    order - min(UInt64(max(elapsedSeconds, 1) - 1) * TimeClaim.ticksPerSecond, order)
   }
 
   /// The counters of its generation before it, where entries are missing and it is not known when their bytes were moved: Redis

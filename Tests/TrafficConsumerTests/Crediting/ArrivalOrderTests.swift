@@ -17,6 +17,8 @@ import Wire
     var du: UInt64
     var dt: UInt32
     var event = AnnounceEvent.none
+    /// The tracker says when it came.
+    var hasOrder = true
 
     func event(of user: Int) -> TrafficEvent {
       let start: Int64 = 1_800_000_000
@@ -24,7 +26,7 @@ import Wire
       maker.passkey = Passkey("user\(user)")!
       return maker.event(
         du: du, event: event, ts: start + ticks / 62_500, dt: dt, gen: generation, cu: credited,
-        order: UInt64(start * 62_500 + ticks))
+        order: hasOrder ? UInt64(start * 62_500 + ticks) : nil)
     }
   }
 
@@ -62,6 +64,68 @@ import Wire
     let complete = try writer.database.integer("SELECT count(*) FROM users WHERE uploaded = 1064")
     #expect(complete == Int64(users))
     #expect(try StoreCheck.run(writer.database).allSatisfy(\.isOK))
+  }
+
+  /// A client's lives, announced to this version's tracker or to one that does not say when, and what was moved.
+  private static func lives(_ random: inout SeededRandom) -> (announces: [Announce], uploaded: UInt64) {
+    let pauses = [0.3, 0.9, 1.2, 2.5, 60, 600, 1800].map { Int64($0 * 62_500) }
+    let returns = [0.2, 0.3, 0.5, 1, 1.5, 2.5, 100, 4000].map { Int64($0 * 62_500) }
+    var announces: [Announce] = []
+    var (ticks, last, uploaded) = (
+      [6250, 37_500, 59_375].randomElement(using: &random)! as Int64, Int64?.none, UInt64(0)
+    )
+    for life in 0..<Int.random(in: 1...3, using: &random) {
+      var credited: UInt64 = 0
+      func add(_ event: AnnounceEvent, _ du: UInt64) {
+        let second = ticks / 62_500
+        credited += du
+        announces.append(
+          Announce(
+            generation: "\(life)", ticks: ticks, credited: credited, du: du, dt: UInt32(second - (last ?? second)),
+            event: event, hasOrder: Int.random(in: 0..<5, using: &random) < 3))
+        last = second
+      }
+      add(.started, 0)
+      for _ in 0..<Int.random(in: 1...3, using: &random) {
+        ticks += pauses.randomElement(using: &random)!
+        add(.none, [0, 7, 100, 1000].randomElement(using: &random)!)
+      }
+      if Int.random(in: 0..<10, using: &random) < 7 {
+        ticks += [12_500, 68_750, 18_750_000].randomElement(using: &random)!
+        add(.stopped, [0, 50].randomElement(using: &random)!)
+      }
+      uploaded += credited
+      ticks += returns.randomElement(using: &random)!
+    }
+    return (announces, uploaded)
+  }
+
+  @Test("a client that begins anew is credited everything beside a tracker that does not say when it announced")
+  func mixedVersions() throws {
+    var random = SeededRandom(seed: 3)
+    let directory = try TemporaryDirectory()
+    let writer = try StoreWriter(
+      settings: StoreWriter.Settings(
+        databasePath: "\(directory.path)/traffic.db", streamNames: ["tracker:traffic"], windowSeconds: 3600,
+        maximumDeliveries: 3))
+    var entries: [(id: EntryID, fields: EntryFields?)] = []
+    var uploaded: [UInt64] = []
+    for user in 0..<1000 {
+      let lives = Self.lives(&random)
+      uploaded.append(lives.uploaded)
+      for announce in lives.announces {
+        let id = EntryID(milliseconds: 1_800_003_000_000, sequence: UInt64(entries.count + 1))
+        entries.append((id: id, fields: EntryFields(items: announce.event(of: user).encode().map { Array($0.utf8) })))
+      }
+    }
+    _ = try writer.apply([StreamDelivery(streamIndex: 0, source: .consecutive, entries: entries)])
+    #expect(try WithheldSums.read(writer.database) == WithheldSums())
+    let select = try writer.database.prepare("SELECT uploaded FROM users WHERE passkey = ?1")
+    for (user, bytes) in uploaded.enumerated() {
+      try select.bind("user\(user)", at: 1)
+      #expect(try select.step() && select.integer(0) == Int64(bytes), "user \(user) of seed \(random.seed)")
+      select.reset()
+    }
   }
 
   /// Every order of so many.
