@@ -60,7 +60,7 @@ bench-programs: build
 fuzz: ## libFuzzer on the parsers, SECONDS=600 for each harness
 	Tests/Fuzz/run $(or $(SECONDS),600)
 
-release: dependencies ## release/: self-contained binaries, checksums, a Debian package
+release: dependencies ## release/: self-contained binaries, a Debian package, checksums; RELEASE_KEY=file signs them
 	dist/release.sh all
 
 test-package: ## installs, starts, removes the package of release/ on a view of this machine; its units under systemd (root)
@@ -71,6 +71,8 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 # Where `install-files` finds the binaries.
 RELEASE ?= release
+# The public keys of who signs the releases that a site installs.
+RELEASE_KEYS ?= dist/release-keys
 # The places that units and scripts name, for another PREFIX or SYSCONFDIR.
 PLACES = -e 's\#/usr/bin/\(tr\)\#$(PREFIX)/bin/\1\#g' -e 's\#/usr/\(lib\|share/doc\)/pt-tracker\#$(PREFIX)/\1/pt-tracker\#g' \
   -e 's\#\(PT_BIN_DIR\(:-\|=\)\)/usr\(/local\)\?/bin\#\1$(PREFIX)/bin\#g' -e 's\#(/usr/local/bin)\#($(PREFIX)/bin)\#' \
@@ -81,9 +83,10 @@ install: dependencies ## self-contained binaries, units and configuration below 
 	@$(MAKE) --no-print-directory install-files
 	@echo "next: systemd-sysusers; systemd-tmpfiles --create; systemctl daemon-reload; see docs/install.md"
 
-# What `dist/release.sh binaries` has made, to DESTDIR. A configuration that is there stays.
+# What `dist/release.sh binaries` has made, to DESTDIR. A configuration that is there stays; a release's key that this
+# version does not have goes.
 install-files:
-	@install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin lib/pt-tracker lib/systemd/system lib/systemd/user lib/sysusers.d \
+	@install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin lib/pt-tracker lib/pt-tracker/release-keys lib/systemd/system lib/systemd/user lib/sysusers.d \
 	  lib/tmpfiles.d share/doc/pt-tracker share/pt-tracker) $(DESTDIR)$(SYSCONFDIR)/pt-tracker
 	@for program in tracker traffic-consumer; do \
 	  install -m 0755 $(RELEASE)/$$program-x86_64-unknown-linux-gnu $(DESTDIR)$(PREFIX)/bin/$$program; done
@@ -95,6 +98,8 @@ install-files:
 	for example in systemd/*.env.example; do \
 	  placed $$example $(DESTDIR)$(PREFIX)/share/doc/pt-tracker/$${example##*/} 0644; done; \
 	placed systemd/tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/pt-tracker.conf 0644
+	@rm -f $(DESTDIR)$(PREFIX)/lib/pt-tracker/release-keys/*.pem
+	@install -m 0644 $(wildcard $(RELEASE_KEYS)/*.pem) dist/release-keys/README.md $(DESTDIR)$(PREFIX)/lib/pt-tracker/release-keys/
 	@install -m 0644 systemd/user/* $(DESTDIR)$(PREFIX)/lib/systemd/user/
 	@install -m 0644 systemd/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/pt-tracker.conf
 	@install -m 0644 README*.md docs/*.md dist/example_*.yaml $(DESTDIR)$(PREFIX)/share/doc/pt-tracker/

@@ -1,19 +1,53 @@
 #!/usr/bin/env bash
-# Builds what a release consists of, into release/: both binaries without the Swift toolchain's libraries around them, their
-# checksums, and a Debian package. Run by `make release`, on Debian 12 (a binary runs where glibc is as new or newer).
+# Builds what a release consists of, into release/: both binaries without the Swift toolchain's libraries around them, a
+# Debian package, and the checksum of each, signed. Run by `make release`, on Debian 12 (a binary runs where glibc is as new
+# or newer).
 #
 #   dist/release.sh [binaries|package|all]
+#   dist/release.sh checksums FILE...      of files in release/
+#
+#   RELEASE_KEY    the file with the private key (Ed25519, PEM) that signs; without it nothing is signed, and said so
+#   RELEASE_KEYS   the public keys that sites get with this version (dist/release-keys); RELEASE_KEY's is among them
 #
 # The Swift runtime, Foundation, hiredis and SQLite are linked in; libcurl, libstdc++ and glibc are the system's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 readonly TARGET=x86_64-unknown-linux-gnu
 readonly SCRATCH=.build/static
-readonly OUT=release
+readonly OUT=${RELEASE:-release}
+readonly KEYS=${RELEASE_KEYS:-dist/release-keys}
+key=${RELEASE_KEY:-}
 what=${1:-all}
 # Every file's time in the package; the commit's, so that the same commit makes the same package.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
 export SOURCE_DATE_EPOCH
+
+# A key that no site trusts makes releases that no site installs: found before the build, not after.
+check_key() {
+  local public trusted
+  [ -n "$key" ] || return 0
+  public=$(openssl pkey -in "$key" -pubout) || { echo "release: RELEASE_KEY=$key is no private key" >&2; exit 78; }
+  openssl pkey -in "$key" -noout -text | grep -q '^ED25519' || { echo "release: RELEASE_KEY=$key is no Ed25519 key" >&2; exit 78; }
+  for trusted in "$KEYS"/*.pem; do
+    if [ "$public" = "$(openssl pkey -pubin -in "$trusted" -pubout 2>/dev/null)" ]; then return 0; fi
+  done
+  echo "release: the public half of RELEASE_KEY=$key is not in $KEYS: openssl pkey -in KEY -pubout -out $KEYS/NAME.pem" >&2
+  exit 78
+}
+
+# checksums FILE...: the signature is of the checksum's file, so that it covers the name too.
+checksums() {
+  local file
+  for file in "$@"; do
+    rm -f "$OUT/$file.sha256.sig"
+    (cd "$OUT" && sha256sum "$file" >"$file.sha256")
+    if [ -n "$key" ]; then
+      openssl pkeyutl -sign -inkey "$key" -rawin -in "$OUT/$file.sha256" -out "$OUT/$file.sha256.sig"
+    else
+      echo "release: $file is not signed (RELEASE_KEY): the update script will not install it" >&2
+    fi
+  done
+}
 
 binaries() {
   local archives=$SCRATCH/archives library archive product
@@ -32,7 +66,7 @@ binaries() {
     # Names stay, for backtraces and profiles; what a debugger wants goes.
     strip --strip-debug -o "$OUT/$product-$TARGET" "$SCRATCH/release/$product"
     chmod 0755 "$OUT/$product-$TARGET"
-    (cd "$OUT" && sha256sum "$product-$TARGET" >"$product-$TARGET.sha256")
+    checksums "$product-$TARGET"
     if ldd "$OUT/$product-$TARGET" | grep -E 'libswift|libFoundation|libdispatch|libhiredis|libsqlite3|not found'; then
       echo "release: $product needs a library that a system without the toolchain lacks" >&2
       exit 70
@@ -61,13 +95,15 @@ package() {
   sed -e "s/@VERSION@/$version/" -e "s/@DEPENDS@/$depends/" -e "s/@SIZE@/$(du -sk --exclude=DEBIAN "$stage" | cut -f1)/" \
     dist/deb/control >"$stage/DEBIAN/control"
   dpkg-deb --root-owner-group -Zxz --build "$stage" "$OUT/pt-tracker_${version}_amd64.deb" >/dev/null
-  (cd "$OUT" && sha256sum "pt-tracker_${version}_amd64.deb" >"pt-tracker_${version}_amd64.deb.sha256")
+  checksums "pt-tracker_${version}_amd64.deb"
 }
 
+check_key
 case $what in
   binaries) binaries ;;
   package) package ;;
   all) binaries && package ;;
-  *) echo "usage: dist/release.sh [binaries|package|all]" >&2; exit 64 ;;
+  checksums) checksums "${@:2}" ;;
+  *) echo "usage: dist/release.sh [binaries|package|all|checksums FILE...]" >&2; exit 64 ;;
 esac
 ls -l "$OUT"

@@ -53,7 +53,10 @@ leave_report() {
   trap - EXIT
   local finished_at tag status=failed
   finished_at=$(date +%s)
-  if [ "$exit_code" -eq 0 ]; then status=succeeded; fi
+  case $exit_code in
+    0) status=succeeded ;;
+    77) status=wrong_signature ;;
+  esac
   tag=$(sed -n 's/^update: release_tag=//p' "$output" | tail -n 1)
   local name
   name=$reports/self-update-$started_at-$$.json

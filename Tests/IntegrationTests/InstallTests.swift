@@ -12,9 +12,10 @@ struct InstallTests {
     let result = try await CommandResult.run([
       "sh", "-c",
       """
-      mkdir '\(release)' && for program in tracker traffic-consumer; do
+      mkdir '\(release)' && echo a key > '\(release)/mine.pem' && for program in tracker traffic-consumer; do
         ln -s '\(Binaries.folder)'/$program '\(release)'/$program-x86_64-unknown-linux-gnu; done
-      make -s -C '\(Repository.path(""))' install-files RELEASE='\(release)' PREFIX='\(prefix)' SYSCONFDIR='\(configuration)'
+      make -s -C '\(Repository.path(""))' install-files RELEASE='\(release)' \
+        RELEASE_KEYS='\(release)' PREFIX='\(prefix)' SYSCONFDIR='\(configuration)'
       """,
     ])
     #expect(result.exit == .code(0), "\(result.output)\(result.errors)")
@@ -41,6 +42,7 @@ struct InstallTests {
     let left = others.output.split(separator: "\n").filter { !$0.contains("\(configuration)/pt-tracker") }
     #expect(left == [])
     #expect(TemporaryDirectory.read("\(prefix)/share/doc/pt-tracker/updater.env.example").contains("=\(prefix)/bin\n"))
+    #expect(TemporaryDirectory.read("\(prefix)/lib/pt-tracker/release-keys/mine.pem") == "a key\n")
   }
 
   @Test("an installed backup script runs the consumer that was installed with it, and an update finds its place")
