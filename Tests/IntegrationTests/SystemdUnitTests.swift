@@ -66,12 +66,23 @@ struct SystemdUnitTests {
 
   @Test(
     "the settings operators were promised are there", arguments: ["tracker.service", "traffic-consumer.service"])
-  func settings(unit: String) {
+  func settings(unit: String) throws {
     let lines = TemporaryDirectory.read(Repository.path("systemd/\(unit)")).split(separator: "\n").map(String.init)
     for line in [
       "Type=notify", "User=pt-tracker", "LimitNOFILE=65535", "Restart=on-failure", "RestartPreventExitStatus=74 78",
       "Wants=network-online.target", "WantedBy=multi-user.target",
     ] { #expect(lines.contains(line), "\(line)") }
+    // Together they leave Redis a quarter of the machine, and each is slowed down before it is ended.
+    let high = try percent("MemoryHigh", lines)
+    let ended = try percent("MemoryMax", lines)
+    #expect(high < ended && ended <= (unit == "tracker.service" ? 50 : 25))
+    let user = TemporaryDirectory.read(Repository.path("systemd/user/\(unit)")).split(separator: "\n").map(String.init)
+    #expect(try percent("MemoryHigh", user) == high && percent("MemoryMax", user) == ended)
     #expect(lines.contains { $0.hasPrefix("WatchdogSec=") } && lines.contains { $0.hasPrefix("LoadCredential=") })
+  }
+
+  private func percent(_ name: String, _ lines: [String]) throws -> Int {
+    let line = try #require(lines.first { $0.hasPrefix("\(name)=") && $0.hasSuffix("%") }, "\(name)")
+    return try #require(Int(line.dropFirst(name.count + 1).dropLast()))
   }
 }
