@@ -226,6 +226,15 @@ enum StoreSchema {
       stream_id INTEGER NOT NULL REFERENCES streams(id), entry_id BLOB NOT NULL, content INTEGER NOT NULL,
       PRIMARY KEY (stream_id, entry_id, content)) STRICT, WITHOUT ROWID;
     """,
+    """
+    -- Step 9 was shorter at first: what a database that was brought to it then has not.
+    CREATE TABLE IF NOT EXISTS purged_letters(
+      stream_id INTEGER NOT NULL REFERENCES streams(id), entry_id BLOB NOT NULL, content INTEGER NOT NULL,
+      PRIMARY KEY (stream_id, entry_id, content)) STRICT, WITHOUT ROWID;
+    UPDATE dead_letters SET returned_epoch = 0 WHERE returned_epoch > 0 AND returned_id IS NULL;
+    INSERT OR IGNORE INTO meta(name, value)
+      SELECT 'withheld_ever', sum(entries) FROM withheld HAVING count(*) > 0;
+    """,
   ]
 
   /// Brings a database up to date in one transaction; refuses one that a newer program wrote.

@@ -129,8 +129,10 @@ import Wire
     withExtendedLifetime(server) {}
   }
 
-  @Test("... also when it came again before the upgrade from schema 8, which did not note under which id")
-  func returnedBeforeUpgrade() async throws {
+  @Test(
+    "... also when it came again before the upgrade from schema 8 or 9, which did not note under which id",
+    arguments: [EarlierSchema.eight, EarlierSchema.nine])
+  func returnedBeforeUpgrade(schema: String) async throws {
     let (server, bench) = try await bench()
     let old = EventMaker().event(du: 1000, ts: 1_700_000_000).encode().map { $0 == "1000" ? "x" : $0 }
     try bench.add(old)
@@ -139,7 +141,7 @@ import Wire
     try bench.writer.make(.newEpoch(goneBefore: 0, restoredThrough: .zero), stream: 0)
     try bench.add(old)
     #expect(try bench.apply(1..<2).duplicates == 1)
-    try SQLiteDatabase(path: bench.databasePath, access: .readWrite).execute(EarlierSchema.eight)
+    try SQLiteDatabase(path: bench.databasePath, access: .readWrite).execute(schema)
     try bench.restart()
     let handled = bench.writer.streams[0].counters.handled
     for _ in 0..<2 {

@@ -1,6 +1,11 @@
 // What a step of the schema did, undone, for tests of migrations.
 
 enum EarlierSchema {
+  /// As the first program left it that called it 9.
+  static let nine = """
+    DROP TABLE purged_letters; DELETE FROM meta WHERE name = 'withheld_ever'; UPDATE dead_letters SET returned_id = NULL;
+    PRAGMA user_version = 9
+    """
   static let eight = """
     DROP TABLE unbegun; DROP TABLE purged_letters; DELETE FROM meta WHERE name = 'withheld_ever'; ALTER TABLE dead_letters DROP COLUMN returned_id; CREATE TABLE sums(
       session_id INTEGER PRIMARY KEY REFERENCES sessions(id), entries INTEGER NOT NULL,
