@@ -110,12 +110,11 @@ struct LostRanges: Equatable, Sendable {
 
   /// An entry that is there after all is no longer missing. The narrowest row that may have meant it gives way; one of an
   /// earlier epoch only where the older state ends that has come back, and if it was `announced` before that was missed.
-  /// Whether it was one of this epoch.
+  /// Whether there was such a row.
   mutating func fill(_ id: EntryID, restoredThrough: EntryID, announced: Int64?) -> Bool {
     if id <= end, Self.fill(id, in: &rows, where: { _ in true }) { return true }
     guard id <= restoredThrough, !earlier.isEmpty else { return false }
-    _ = Self.fill(id, in: &earlier) { row in announced.map(row.mayHold(announced:)) ?? true }
-    return false
+    return Self.fill(id, in: &earlier) { row in announced.map(row.mayHold(announced:)) ?? true }
   }
 
   private static func fill(_ id: EntryID, in rows: inout [LostRange], where mayHold: (LostRange) -> Bool) -> Bool {

@@ -99,12 +99,13 @@ extension StoreWriter {
     let source = items[items.startIndex].delivery.source
     let isConsecutive = source != .scattered
     let known = stream.applied
+    func mayBeLost(_ id: EntryID) -> Bool { stream.lost.mayHold(id, restoredThrough: stream.restoredThrough) }
     var run: (range: AppliedRanges.Range, index: Int)?
     for item in items {
       let isKnown = isConsecutive ? known.contains(item.id) : stream.applied.contains(item.id)
       // A group is given an entry as new once. A known id is another entry's (Redis lost its end, and its clock is behind),
       // or the group's position is. Among ids of which some were lost the content decides, where it can.
-      if isKnown && (stream.isBeyondContent(item.entry) || source != .fresh && !stream.lost.contains(item.id)) {
+      if isKnown && (stream.isBeyondContent(item.entry) || source != .fresh && !mayBeLost(item.id)) {
         stream.counters.redelivered += 1
       } else {
         try stage(item, fault, isDoubtful: isKnown, &stream)

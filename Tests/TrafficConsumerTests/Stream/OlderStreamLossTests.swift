@@ -153,6 +153,40 @@ import Testing
     #expect(bench.writer.streams[0].counters.rollbacks == 1)
   }
 
+  @Test(
+    "a file that has what was lost in the midst of a reply, up to the last entry that both have, makes good for all of it",
+    arguments: [false, true], [false, true])
+  func lostAcross(areBroken: Bool, isGroupAtEnd: Bool) throws {
+    let bench = try bench()
+    bench.now += 2_000_000_000
+    let ids = (0..<6).map { index in
+      areBroken
+        ? bench.stream.add(["nonsense", "\(index)"], at: bench.now / 1_000_000) : bench.add(hasCounters: false)
+    }
+    bench.now += 2_000_000_000
+    bench.add(hasCounters: false)
+    var saved = bench.stream
+    for id in ids[1..<5] { bench.stream.delete(id) }
+    try bench.run(until: "submit")
+    bench.now += 2_000_000_000
+    // Before the first count: the loss may be of behind the file.
+    let last = bench.add(hasCounters: false)
+    try settle(bench)
+    #expect(bench.lost == 4 && bench.writer.streams[0].lost.rows.map(\.last) == [last])
+    if isGroupAtEnd {
+      saved.takeAway(10, now: bench.now)
+      saved.acknowledgeAll()
+    }
+    bench.stream = saved
+    bench.restart()
+    try settle(bench)
+    #expect(bench.writer.streams[0].counters.rollbacks == 1)
+    #expect(try bench.lost == 0 && bench.faults == [])
+    // But for the one behind the file.
+    #expect(try bench.credited == bench.announced)
+    #expect(bench.writer.streams[0].counters.dead == (areBroken ? 6 : 0))
+  }
+
   @Test("nor are those that were announced after the loss was found, whatever their ids")
   func announcedLater() throws {
     let bench = try bench()
