@@ -391,7 +391,7 @@ import Wire
     // Redis has an older file, in which nothing is known any more. What was not read before the upgrade is new.
     let unread = begin + 1200 * 12
     try bench.add(EventMaker().event(du: 1000, ts: unread, dt: 1200), id: "\(unread * 1000)-0")
-    try bench.writer.make(.newEpoch(goneBefore: 0, restoredThrough: .zero), stream: 0)
+    try bench.writer.make(.newEpoch(goneBefore: 0, restoredThrough: bench.ids[12]), stream: 0)
     let again = try bench.apply(0..<13)
     #expect(again.duplicates == 12 && again.applied == 1)
     #expect(try bench.reader().integer("SELECT uploaded FROM users") == 13_000)

@@ -78,6 +78,40 @@ import Testing
     #expect(try bench.lost == 2 && bench.credited == bench.announced - 200)
   }
 
+  @Test("what is added to a stream that was made anew is new, though the earlier version applied entries with such ids")
+  func remade() throws {
+    let bench = try bench(10)
+    // By a Redis whose clock was ahead.
+    try upgrade(bench)
+    bench.stream = ModelStream()
+    bench.now -= 7_205_000_000_000
+    for _ in 0..<5 { bench.add(hasCounters: false) }
+    bench.restart()
+    try settle(bench)
+    let stream = bench.writer.streams[0]
+    #expect(stream.epoch == 2 && stream.applied.last! < stream.upgraded!.through)
+    #expect(try bench.lost == 0 && bench.credited == bench.announced && bench.faults == [])
+  }
+
+  @Test("... unless it is an older file, and its group was deleted")
+  func olderWithoutGroup() throws {
+    let bench = try bench(10)
+    let saved = bench.stream
+    // Of the anchors of before none is left.
+    try bench.writer.database.execute("DELETE FROM anchors")
+    bench.now += 2_000_000_000
+    bench.add(hasCounters: false)
+    try bench.reopen()
+    bench.restart()
+    try settle(bench)
+    try upgrade(bench)
+    bench.stream = saved
+    bench.stream.deleteGroup()
+    bench.restart()
+    try settle(bench)
+    #expect(try bench.writer.streams[0].epoch == 2 && bench.credited == bench.announced)
+  }
+
   @Test("what vanished before the upgrade is credited from an older file, and nothing else of that time")
   func vanished() throws {
     let bench = try bench(10)
