@@ -174,10 +174,12 @@ extension StoreWriter {
       stream.counters.redelivered += 1
       return
     }
-    // A broken one may be a letter that an earlier version purged.
+    // A broken one may be a letter that was purged; of those that an earlier version purged nothing is known.
     let isBroken = if case .failure = result { true } else { false }
+    let isCounted = isDoubtful && isBroken
     stream.noteDealtWith(
-      item.id, isNew: !isRepeated, isDecided: !isForgotten, isCounted: isDoubtful && isBroken,
+      item.id, isNew: !isRepeated, isDecided: !isForgotten && !(isCounted && stream.isBeforeUpgrade(item.id)),
+      isCounted: isCounted,
       announced: item.entry.announced)
     if letter != nil {
       stream.counters.duplicates += 1

@@ -52,9 +52,11 @@ struct StreamState: Sendable {
   /// Whether an entry could not be recognised by what it holds: it has no counters, and an earlier version, which has
   /// forgotten its fingerprint, may have applied it. Then its id decides.
   func isBeyondContent(_ event: TrafficEvent, _ id: EntryID) -> Bool {
-    guard event.counters == nil, let upgraded else { return false }
-    return id <= upgraded.through
+    event.counters == nil && isBeforeUpgrade(id)
   }
+
+  /// An earlier version may have dealt with it.
+  func isBeforeUpgrade(_ id: EntryID) -> Bool { upgraded.map { id <= $0.through } ?? false }
 
   func isBeyondContent(_ entry: StreamEntry) -> Bool {
     if case .event(let event) = entry.content { isBeyondContent(event, entry.id) } else { false }

@@ -112,6 +112,27 @@ import Testing
     #expect(try bench.writer.streams[0].epoch == 2 && bench.credited == bench.announced)
   }
 
+  @Test("a letter that the earlier version purged does not stand for what is lost among its neighbours")
+  func purged() throws {
+    let bench = try bench(3)
+    for _ in 0..<2 { bench.stream.add(["nonsense", "1"], at: bench.now / 1_000_000) }
+    bench.add(hasCounters: false)
+    try settle(bench)
+    #expect(try bench.writer.discard([1, 2], note: "") == 2 && bench.writer.purge(.discarded, before: .max) == 2)
+    try bench.writer.database.execute(
+      "DELETE FROM purged_letters; UPDATE streams SET accounted_to = NULL, accounted_handled = 0")
+    try upgrade(bench)
+    let ids = (0..<3).map { _ in bench.add(hasCounters: false) }
+    for id in ids[..<2] { bench.stream.delete(id) }
+    try settle(bench)
+    #expect(bench.lost == 2)
+    for _ in 0..<2 {
+      bench.restart()
+      try settle(bench)
+      #expect(try bench.lost == 2 && bench.credited == bench.announced - 200)
+    }
+  }
+
   @Test("what vanished before the upgrade is credited from an older file, and nothing else of that time")
   func vanished() throws {
     let bench = try bench(10)
