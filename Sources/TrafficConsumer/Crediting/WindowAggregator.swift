@@ -61,6 +61,12 @@ struct CreditContext {
   /// Bytes of the user and of the torrent so far.
   var userSums: TrafficSums
   var torrentSums: TrafficSums
+
+  /// One that says nothing may be of another time than its counters (a late one): it leaves these to the entry that is
+  /// missing, or to the next.
+  func isPassedOver(_ event: TrafficEvent) -> Bool {
+    event.hasNoBytes && (isClaimedTwice || event.isIdle && claim != nil)
+  }
 }
 
 struct WindowAggregator: Sendable {
@@ -111,8 +117,7 @@ struct WindowAggregator: Sendable {
   ) -> Credit {
     let seen = context.counters
     let before = seen ?? CreditedCounters(uploaded: 0, downloaded: 0)
-    // One that says nothing, of another time than its counters (a late one), leaves these to the entry that is missing.
-    let isPassedOver = context.isClaimedTwice && event.hasNoBytes
+    let isPassedOver = context.isPassedOver(event)
     let after =
       isPassedOver
       ? before

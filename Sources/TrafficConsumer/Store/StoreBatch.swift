@@ -272,7 +272,7 @@ extension StoreWriter {
     let id = sessionTable.sessions[session].id
     if isFirst {
       // One that is passed over says nothing of when its counters were.
-      if context.isClaimedTwice && event.hasNoBytes { return }
+      if context.isPassedOver(event) { return }
       try sessionTable.withheld.noteUnbegun(session: id, generation, seen: order)
     } else if let time = context.counters?.time, order <= time.reached {
       // It began before all that was known of it: a `started` that came late.

@@ -360,6 +360,20 @@ private let start: Int64 = 1_800_000_000
     #expect(try bench.uploaded == 800 + Int64(du) && bench.withheld == WithheldSums())
   }
 
+  @Test("a late announce that brings nothing does not say when the bytes were moved that are missing behind it")
+  func lateAmongMissing() throws {
+    let bench = try Bench()
+    for event in Self.first + [Self.second[0]] { try bench.apply(event) }
+    // By another tracker, made at 32 when the second generation was at 0, and come when it was at 500, of which nothing is known.
+    try bench.apply(entry("B", start + 32, 500, du: 0))
+    // Redis has forgotten the second one: the first is credited its bytes.
+    try bench.apply(entry("A", start + 38, 400, du: 100, dt: 18))
+    #expect(try bench.uploaded == 400)
+    // What is credited of it has to be of another time than that.
+    try bench.apply(Self.second[2])
+    #expect(try bench.uploaded == 400 && bench.withheld.uploaded == 800)
+  }
+
   @Test("a dead letter that is replayed much later is credited, or withheld")
   func deadLetter() throws {
     for isForgotten in [false, true] {
