@@ -112,6 +112,7 @@ struct TrackerConfig: SettingsSection, Sendable, Equatable {
       .hooks("posthooks", \.posthooks, "more hooks, behind those"),
       .check { HookEntry.refuseRepeated([("prehooks", $0.prehooks), ("posthooks", $0.posthooks)], $1) },
       .check { $0.judgeSnapshots(in: $1) },
+      .check { $0.judgePasskeys(in: $1) },
       .check { config, root in
         if config.limitsPeers {
           root.section("storage").section("config").warn(
@@ -146,6 +147,17 @@ struct TrackerConfig: SettingsSection, Sendable, Equatable {
           entry.section("options").warn(
             "last_ttl", "shorter than twice announce_interval: a client that announces late may be credited nothing")
         }
+      }
+    }
+  }
+
+  /// Warns where traffic is pushed of passkeys that nobody has approved: a site may want that while it moves, not unawares.
+  private func judgePasskeys(in root: ConfigSection) {
+    guard !root.hasProblems && !approvesPasskeys else { return }
+    for (key, hooks) in [("prehooks", prehooks), ("posthooks", posthooks)] where !hooks.isEmpty {
+      for (entry, hook) in zip(root.sections(key), hooks) where hook.options is TrafficPushOptions {
+        entry.warn(
+          "name", "without the hook passkey approval, traffic is credited to whatever passkey a client claims to have")
       }
     }
   }

@@ -20,6 +20,16 @@ struct UDPSettings: SettingsSection, Sendable, Equatable {
     "paste a random string here that will be used to hmac connection IDs", "paste a long random string here",
   ]
 
+  /// The hash that makes a key of the text is known and fast, and one connection id tells whether a guess is right: 16 random
+  /// hexadecimal digits, 64 bits, are the least that is out of reach.
+  private static let leastKeyCharacters = 16
+  /// A text of fewer different ones repeats something.
+  private static let leastDifferentCharacters = 6
+
+  private static func canBeGuessed(_ key: String) -> Bool {
+    key.count < leastKeyCharacters || Set(key).count < leastDifferentCharacters
+  }
+
   static var settings: [Setting<Self>] {
     [
       .text("addr", \.address, .restart, "`host:port`, `:port` or `[::]:port`; none: no UDP", check: checkAddress),
@@ -36,6 +46,11 @@ struct UDPSettings: SettingsSection, Sendable, Equatable {
         if let privateKey = udp.privateKey, exampleKeys.contains(privateKey) {
           section.warn(
             "private_key", "this is the text of the example file, which everybody knows; replace or remove it")
+        } else if let privateKey = udp.privateKey, canBeGuessed(privateKey) {
+          section.warn(
+            "private_key",
+            "a short text can be guessed from one connection id; write \(leastKeyCharacters) or more random characters "
+              + "(openssl rand -hex 16), or remove it")
         }
         if udp.address.isEmpty { section.warn("addr", "not set: there is no UDP listener") }
       },
