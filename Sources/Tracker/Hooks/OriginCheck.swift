@@ -46,7 +46,8 @@ final class OriginCheck: Sendable {
     configuration.timeoutIntervalForResource = timeoutSeconds
     configuration.httpMaximumConnectionsPerHost = Self.maximumCalls
     configuration.httpCookieAcceptPolicy = .never
-    session = URLSession(configuration: configuration)
+    session = URLSession(
+      configuration: configuration, delegate: OriginRedirect(header: apiKeyHeader), delegateQueue: nil)
   }
 
   /// Asks, once per passkey at a time: questions that come while a call is under way share its answer.
