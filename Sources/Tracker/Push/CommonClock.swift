@@ -155,8 +155,11 @@ struct CommonClock {
   /// Nothing is owed to Redis.
   mutating func noteRest() { isDoubtOver = true }
 
-  /// The last question failed: it is to be asked again.
-  mutating func noteFailure() { isUnanswered = true }
+  /// The last question failed: it is to be asked again. What it was to change nobody has undone.
+  mutating func noteFailure() {
+    isUnanswered = true
+    hasChanged = false
+  }
 
   /// Looks at Redis' time in the reply to a call that was sent then.
   mutating func notice(redisMicroseconds: UInt64?, sent: UInt64, now: UInt64) {

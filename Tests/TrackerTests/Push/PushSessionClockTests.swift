@@ -132,8 +132,10 @@ import Testing
     #expect((try #require(site.session.call)).doubt.by / 10_000 == 1500)
   }
 
-  @Test("a change of the shift that was lost on its way is no change that was undone")
-  func lostChange() throws {
+  @Test(
+    "a change of the shift that was lost on its way, or refused over the same connection, is none that was undone",
+    arguments: [RedisError.closed("by the test"), .server(RedisServerError(line: "OOM command not allowed"))])
+  func lostChange(error: RedisError) throws {
     var site = try PushSessionSite()
     site.announce(0..<2)
     try site.settle()
@@ -142,7 +144,7 @@ import Testing
     site.fault = { action in
       guard !isLost, case .askTime(let question) = action, question.change != nil else { return nil }
       isLost = true
-      return (.closed("by the test"), false)
+      return (error, false)
     }
     site.announce(0..<2, uploaded: 9)
     try site.settle()
