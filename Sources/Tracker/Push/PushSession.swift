@@ -193,9 +193,9 @@ struct PushSession {
   /// What is next while calls are sent: a connection that has just been made, and a call that is on its way, get a reply
   /// before a stop gives up.
   mutating func proceed() -> Action {
-    renewIdleRun()
     guard isConnected else { return connect() }
     if let action = resumeGivingBack() ?? askOfNextRun() { return action }
+    renewIdleRun()
     if isClockDue, !window.contains(where: \.isSent) { return askTime() }
     call?.nowMicroseconds = clock.microseconds(atMonotonicNanoseconds: now)
     call?.latestRedisMicroseconds =
@@ -237,8 +237,10 @@ struct PushSession {
     return askWhatIsHeld() ?? askTime()
   }
 
-  /// Redis forgets a run that is silent for a day; half a day earlier nothing is in doubt and a new one may begin.
+  /// Redis forgets a run that is silent for a day; half a day earlier nothing is in doubt and a new one may begin: Redis was
+  /// asked over this connection, and has what is held, or has been given it back.
   private mutating func renewIdleRun() {
+    guard !isAsking else { return }
     // Of an earlier process' run nothing is sent that would keep it in mind.
     if Self.isOver(PublisherSettings.runIdleSeconds * 1_000_000_000, since: lastEarlierReply, now: now) {
       retained.removeAll(but: ownRun)

@@ -54,6 +54,35 @@ import Testing
     #expect(site.sum.gaps == 0)
   }
 
+  @Test("one that was silent because Redis was away is asked for first, as is an earlier process', and given back")
+  func awayForADay() throws {
+    var site = try PushSessionSite(restored: [
+      SpooledRun(
+        run: PushRun(id: 77, generationBase: 0),
+        announces: [SpooledAnnounce(number: 0, announce: QueuedAnnounce(record: makeRecord(uploaded: 1), order: 5))])
+    ])
+    site.announce(0..<2)
+    try site.settle()
+    let all = site.redis.stream
+    #expect(all == ModelRedis.entries(0..<1, run: 77) + ModelRedis.entries(0..<2))
+    site.fault = {
+      switch $0 {
+      case .connect: (.unreachable("by the test"), false)
+      case .askPlace, .askTime: (.timedOut(.read), false)
+      default: nil
+      }
+    }
+    try site.run { $0.connections.count > 0 && $0.trace.last == "pause" }
+    site.now += 2 * PublisherSettings.runIdleSeconds * 1_000_000_000
+    try site.run { [errors = site.sum.errors.count] in $0.sum.errors.count > errors + 2 }
+    site.redis.forget()
+    site.fault = { _ in nil }
+    try site.settle()
+    #expect(site.redis.stream == all && site.sum.gaps == 2)
+    // Then nothing of them is held.
+    #expect(site.session.run.id == 2 && site.session.retained.isEmpty)
+  }
+
   // MARK: lost replies
 
   @Test("a call whose reply is lost is sent again as it was, over a new connection, and counts once")
