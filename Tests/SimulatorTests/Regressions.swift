@@ -8,8 +8,6 @@ enum Regressions {
   static let open: [String: String] = [
     "standstill-unwitnessed":
       "a machine stands still while nobody else knows the clock: it takes that for a step of Redis' clock, and has all wait",
-    "stopped-and-forgotten-twice":
-      "what a stopped tracker spooled of what Redis had is sent again to one that lost its end twice: an announce counts twice",
     "late-stop-time": "a stopped that comes after the return, by another tracker: the pause between counts as time",
   ]
 

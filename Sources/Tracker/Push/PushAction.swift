@@ -34,9 +34,9 @@ extension PushSession {
     case awaitAnnounces(milliseconds: Int)
     /// Sleep, unless it is time to stop: `timePassed`.
     case pause(milliseconds: Int)
-    /// Bring the spool up to date with `window` and the queue: `spooled`.
+    /// Bring the spool up to date with `window` and the queue, and have it keep what is `doubtful`: `spooled`.
     case writeSpool
-    /// All of the spool is applied: remove it: `spooled`.
+    /// All of the spool is applied, and Redis has it: remove it: `spooled`.
     case removeSpool
     /// It is over.
     case finish
@@ -113,6 +113,7 @@ struct SpoolState: Equatable {
   var through: UInt64 = 0
   /// Why the last write failed; nil when it did not.
   var trouble: String?
-  /// The applied calls that it was given last are in it, too.
+  /// Whether there is one of applied calls, all that it was given last.
   var keepsApplied = false
+  var hasFile: Bool { isActive || keepsApplied }
 }

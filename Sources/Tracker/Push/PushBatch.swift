@@ -14,9 +14,9 @@ final class PushBatch {
   /// Nil while it is held.
   private var encoding: PushEncoding?
   /// Of the records from `tailsFirst` up to `tailsEnd`: what PushScript told of them.
-  private var tails: [UInt8] = []
-  private var tailsFirst: UInt64 = 0
-  private var tailsEnd: UInt64 = 0
+  private(set) var tails: [UInt8] = []
+  private(set) var tailsFirst: UInt64 = 0
+  private(set) var tailsEnd: UInt64 = 0
   /// Whether it is on its way: its reply is owed.
   var isSent = false
   var sentAt: UInt64 = 0
@@ -43,6 +43,26 @@ final class PushBatch {
   private static let objectBytes = 328
 
   init(encoding: PushEncoding? = nil) { self.encoding = encoding }
+
+  /// One that an earlier process held: of the records from `tailsFirst` up to `tailsEnd` the script told `tails`.
+  init(
+    run: PushRun, first: UInt64, announces: [QueuedAnnounce], tails: [UInt8] = [], tailsFirst: UInt64 = 0,
+    tailsEnd: UInt64 = 0
+  ) {
+    (self.run, self.first, self.announces) = (run, first, announces)
+    (self.tails, self.tailsFirst, self.tailsEnd) = (tails, tailsFirst, tailsEnd)
+  }
+
+  /// Its announces, with the orders that the script was told.
+  var told: [QueuedAnnounce] {
+    announces.map {
+      var announce = $0
+      announce.order = announce.commonOrder(
+        correctionMicroseconds: correctionMicroseconds, machineCorrectionMicroseconds: machineCorrectionMicroseconds)
+      announce.basis = .common
+      return announce
+    }
+  }
 
   /// Gives memory back before the batch is held: a quiet publisher holds thousands of calls of one announce each, and
   /// each would hold the room of a full one. Returns the encoding, for another call.

@@ -12,6 +12,19 @@
 import Glibc
 import Wire
 
+extension QueuedAnnounce {
+  /// Its order by the common clock.
+  func commonOrder(correctionMicroseconds: Int64, machineCorrectionMicroseconds: Int64) -> UInt64 {
+    let correction: Int64 =
+      switch basis {
+      case .process: correctionMicroseconds
+      case .common: 0
+      case .machine: machineCorrectionMicroseconds
+      }
+    return order.corrected(byMicroseconds: correction)
+  }
+}
+
 struct PushRecords: ~Copyable {
   /// Seconds that fit into four bytes: up to the year 2106.
   static let maximumTimestamp = UInt64(UInt32.max)
@@ -44,13 +57,8 @@ struct PushRecords: ~Copyable {
     let timestamp = UInt64(min(max(0, record.timestamp), Int64(Self.maximumTimestamp)))
     put(Self.counter(record.uploaded), bytes: 7)
     put(Self.counter(record.downloaded), bytes: 7)
-    let correction: Int64 =
-      switch announce.basis {
-      case .process: correctionMicroseconds
-      case .common: 0
-      case .machine: machineCorrectionMicroseconds
-      }
-    let micros = announce.order.corrected(byMicroseconds: correction)
+    let micros = announce.commonOrder(
+      correctionMicroseconds: correctionMicroseconds, machineCorrectionMicroseconds: machineCorrectionMicroseconds)
     let order = min(micros / PushScript.orderTickMicroseconds, TrafficEvent.maximumOrder)
     put(order, bytes: 6)
     put(timestamp, bytes: 4)

@@ -130,7 +130,7 @@ struct PushSession {
   /// with both given, the same events have the same actions.
   init(
     settings: PublisherSettings, partition: PushPartition, queue: EventQueue, spool: SpoolState?,
-    restored: [SpooledRun] = [], now: UInt64, clock: OrderClock = .process,
+    restored: SpoolContent = SpoolContent(), now: UInt64, clock: OrderClock = .process,
     newRun: @escaping @Sendable () -> PushRun = { PushRun() },
     random: @escaping @Sendable (ClosedRange<Int>) -> Int = { Int.random(in: $0) }
   ) {
@@ -143,11 +143,13 @@ struct PushSession {
     started = now
     lastReply = now
     lastProgress = now
-    self.clock = CommonClock(clock, now: now, doubt: restored.reduce(into: CommonClock.Doubt()) { $0.add($1.doubt) })
-    self.restored = RestoredRecords(restored)
+    self.clock = CommonClock(clock, now: now, doubt: restored.doubt)
+    self.restored = RestoredRecords(restored.owed)
     ownRun = newRun()
-    run = restored.first?.run ?? ownRun
+    run = restored.owed.first?.run ?? ownRun
     retained = RetainedCalls(limitBytes: settings.retainedBytes)
+    lastEarlierReply = now
+    for batch in restored.applied { _ = retained.hold(batch, pool: &pool) }
     backoff = RetryBackoff(
       firstMilliseconds: max(1, settings.retryMilliseconds),
       maximumMilliseconds: max(1, settings.retryMilliseconds, PublisherSettings.longestWaitMilliseconds),
@@ -214,6 +216,11 @@ struct PushSession {
     }
     clock.noteRest()
     lastProgress = now
+    // An earlier process left what Redis has, or has again.
+    if spool?.hasFile == true {
+      phase = .spooling(.decide)
+      return .removeSpool
+    }
     phase = .idle
     return .awaitAnnounces(milliseconds: PublisherSettings.idleCheckMilliseconds)
   }

@@ -263,9 +263,11 @@ extension PushSession {
       gapFrom: restoration.gap(at: restoration.gap.found))
   }
 
+  /// Of now: an announce that is given back may not be from the future.
   private func call(of run: PushRun) -> PushCall {
     var call = call!
     call.run = run
+    call.nowMicroseconds = clock.microseconds(atMonotonicNanoseconds: now)
     return call
   }
 

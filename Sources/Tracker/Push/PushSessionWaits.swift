@@ -118,18 +118,19 @@ extension PushSession {
     retained.isEmpty || isConnected && !isPreparing && suspended == nil && survey == nil
   }
 
-  /// Applied calls that Redis may have forgotten, and nobody else would give back once the process has ended. Spooled they
-  /// are sent again under their numbers: Redis skips those that it has, and takes the others as it took them before.
+  /// Applied calls that Redis may have forgotten, and nobody else would give back once the process has ended. The next one
+  /// holds them as this one does.
   var doubtful: [PushBatch] {
     if case .spoolingRest = phase, !isSure { retained.calls } else { [] }
   }
 
-  /// What the shutdown could not publish, or give back, goes to the spool.
+  /// What the shutdown could not publish, or give back, goes to the spool; where Redis has all, an earlier one's is gone.
   mutating func giveUpRest() -> Action {
     queue.close()
-    guard rest > 0 || !isSure, spool != nil else { return endRest(nil) }
+    let isOver = rest == 0 && isSure
+    guard let spool, !isOver || spool.hasFile else { return endRest(nil) }
     phase = .spoolingRest
-    return .writeSpool
+    return isOver ? .removeSpool : .writeSpool
   }
 
   /// `spool` is what was written; nil: there is none.
@@ -138,7 +139,7 @@ extension PushSession {
     let isSpooled = spool.map { $0.trouble == nil } ?? false
     let held = isSure ? 0 : retained.calls.reduce(0) { $0 + $1.count }
     var lost = isSpooled ? 0 : rest
-    if isSpooled, spool?.keepsApplied == true {
+    if spool?.keepsApplied == true {
       if held > 0 { tally.notes.append(.spooledDoubtful(announces: held)) }
     } else {
       // Of the others it is not known that they are lost.

@@ -24,6 +24,8 @@ final class PushSpool {
   /// it stays in it until all is applied: who goes back to that version while Redis is away loses nothing.
   private let path: String
   private var runsPath: String { path + SpoolReader.runsSuffix }
+  /// What Redis had applied when an earlier process, or this one, ended.
+  private var appliedPath: String { path + AppliedFile.suffix }
   /// The one that is written: `runsPath` when an earlier process left something.
   private var target: String
   /// The runs in `path` that need not be written again.
@@ -79,16 +81,19 @@ final class PushSpool {
   // MARK: writing
 
   /// Brings the file up to date; `state` says whether it could. Owed are, oldest first, what an earlier process left, the
-  /// calls on their way, and the queue, whose numbers are those of `run`; `applied` may be forgotten, and is kept if there is room.
-  /// The order of what is in the file is by the common clock, which is ahead of the OrderClock by the correction; while it is not
+  /// calls on their way, and the queue, whose numbers are those of `run`. Where nothing is owed none is begun. The order of what is in the file is by the common clock, which is ahead of the OrderClock by the correction; while it is not
   /// known, nil, by the OrderClock. Where it has come into doubt, what is in the file is not as it should be.
   func write(
-    applied: [PushBatch] = [], restored: [SpooledRun] = [], unsent: [PushBatch], run: PushRun, queue: EventQueue,
+    restored: [SpooledRun] = [], unsent: [PushBatch], run: PushRun, queue: EventQueue,
     correctionMicroseconds: Int64? = 0, doubt: CommonClock.Doubt = CommonClock.Doubt()
   ) {
     let isInDoubt = doubt != self.doubt
     self.doubt = doubt
     let alive = queue.depth + unsent.reduce(0) { $0 + $1.count } + restored.reduce(0) { $0 + $1.announces.count }
+    guard alive > 0 || state.isActive else {
+      state.trouble = nil
+      return
+    }
     let isLong = recordsInFile > max(Self.compactAboveRecords, alive * 2)
     let isComplete = !state.isActive || isLong || file == nil || run != newestInFile || isInDoubt
     do throws(SystemError) {
@@ -106,25 +111,20 @@ final class PushSpool {
       file = nil
       unlink(target + ".new")
     }
-    state.keepsApplied = state.trouble == nil && append(applied)
   }
 
-  /// Behind what is owed, and behind a record that ends the file for a version that knows one run only: that publishes what
-  /// is owed. What does not fit leaves the file as it was.
-  private func append(_ applied: [PushBatch]) -> Bool {
-    guard !applied.isEmpty else { return true }
-    let end = lseek(file?.number ?? -1, 0, SEEK_CUR)
+  /// Keeps calls that Redis had applied and may have forgotten for the next process, in a file of their own: nothing that is
+  /// owed depends on it. `state` says whether it could.
+  func keep(_ applied: [PushBatch], run: PushRun, doubt: CommonClock.Doubt) {
+    guard !applied.isEmpty else { return }
+    let header = PushSpoolFormat.header(run: run, anchor: nil, partition: partition, partitionCount: partitionCount)
     do throws(SystemError) {
-      runInFile = nil
-      for batch in applied { try add(batch) }
-      try sync()
-      return true
+      try AppliedFile.write(applied, to: appliedPath, header: header, doubt: doubt)
+      try syncFolder()
+      state.keepsApplied = true
     } catch {
-      note(error)
-      state.trouble = nil
-      buffered = 0
-      if ftruncate(file?.number ?? -1, end) != 0 { note(SystemError("ftruncate", subject: target)) }
-      return false
+      log(error)
+      state.keepsApplied = false
     }
   }
 
@@ -231,8 +231,12 @@ final class PushSpool {
   }
 
   private func note(_ error: SystemError) {
-    metrics.spoolErrors.add()
     state.trouble = "spool: \(error)"
+    log(error)
+  }
+
+  private func log(_ error: SystemError) {
+    metrics.spoolErrors.add()
     guard failureLog.next(now: Clock.monotonicNanoseconds()) != nil else { return }
     Log.error(
       "the spool cannot be written",
@@ -241,10 +245,14 @@ final class PushSpool {
 
   // MARK: end
 
-  /// Removes the files, all of which is applied, or what is left of one that could not be written.
+  /// Removes the files, all of which is applied and with Redis, or what is left of one that could not be written.
   func remove(queue: EventQueue) {
     queue.forgetChanges()
     state.trouble = nil
+    if state.keepsApplied {
+      state.keepsApplied = false
+      if unlink(appliedPath) != 0 && errno != ENOENT { note(SystemError("unlink", subject: appliedPath)) }
+    }
     guard state.isActive else {
       unlink(target + ".new")
       return
@@ -263,15 +271,15 @@ final class PushSpool {
 
   /// Reads the files of earlier processes; empty when there are none. Throws when one is of another partitioning: its users'
   /// streams would change.
-  func load() throws -> [SpooledRun] {
+  func load() throws -> SpoolContent {
     let reader = SpoolReader(partition: partition, partitionCount: partitionCount, metrics: metrics, clock: clock)
     let first = try reader.read(path)
-    let content = try first + reader.read(runsPath)
+    let owed = try first + reader.read(runsPath)
+    let (applied, doubt) = try reader.readApplied(appliedPath)
     kept = first.map(\.run)
-    guard !content.isEmpty else { return [] }
-    target = runsPath
+    if !owed.isEmpty { target = runsPath }
     // Of this process' own numbers nothing is in it.
-    state = SpoolState(isActive: true)
-    return content
+    state = SpoolState(isActive: !owed.isEmpty, keepsApplied: !applied.isEmpty)
+    return SpoolContent(owed: owed, applied: applied, doubt: doubt)
   }
 }

@@ -93,10 +93,10 @@ final class StreamPublisher {
       return .timePassed
     case .writeSpool:
       spool!.write(
-        applied: session.doubtful, restored: session.restored.rest, unsent: session.window, run: session.ownRun,
-        queue: queue,
+        restored: session.restored.rest, unsent: session.window, run: session.ownRun, queue: queue,
         correctionMicroseconds: session.clock.isKnown ? session.clock.correctionMicroseconds : nil,
         doubt: session.clock.doubt)
+      spool!.keep(session.doubtful, run: session.ownRun, doubt: session.clock.doubt)
       return .spooled(spool!.state)
     case .removeSpool:
       spool!.remove(queue: queue)

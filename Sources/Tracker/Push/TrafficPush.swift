@@ -91,8 +91,8 @@ final class TrafficPush: AnnounceRecordSink {
         path: $0, partition: lane.partition.index, partitionCount: settings.partitionCount, metrics: lane.metrics)
     }
     try spool?.takeLock()
-    let restored = try spool?.load() ?? []
-    lane.signal.restoredLeft.store(restored.reduce(0) { $0 + $1.announces.count }, ordering: .relaxed)
+    let restored = try spool?.load() ?? SpoolContent()
+    lane.signal.restoredLeft.store(restored.owedAnnounces, ordering: .relaxed)
     return StreamPublisher(
       settings: settings, partition: lane.partition, queue: lane.queue, metrics: lane.metrics, signal: lane.signal,
       spool: spool,

@@ -93,7 +93,7 @@ final class SimulatedTracker {
         PushSpool(path: $0, partition: 0, partitionCount: 1, metrics: metrics, clock: clock)
       }
       try spool?.takeLock()
-      let restored = try spool?.load() ?? []
+      let restored = try spool?.load() ?? SpoolContent()
       let (names, waits) = (world.runNames, world.waits)
       let session = PushSession(
         settings: settings, partition: partition, queue: queue, spool: spool?.state, restored: restored,
@@ -103,7 +103,7 @@ final class SimulatedTracker {
         session: session, wallMicroseconds: { [unowned self] in wallNanoseconds / 1000 })
       process = Process(queue: queue, publisher: publisher, signal: signal, metrics: metrics, wakeAt: world.now)
       if restored.isEmpty { lastClean = world.now }
-      world.trace { "tracker \(index) starts, \(restored.reduce(0) { $0 + $1.announces.count }) restored" }
+      world.trace { "tracker \(index) starts, \(restored.owedAnnounces) restored" }
     } catch {
       world.trace { "tracker \(index) does not start: \(error)" }
     }

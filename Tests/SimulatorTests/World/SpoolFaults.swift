@@ -18,6 +18,7 @@ extension World {
       tracker.excuseUnsaved()
       unlink(path)
       unlink(path + SpoolReader.runsSuffix)
+      unlink(path + AppliedFile.suffix)
     case .spoolTorn(let index, let bytes):
       guard let tracker = dead(index), let path = tracker.spoolPath else { return }
       tracker.excuseUnsaved()

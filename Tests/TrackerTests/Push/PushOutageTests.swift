@@ -119,14 +119,15 @@ import Wire
       try await eventually("it is told") { push.troubles.contains { $0.contains(trouble) } }
     }
     push.shutdown()
-    if trouble != nil { #expect(FileManager.default.fileExists(atPath: options.spoolPath!)) }
+    let kept = options.spoolPath! + AppliedFile.suffix
+    if trouble != nil { #expect(FileManager.default.fileExists(atPath: kept)) }
     _ = try connection.command(["CONFIG", "SET", "maxmemory", "0"])
     for id in foreign { _ = try connection.command(["XDEL", "tracker:traffic", id]) }
     let next = try TrafficPush(options: options, metrics: MetricRegistry())
     try next.start()
     next.shutdown()
     let events = try connection.events(of: "tracker:traffic")
-    #expect(!FileManager.default.fileExists(atPath: options.spoolPath!))
+    for path in [options.spoolPath!, kept] { #expect(!FileManager.default.fileExists(atPath: path)) }
     for user in 0..<5 {
       let own = events.filter { $0.passkey == Passkey("passkey\(user)") }
       #expect(own.map(\.uploadedDelta) == [0, 1000] && own.last?.counters?.creditedUpload == 1000)
@@ -204,6 +205,7 @@ import Wire
     func load() throws -> [SpooledRun] {
       try Data(bytes).write(to: URL(fileURLWithPath: path))
       return try PushSpool(path: path, partition: 0, partitionCount: 1, metrics: PushMetrics(MetricRegistry())).load()
+        .owed
     }
     let content = try load()
     let whole = 4 - (missing + 191) / 192

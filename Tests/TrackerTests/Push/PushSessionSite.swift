@@ -24,6 +24,8 @@ struct PushSessionSite {
   private var restored: [PushSession.Event] = []
   private var time: CommonClock.Answer?
   private(set) var spooled: [UInt64: AnnounceRecord]?
+  /// What the spool keeps of what Redis had applied.
+  private(set) var applied: [PushBatch]?
   private(set) var connections: [RedisServerError?] = []
   /// Asked before each action: an error is what the action ends with, and the connection is lost. `isDone` says whether
   /// Redis has done the work all the same.
@@ -43,8 +45,8 @@ struct PushSessionSite {
   var spoolTrouble: String?
 
   init(
-    spool: Bool = false, restored: [SpooledRun] = [], retainedBytes: Int = PublisherSettings.retainedBytes,
-    readMilliseconds: Int = 5000, seed: UInt64 = 1
+    spool: Bool = false, restored: [SpooledRun] = [], applied: [PushBatch] = [],
+    retainedBytes: Int = PublisherSettings.retainedBytes, readMilliseconds: Int = 5000, seed: UInt64 = 1
   ) throws {
     let settings = PublisherSettings(
       endpoint: try RedisEndpoint(url: "redis://127.0.0.1"),
@@ -52,12 +54,15 @@ struct PushSessionSite {
       ttlSeconds: 86_400,
       maximumStreamLength: 0, creditFirstAnnounce: false, maximumBytesPerSecond: 0, retryMilliseconds: 100,
       retryCount: 3, partitionCount: 1, retainedBytes: retainedBytes)
+    self.applied = applied.isEmpty ? nil : applied
     let runs = Runs()
     session = PushSession(
       settings: settings,
       partition: PushPartition.all(streamKey: "tracker:traffic", lastKeyPrefix: "tracker:last", count: 1)[0],
-      queue: queue, spool: spool || !restored.isEmpty ? SpoolState(isActive: !restored.isEmpty) : nil,
-      restored: restored, now: now, clock: clock, newRun: { runs.next() },
+      queue: queue,
+      spool: spool || !restored.isEmpty || !applied.isEmpty
+        ? SpoolState(isActive: !restored.isEmpty, keepsApplied: !applied.isEmpty) : nil,
+      restored: SpoolContent(owed: restored, applied: applied), now: now, clock: clock, newRun: { runs.next() },
       random: { range in range.lowerBound + Int(seed % UInt64(range.count)) })
   }
 
@@ -169,6 +174,7 @@ struct PushSessionSite {
     case .writeSpool: return .spooled(writeSpool())
     case .removeSpool:
       spooled = nil
+      applied = nil
       return .spooled(SpoolState())
     case .finish: isFinished = true
     }
@@ -207,13 +213,16 @@ struct PushSessionSite {
 
   private mutating func writeSpool() -> SpoolState {
     if let spoolTrouble { return SpoolState(isActive: spooled != nil, trouble: spoolTrouble) }
+    if !session.doubtful.isEmpty { applied = session.doubtful }
+    let keepsApplied = !(applied ?? []).isEmpty
+    guard session.rest > 0 || spooled != nil else { return SpoolState(keepsApplied: keepsApplied) }
     var content = spooled ?? [:]
-    for batch in session.doubtful + session.window {
+    for batch in session.window {
       for (offset, announce) in batch.announces.enumerated() { content[batch.first + UInt64(offset)] = announce.record }
     }
     let through = queue.visitChanges(from: 0, isComplete: true) { content[$0] = $1.record }
     spooled = content
-    return SpoolState(isActive: true, through: through, keepsApplied: true)
+    return SpoolState(isActive: true, through: through, keepsApplied: keepsApplied)
   }
 }
 

@@ -38,7 +38,7 @@ import Wire
     #expect(batch.fill(from: queue, call: call, willWait: false))
     put([makeRecord(peer: 3, uploaded: 9)], into: queue)
     spool.write(unsent: [batch], run: call.run, queue: queue)
-    let content = try self.spool(in: directory).load()
+    let content = try self.spool(in: directory).load().owed
     #expect(content.map(\.run) == [call.run])
     #expect(content[0].announces.map(\.announce.record.uploaded) == [0, 5_000_000_000, 7, 9])
     #expect(content[0].announces[1].announce.record.event == .stopped)
@@ -80,24 +80,24 @@ import Wire
     // The clock was put right; or is off by something else.
     for off: UInt64 in [0, 500] {
       let second = clock(boot: "one", at: 2000, wall: 1_002_000 + off)
-      let announce = try #require(self.spool(in: directory, clock: second).load().first?.announces.first?.announce)
+      let announce = try #require(self.spool(in: directory, clock: second).load().owed.first?.announces.first?.announce)
       #expect(seconds(announce, behind: -Int64(off)) == 1_001_020)
     }
     // In another boot nobody knows; nor what a process without a boot's name left.
     let other = clock(boot: "two", at: 2000, wall: 1_002_000)
-    let kept = try #require(self.spool(in: directory, clock: other).load().first?.announces.first?.announce)
+    let kept = try #require(self.spool(in: directory, clock: other).load().owed.first?.announces.first?.announce)
     #expect(kept.basis == .machine && seconds(kept, behind: 0) == 1_001_020 + 172_800)
     // One after the other that does not meet Redis either, and spools it again, in files of its own.
-    var restored = try self.spool(in: directory, clock: first).load()
+    var restored = try self.spool(in: directory, clock: first).load().owed
     for (wall, boot) in [(1_999_000, "one"), (1_003_000, "one"), (1_000_900, "one")] as [(UInt64, String)] {
       let next = clock(boot: boot, at: 3000, wall: wall)
       try FileManager.default.removeItem(atPath: "\(directory.path)/spool")
       let again = self.spool(in: directory, clock: first)
       again.write(restored: restored, unsent: [], run: PushRun(), queue: EventQueue(), correctionMicroseconds: nil)
-      restored = try self.spool(in: directory, clock: next).load()
+      restored = try self.spool(in: directory, clock: next).load().owed
       let announce = try #require(restored.first?.announces.first?.announce)
       #expect(restored.first?.run == run && seconds(announce, behind: 1_003_000 - Int64(wall)) == 1_001_020)
-      restored = try self.spool(in: directory, clock: first).load()
+      restored = try self.spool(in: directory, clock: first).load().owed
     }
   }
 
@@ -113,7 +113,7 @@ import Wire
     #expect(batch.fill(from: queue, call: call, willWait: false))
     put([makeRecord(peer: 2, uploaded: 2)], into: queue)
     spool.write(unsent: [batch], run: call.run, queue: queue, correctionMicroseconds: 100)
-    func load() throws -> [SpooledRun] { try self.spool(in: directory).load() }
+    func load() throws -> [SpooledRun] { try self.spool(in: directory).load().owed }
     #expect(try load().map(\.doubt) == [CommonClock.Doubt()])
     // It is found. Nothing has come, and of what comes then nothing is in doubt.
     let found = CommonClock.Doubt(until: 500, by: 15_000_000)
@@ -130,7 +130,7 @@ import Wire
     // One that does not reach Redis either.
     let other = try TemporaryDirectory()
     self.spool(in: other).write(restored: restored, unsent: [], run: PushRun(), queue: EventQueue(), doubt: kept)
-    #expect(try self.spool(in: other).load().map(\.doubt) == [kept])
+    #expect(try self.spool(in: other).load().owed.map(\.doubt) == [kept])
   }
 
   @Test("orders by a clock of another boot are corrected by the process that reads them")
@@ -142,7 +142,7 @@ import Wire
     spool.write(unsent: [], run: call.run, queue: queue, correctionMicroseconds: nil)
     put([makeRecord(uploaded: 2)], into: queue)
     spool.write(unsent: [], run: call.run, queue: queue, correctionMicroseconds: 32)
-    let content = try self.spool(in: directory, clock: clock(boot: "two", at: 10, wall: 10)).load()
+    let content = try self.spool(in: directory, clock: clock(boot: "two", at: 10, wall: 10)).load().owed
     // Both came at 1 us, by the clock of their machine, which is 320 us behind.
     let orders = content[0].announces.map { spooled in
       var records = PushRecords()
@@ -164,7 +164,7 @@ import Wire
     }
     // It stays so when it is spooled again.
     self.spool(in: directory).write(restored: content, unsent: [], run: call.run, queue: EventQueue())
-    #expect(try self.spool(in: directory).load()[0].announces.map(\.announce.basis) == [.machine, .common])
+    #expect(try self.spool(in: directory).load().owed[0].announces.map(\.announce.basis) == [.machine, .common])
   }
 
   @Test("what an order of an older version is by is not known: it is the machine's, who did not know the common clock")
@@ -196,7 +196,7 @@ import Wire
     let old = URL(fileURLWithPath: "\(directory.path)/spool")
     let runs = (0..<3).map { PushRun(id: UInt64($0 + 1), generationBase: 0) }
     func content() throws -> [[UInt64]] {
-      try spool(in: directory).load().map { [$0.run.id] + $0.announces.map(\.announce.record.uploaded) }
+      try spool(in: directory).load().owed.map { [$0.run.id] + $0.announces.map(\.announce.record.uploaded) }
     }
     let queues = (0..<3).map { _ in EventQueue() }
     put([makeRecord(uploaded: 1), makeRecord(uploaded: 2)], into: queues[0])
@@ -204,7 +204,7 @@ import Wire
     let left = try Data(contentsOf: old)
     for process in 1..<3 {
       let spool = spool(in: directory)
-      let restored = try spool.load()
+      let restored = try spool.load().owed
       put([makeRecord(uploaded: UInt64(process * 10))], into: queues[process])
       spool.write(restored: restored, unsent: [], run: runs[process], queue: queues[process])
       // A version that knows one run only finds its own.
@@ -216,30 +216,12 @@ import Wire
     #expect(try content() == [[2, 10], [3, 20]])
     try left.write(to: old)
     let last = spool(in: directory)
-    _ = try last.load()
+    _ = try last.load().owed
     last.remove(queue: queues[0])
     #expect(try content().isEmpty)
     // And then it begins with a file that the old version reads.
     last.write(unsent: [], run: runs[0], queue: queues[0])
     #expect(try Data(contentsOf: old) == left)
-  }
-
-  @Test("applied calls of an earlier run are behind what is owed: a version that knows one run only reads that")
-  func doubtful() throws {
-    let directory = try TemporaryDirectory()
-    let (queue, earlier, batch) = (EventQueue(), EventQueue(), PushBatch())
-    put([makeRecord(uploaded: 1)], into: earlier)
-    var ofEarlier = call
-    ofEarlier.run = PushRun(id: call.run.id &+ 1, generationBase: 0)
-    #expect(batch.fill(from: earlier, call: ofEarlier, willWait: false))
-    put([makeRecord(uploaded: 7), makeRecord(uploaded: 8)], into: queue)
-    spool(in: directory).write(applied: [batch], unsent: [], run: call.run, queue: queue)
-    let bytes = try Data(contentsOf: URL(fileURLWithPath: "\(directory.path)/spool"))
-    let kinds = stride(from: PushSpoolFormat.headerBytes + 178, to: bytes.count, by: PushSpoolFormat.recordBytes)
-    #expect(kinds.map { bytes[$0] } == [0, 0, 1, 0])
-    let content = try spool(in: directory).load()
-    #expect(content.map(\.run) == [ofEarlier.run, call.run])
-    #expect(content.map { $0.announces.map(\.announce.record.uploaded) } == [[1], [7, 8]])
   }
 
   @Test("a file without a record is read as none and removed")
@@ -248,7 +230,7 @@ import Wire
     try Data(PushSpoolFormat.header(run: call.run, anchor: nil, partition: 0, partitionCount: 1)).write(
       to: URL(fileURLWithPath: "\(directory.path)/spool"))
     let spool = spool(in: directory)
-    #expect(try spool.load().isEmpty)
+    #expect(try spool.load().owed.isEmpty)
     #expect(!spool.state.isActive && !FileManager.default.fileExists(atPath: "\(directory.path)/spool"))
   }
 
@@ -270,7 +252,7 @@ import Wire
     }
     try file.close()
     let metrics = PushMetrics(MetricRegistry())
-    let content = try spool(in: directory, metrics: metrics).load()
+    let content = try spool(in: directory, metrics: metrics).load().owed
     #expect(content.reduce(0) { $0 + $1.announces.count } == whole)
     #expect(metrics.spoolTorn.current == (bytes == 1 ? UInt64(written - whole) : bytes > 0 ? 1 : 0))
   }
@@ -289,7 +271,7 @@ import Wire
     spool.write(restored: [old], unsent: [], run: call.run, queue: queue)
     put([makeRecord(uploaded: 102)], into: queue)
     spool.write(restored: [old], unsent: [], run: call.run, queue: queue)
-    let content = try self.spool(in: directory).load()
+    let content = try self.spool(in: directory).load().owed
     #expect(content.map(\.run) == [old.run, call.run])
     #expect(content.map { $0.announces.map(\.number) } == [[7, 8, 12], [0, 1, 2]])
     #expect(content.map { $0.announces.map(\.announce.record.uploaded) } == [[7, 8, 12], [100, 101, 102]])
