@@ -40,7 +40,7 @@ struct CommonClock {
     var tripNanoseconds: UInt64
   }
 
-  /// How often the clock is measured, and what a reading may differ by from the last besides the time that the question
+  /// How often the clock is measured, by several questions if need be, and what a reading may differ by from the last besides the time that the question
   /// took: less is not worth a correction.
   static let pauseNanoseconds: UInt64 = 60_000_000_000
   /// After a call the clock is read again within this time, by one question, so that Redis keeps a reading (`top`) that no
@@ -48,8 +48,9 @@ struct CommonClock {
   /// answers are slow, after so many times what one takes: calls wait for it.
   static let keepNanoseconds: UInt64 = 500_000_000
   static let keepTrips: UInt64 = 50
-  /// How often at most when the time in a reply differs by so much from what it should be.
-  static let doubtNanoseconds: UInt64 = 1_000_000_000
+  /// The same without a call: who does not know the clock goes by that reading, and a machine that stood still is told from a
+  /// clock that was set by it. And how often at most when the time in a reply differs by so much from what it should be.
+  static let restNanoseconds: UInt64 = 1_000_000_000
   static let doubtMicroseconds: Int64 = 100_000
   static let toleranceMicroseconds: UInt64 = 10_000
   /// An answer that took longer says too little: the question is repeated, and the quickest answer counts; but not for
@@ -63,7 +64,7 @@ struct CommonClock {
   static let stepMicroseconds: UInt64 = 1_000_000
   /// ... or this machine stood still, and CLOCK_MONOTONIC with it, which looks the same. Then Redis refuses the change, because
   /// another tracker has read the clock meanwhile, or another tracker undoes it, and what is found within this time is taken
-  /// over. Until it is over the clock is read each second.
+  /// over.
   static let setBackPauseNanoseconds: UInt64 = 600_000_000_000
   /// A difference between this machine's clock and Redis' that is worth a line in the log.
   static let warningMicroseconds: UInt64 = 10_000_000
@@ -130,12 +131,8 @@ struct CommonClock {
   func isDue(now: UInt64) -> Bool {
     if isForgetful || isUnanswered { return true }
     if isUsed, PushSession.isOver(keepPauseNanoseconds, since: asked, now: now) { return true }
-    let isClose = isDoubted || isSetBack(now: now)
-    return PushSession.isOver(isClose ? Self.doubtNanoseconds : Self.pauseNanoseconds, since: asked, now: now)
-  }
-
-  private func isSetBack(now: UInt64) -> Bool {
-    setBack.map { !PushSession.isOver(Self.setBackPauseNanoseconds, since: $0, now: now) } ?? false
+    let pause = isDoubted ? Self.restNanoseconds : max(Self.restNanoseconds, keepPauseNanoseconds)
+    return PushSession.isOver(pause, since: asked, now: now)
   }
 
   /// What Redis' clock may say at most when a call of now arrives. Otherwise it was set, or this machine stood still: no call

@@ -84,7 +84,8 @@ import Testing
     var site = try PushSessionSite()
     site.announce(0..<2)
     try site.settle()
-    try site.run { $0.trace.suffix(2) == ["askTime", "awaitAnnounces"] }
+    site.trace = []
+    try site.run { $0.trace.last == "askTime" }
     // Another tracker has read the clock meanwhile.
     site.redisAheadMicroseconds = 15_000_000
     site.redis.clock.top += 15_000_000
@@ -191,7 +192,7 @@ import Testing
     #expect(site.trace.count { $0 == "askTime" } == 1)
   }
 
-  @Test("after calls the clock is read within half a second, once, and at a clean end; without calls it is not")
+  @Test("the clock is read within half a second after calls, else once a second, and at a clean end after calls")
   func keepsReading() throws {
     var site = try PushSessionSite()
     try site.settle()
@@ -209,7 +210,7 @@ import Testing
     try site.run { $0.now > begin + 5_000_000_000 }
     (before, begin) = (asked(), site.now)
     try site.run { $0.now > begin + 50_000_000_000 }
-    #expect(asked() - before <= 1)
+    #expect((48...50).contains(asked() - before))
     site.announce(0..<1)
     try site.run { $0.trace.last?.hasPrefix("send") == true }
     site.session.requestStop()

@@ -45,7 +45,8 @@ import Testing
     var site = try PushSessionSite()
     site.announce(0..<2)
     try site.settle()
-    try site.run { $0.now > 1_000_000_000_000 + (PublisherSettings.runIdleSeconds + 2) * 1_000_000_000 }
+    site.now += PublisherSettings.runIdleSeconds * 1_000_000_000
+    try site.run { [begin = site.now] in $0.now > begin + 2_000_000_000 }
     #expect(site.session.run.id == 2 && site.session.retained.isEmpty)
     site.announce(0..<3)
     try site.settle()
