@@ -66,7 +66,7 @@ def ours(folder, *, udp=True, http=False, approval=None, push=None, push_options
         lines.append(f'  metrics_addr: "127.0.0.1:{metrics_port}"')
     if http:
         lines.append(f'  http: {{ addr: "{address}", enable_keepalive: true, idle_timeout: 300s, read_timeout: 30s, '
-                     "write_timeout: 30s, max_numwant: 200 }")
+                     "write_timeout: 30s, max_connections_per_address: 0, max_numwant: 200 }")
     if udp:
         lines.append(f'  udp: {{ addr: "{address}", max_numwant: 200 }}')
     if storage:

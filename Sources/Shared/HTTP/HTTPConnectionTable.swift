@@ -3,6 +3,7 @@
 
 import Glibc
 import Linux
+import Wire
 
 /// The state of one connection, about 150 bytes.
 struct HTTPConnection {
@@ -41,6 +42,8 @@ struct HTTPConnection {
   var deadline = UInt64.max
   /// nil on a unix socket.
   var peer: Endpoint?
+  /// Whether the peer's HostNetwork counts it.
+  var isCounted = false
   /// Received bytes that are not a whole request yet, or wait behind an unsent or parked one.
   var input = HTTPBuffer()
   /// What the parser knows of `input`.
@@ -58,6 +61,8 @@ final class HTTPConnectionTable {
   private(set) var usedSlots = 0
   /// Open connections.
   private(set) var count = 0
+  /// Those that count for their HostNetwork.
+  private var networks: [HostNetwork: UInt32] = [:]
 
   init() { base = .allocate(capacity: capacity) }
   deinit { base.deallocate() }
@@ -65,9 +70,13 @@ final class HTTPConnectionTable {
   /// The connection in a slot below `usedSlots`. Adding one may move them all.
   subscript(index: UInt32) -> UnsafeMutablePointer<HTTPConnection> { base + Int(index) }
 
-  /// Takes a slot; its generation stays what it was.
-  func add(descriptor: Int32, peer: Endpoint?, deadline: UInt64) -> UInt32 {
+  /// Connections that count for a network.
+  func count(of network: HostNetwork) -> Int { Int(networks[network] ?? 0) }
+
+  /// Takes a slot; its generation stays what it was. The connection counts for `network`, which is the peer's.
+  func add(descriptor: Int32, peer: Endpoint?, network: HostNetwork? = nil, deadline: UInt64) -> UInt32 {
     count += 1
+    if let network { networks[network, default: 0] += 1 }
     let index: UInt32
     if let reused = free.popLast() {
       index = reused
@@ -80,6 +89,7 @@ final class HTTPConnectionTable {
     let connection = self[index]
     connection.pointee.descriptor = descriptor
     connection.pointee.peer = peer
+    connection.pointee.isCounted = network != nil
     connection.pointee.deadline = deadline
     connection.pointee.phase = .reading
     return index
@@ -88,10 +98,16 @@ final class HTTPConnectionTable {
   /// Frees a slot whose descriptor is closed and whose buffers are given back.
   func remove(_ index: UInt32) {
     count -= 1
+    if self[index].pointee.isCounted, let peer = self[index].pointee.peer { forget(HostNetwork(of: peer.address)) }
     let generation = self[index].pointee.generation &+ 1
     self[index].pointee = HTTPConnection()
     self[index].pointee.generation = generation
     free.append(index)
+  }
+
+  private func forget(_ network: HostNetwork) {
+    guard let place = networks.index(forKey: network) else { return }
+    if networks.values[place] > 1 { networks.values[place] -= 1 } else { networks.remove(at: place) }
   }
 
   private func grow() {

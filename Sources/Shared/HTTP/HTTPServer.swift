@@ -11,7 +11,7 @@ public final class HTTPServer {
   static let receiveBytes = 65536
   /// How long a closed connection's remaining input is awaited.
   static let lingerNanoseconds: UInt64 = 2_000_000_000
-  /// Accepting connections that must be refused is logged this often; the counter has them all.
+  /// A lack of descriptors is logged this often; the counter has all pauses.
   static let logPauseNanoseconds: UInt64 = 60_000_000_000
 
   let loop: EventLoop
@@ -28,7 +28,7 @@ public final class HTTPServer {
   var table: EventLoop.TableNumber?
   private var isSweepScheduled = false
   var drained: (() -> Void)?
-  private var refusalLog = RareLog(pauseNanoseconds: logPauseNanoseconds)
+  var eviction = HTTPEviction()
   private var exhaustionLog = RareLog(pauseNanoseconds: logPauseNanoseconds)
 
   /// Prepares a server; `start` begins to accept.
@@ -196,18 +196,11 @@ extension HTTPServer: EventTable {
 extension HTTPServer: HTTPAcceptorOwner {
   func accepted(_ descriptor: consuming FileDescriptor, peer: Endpoint?) {
     metrics.accepted.addFromOwner()
-    guard connections.count < limits.maximumConnections else {
-      metrics.refused.addFromOwner()
-      if let suppressed = refusalLog.next(now: loop.nowNanoseconds) {
-        Log.warning(
-          "HTTP connection limit reached",
-          ["limit": limits.maximumConnections, "refused_since_last_line": suppressed + 1])
-      }
-      return
-    }
+    let network = limits.network(of: peer)
+    guard hasRoom(for: network) else { return metrics.refused.addFromOwner() }
     metrics.open.add(1)
     let deadline = loop.nowNanoseconds &+ limits.readTimeoutNanoseconds
-    let index = connections.add(descriptor: descriptor.release(), peer: peer, deadline: deadline)
+    let index = connections.add(descriptor: descriptor.release(), peer: peer, network: network, deadline: deadline)
     scheduleSweep()
     // The request is usually there already: a connection that is answered and closed is never registered.
     receive(index)

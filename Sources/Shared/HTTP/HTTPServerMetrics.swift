@@ -6,6 +6,8 @@ import Linux
 public struct HTTPServerMetrics: Sendable {
   let accepted: Counter
   let refused: Counter
+  let evictedForTable: Counter
+  let evictedForAddress: Counter
   let descriptorsExhausted: Counter
   let badRequests: Counter
   let readTimeouts: Counter
@@ -18,7 +20,11 @@ public struct HTTPServerMetrics: Sendable {
   public init(registry: MetricRegistry, prefix: String) {
     accepted = registry.counter("\(prefix)_connections_total", help: "Connections accepted.")
     refused = registry.counter(
-      "\(prefix)_connections_refused_total", help: "Connections closed at once because the limit was reached.")
+      "\(prefix)_connections_refused_total", help: "Connections closed at once because a limit was reached.")
+    let evicted = "\(prefix)_connections_evicted_total"
+    let evictedHelp = "Waiting connections closed to make room for new ones, by the limit that was reached."
+    evictedForTable = registry.counter(evicted, help: evictedHelp, labels: [("limit", "all")])
+    evictedForAddress = registry.counter(evicted, help: evictedHelp, labels: [("limit", "address")])
     descriptorsExhausted = registry.counter(
       "\(prefix)_descriptors_exhausted_total", help: "Pauses of accepting because no descriptor was left.")
     badRequests = registry.counter("\(prefix)_bad_requests_total", help: "Requests that were no valid HTTP.")

@@ -33,7 +33,8 @@ extension HTTPRules {
         writeTimeoutNanoseconds: nanoseconds(settings.writeTimeout),
         idleTimeoutNanoseconds: nanoseconds(settings.idleTimeout), keepsAlive: settings.enableKeepalive,
         maximumConnections: DescriptorLimit.connectionsPerWorker(
-          workers: workers, wanted: HTTPLimits.defaultMaximumConnections)),
+          workers: workers, wanted: HTTPLimits.defaultMaximumConnections),
+        maximumPerAddress: settings.maxConnectionsPerAddress, proxies: settings.trustedProxies),
       limits: settings.limits, trackerID: trackerID)
   }
 }

@@ -1,5 +1,6 @@
 // HTTPSettings: the section `http:` of the configuration. Plain values; main thread.
 
+import HTTP
 import Settings
 import Wire
 
@@ -21,10 +22,16 @@ struct HTTPSettings: SettingsSection, Sendable, Equatable {
   var realIPHeader: String?
   /// Addresses and prefixes (`10.0.0.0/8`, `::1`) whose `realIPHeader` counts. A unix socket's peer is always trusted.
   var trustedProxies: [AddressPrefix] = []
+  /// Connections of one IPv4 address, or one IPv6 network of 64 bits, to one worker (ours). A household has a few, a
+  /// seedbox host with a hundred clients some hundred (libtorrent opens up to 50 at once for its announces); twenty
+  /// addresses are needed to fill a worker's table.
+  var maxConnectionsPerAddress = 1000
   var limits = RequestLimits()
 
   /// Wide: it catches a wrong unit, not an unusual site.
   private static let timeouts: ClosedRange<Duration> = .milliseconds(1) ... .seconds(3600)
+  /// As many as a worker's table may have: more is no limit.
+  private static let connections = 0...HTTPLimits.defaultMaximumConnections
 
   static var settings: [Setting<Self>] {
     [
@@ -63,6 +70,12 @@ struct HTTPSettings: SettingsSection, Sendable, Equatable {
         "trusted_proxies", \.trustedProxies, .live,
         "addresses and prefixes whose header counts; a unix socket's peer always does", shown: { "\($0)" },
         convert: addressPrefix),
+      .integer(
+        "max_connections_per_address", \.maxConnectionsPerAddress, in: connections, .live,
+        """
+        connections of one IPv4 address or IPv6 /64 to a worker: a new one takes the place of those that wait longest; \
+        `0`: no limit. Trusted proxies have none
+        """),
       .group(\.limits, RequestLimits.settings),
       .check { http, section in
         if http.address.isEmpty {

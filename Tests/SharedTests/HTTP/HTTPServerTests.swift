@@ -232,27 +232,6 @@ struct HTTPServerTests {
     #expect(server.onLoop { server, _ in (server.connectionCount, server.lentBuffers) } == (0, 0))
   }
 
-  @Test("connections above the limit are closed at once and counted; below it replies begin to close")
-  func connectionLimit() async throws {
-    let server = try TestServer(.patient(maximumConnections: 8))
-    defer { server.stop() }
-    let clients = try TestConnections(count: 7, server.address)
-    // Seven of eight persist.
-    for number in 0..<7 { #expect(try clients.get(number, "/echo").has("Connection: close") == false) }
-    var eighth = try TestConnection(server.address)
-    try eighth.get("/park")
-    try await eventually("the eighth is parked") { server.onLoop { _, handler in handler.parked.count } == 1 }
-    var ninth = try TestConnection(server.address)
-    #expect(try ninth.rest().isEmpty)
-    #expect(server.metric("test_connections_refused_total") == 1)
-    // At the limit an answer makes room.
-    #expect(try clients.get(0, "/echo").has("Connection: close"))
-    #expect(try clients.get(1, "/echo").has("Connection: close") == false)
-    server.resumeParked("done")
-    #expect(try eighth.response().text == "done")
-    #expect(server.metric("test_connections_refused_total") == 1)
-  }
-
   @Test("a parked request is answered later, and requests behind it wait")
   func parking() async throws {
     let server = try TestServer()

@@ -3,6 +3,7 @@
 import CLinux
 import Glibc
 import Linux
+import Wire
 
 struct TestFailure: Error, CustomStringConvertible {
   let description: String
@@ -23,8 +24,13 @@ struct TestConnection: ~Copyable {
   private let address: SocketAddress
   private var received: [UInt8] = []
 
-  init(_ address: SocketAddress, receiveBufferBytes: Int32? = nil) throws {
+  /// `source`: the address it comes from, such as another loopback address.
+  init(_ address: SocketAddress, from source: IPAddress? = nil, receiveBufferBytes: Int32? = nil) throws {
     self.init(unconnectedTo: address, receiveBufferBytes: receiveBufferBytes)
+    if let source {
+      let bound = Endpoint(address: source, port: 0).withSockaddr { bind(handle.number, $0, $1) }
+      guard bound == 0 else { throw SystemError("bind", subject: source.description) }
+    }
     try connectNow()
   }
 
@@ -163,11 +169,24 @@ private func sendAll(_ bytes: [UInt8], to descriptor: Int32) throws {
 final class TestConnections {
   private final class Box {
     var connection: TestConnection
-    init(_ address: SocketAddress) throws { connection = try TestConnection(address) }
+    init(_ address: SocketAddress, _ source: IPAddress?) throws {
+      connection = try TestConnection(address, from: source)
+    }
   }
   private var boxes: [Box]
 
-  init(count: Int, _ address: SocketAddress) throws { boxes = try (0..<count).map { _ in try Box(address) } }
+  init(count: Int, _ address: SocketAddress, from source: IPAddress? = nil) throws {
+    boxes = try (0..<count).map { _ in try Box(address, source) }
+  }
+
+  func add(_ address: SocketAddress, from source: IPAddress? = nil) throws { boxes.append(try Box(address, source)) }
+
+  func send(_ number: Int, _ text: String) throws { try boxes[number].connection.send(text) }
+
+  func sendLast(_ text: String) throws { try send(boxes.count - 1, text) }
+
+  /// Whether the server has ended it by now.
+  func isEnded(_ number: Int) -> Bool { boxes[number].connection.isEnded() }
 
   func get(_ number: Int, _ target: String) throws -> TestResponse {
     try boxes[number].connection.get(target)

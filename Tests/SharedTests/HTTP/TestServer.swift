@@ -4,6 +4,7 @@ import Glibc
 import HTTP
 import Linux
 import Synchronization
+import Wire
 
 /// `/echo...` answers path?query, `/big/N` answers N bytes, `/park` parks until `resumeParked`, anything else is 404.
 final class TestHandler: HTTPHandler {
@@ -44,11 +45,13 @@ extension HTTPLimits {
   /// Timeouts that a loaded machine does not reach, but for those a test gives in milliseconds.
   static func patient(
     read: UInt64 = 120_000, write: UInt64 = 120_000, idle: UInt64 = 120_000, keepsAlive: Bool = true,
-    maximumConnections: Int = HTTPLimits.defaultMaximumConnections
+    maximumConnections: Int = HTTPLimits.defaultMaximumConnections, maximumPerAddress: Int = 0,
+    proxies: [AddressPrefix] = []
   ) -> HTTPLimits {
     HTTPLimits(
       readTimeoutNanoseconds: read * 1_000_000, writeTimeoutNanoseconds: write * 1_000_000,
-      idleTimeoutNanoseconds: idle * 1_000_000, keepsAlive: keepsAlive, maximumConnections: maximumConnections)
+      idleTimeoutNanoseconds: idle * 1_000_000, keepsAlive: keepsAlive, maximumConnections: maximumConnections,
+      maximumPerAddress: maximumPerAddress, proxies: proxies)
   }
 }
 

@@ -224,6 +224,10 @@ import Wire
       ("max_numwant: 1001", "http.max_numwant: expected a decimal number from 1 to 1000, found 1001"),
       ("default_numwant: 101", "http.default_numwant: expected at most max_numwant, 100"),
       ("read_timeout: 0s", "http.read_timeout: expected a duration from 1ms to 1h, found 0s"),
+      (
+        "max_connections_per_address: 20001",
+        "http.max_connections_per_address: expected a decimal number from 0 to 20000, found 20001"
+      ),
       ("max_scrape_infohashes: 0", "http.max_scrape_infohashes: expected a decimal number from 1 to 1000, found 0"),
     ])
   func httpMistakes(more: String, problem: String) throws {
@@ -240,11 +244,12 @@ import Wire
         min_announce_interval: 1s
         workers: 1024
         batch_delay: 10ms
-        http: {addr: ":1", max_numwant: 1000, default_numwant: 1000, max_scrape_infohashes: 1000, read_timeout: 1ms, idle_timeout: 1h}
+        http: {addr: ":1", max_numwant: 1000, default_numwant: 1000, max_scrape_infohashes: 1000, read_timeout: 1ms, idle_timeout: 1h, max_connections_per_address: 20000}
         storage: {config: {shard_count: 65536, peer_lifetime: 336h, gc_interval: 10ms}}
       """)
     #expect(config.http?.limits == RequestLimits(maxNumwant: 1000, defaultNumwant: 1000, maxScrapeInfohashes: 1000))
     #expect(config.batchDelayNanoseconds == 10_000_000)
+    #expect(config.http?.maxConnectionsPerAddress == 20_000)
     #expect(config.workers == 1024 && config.storage.shardCount == 65_536)
   }
 

@@ -53,11 +53,12 @@ struct TrackerReloadTests {
     let reload = try Self.reload {
       $0 = $0.replacing(
         "max_numwant: 100",
-        with: "read_timeout: 3s, write_timeout: 4s, idle_timeout: 5s, enable_keepalive: true")
+        with: "read_timeout: 3s, write_timeout: 4s, idle_timeout: 5s, enable_keepalive: true, "
+          + "max_connections_per_address: 7")
     }
     let http = try #require(reload.merged.http)
     #expect(http.readTimeout == .seconds(3) && http.writeTimeout == .seconds(4) && http.idleTimeout == .seconds(5))
-    #expect(http.enableKeepalive)
+    #expect(http.enableKeepalive && http.maxConnectionsPerAddress == 7)
     #expect(
       Set(reload.applied).isSuperset(
         of: ["http.read_timeout", "http.write_timeout", "http.idle_timeout", "http.enable_keepalive"]))
