@@ -137,7 +137,7 @@ final class AnnouncePipeline {
     reply.incomplete = result.incomplete
     reply.downloaded = result.downloaded
     reply.warning = Self.warning(request, result, context)
-    record(request, context)
+    record(request, context, isGone: !result.isKnown)
     return .accepted
   }
 
@@ -151,14 +151,15 @@ final class AnnouncePipeline {
   }
 
   /// Notes the announce for the traffic stream; without passkey there is no user to credit.
-  private func record(_ request: borrowing AnnounceRequest, _ context: AnnounceContext) {
+  private func record(_ request: borrowing AnnounceRequest, _ context: AnnounceContext, isGone: Bool) {
     guard push != nil, let passkey = request.passkey else { return }
     (records + recordCount).initialize(
       to: AnnounceRecord(
         passkey: passkey, infoHash: request.infoHash, peerID: request.peerID, address: request.address,
-        port: request.port, event: request.event, uploaded: request.uploaded, downloaded: request.downloaded,
-        left: request.left, timestamp: context.time.unixSeconds, intervalSeconds: context.intervalSeconds,
-        minIntervalSeconds: context.minIntervalSeconds, arrivedNanoseconds: request.arrivedNanoseconds))
+        port: request.port, event: request.event, isGone: isGone, uploaded: request.uploaded,
+        downloaded: request.downloaded, left: request.left, timestamp: context.time.unixSeconds,
+        intervalSeconds: context.intervalSeconds, minIntervalSeconds: context.minIntervalSeconds,
+        arrivedNanoseconds: request.arrivedNanoseconds))
     recordCount += 1
     if recordCount == Self.recordCapacity { flushRecords() }
   }

@@ -10,6 +10,9 @@ struct AnnounceRecord {
   var address: IPAddress
   var port: UInt16
   var event: AnnounceEvent
+  /// A `stopped` of a session that is not in the swarm: unless Redis has its snapshot, it never was, or all that is known of
+  /// it is that it ended, and the script credits and keeps nothing.
+  var isGone = false
   /// Bytes since `started`, as reported (BEP 3).
   var uploaded: UInt64
   var downloaded: UInt64

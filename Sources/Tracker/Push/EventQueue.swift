@@ -37,7 +37,10 @@ struct QueuedAnnounce {
     guard followsOwn, record.event == .none || record.event == newer.pointee.event,
       record.precedes(newer), announces < UInt32.max
     else { return false }
+    // What is taken in was known.
+    let isGone = record.isGone
     record = newer.pointee
+    record.isGone = record.isGone && isGone
     self.order = order
     announces += 1
     return true

@@ -4,8 +4,8 @@
 //     0 uploaded (7)   7 downloaded (7)   14 order, ticks of 16 us (6)   20 timestamp (4)
 //     24 name of the generation, if it begins one (8)   32 passkey bytes (1)   33 bytes of address and port (1)
 //     34 address (4 or 16), port (2)
-//     then texts, each ended by NUL: port, ip, af, uploaded, downloaded, left, event, timestamp, interval, min interval, n,
-//     the order again
+//     then texts, each ended by NUL: port, ip, af, uploaded, downloaded, left, event (`gone`: AnnounceRecord.isGone),
+//     timestamp, interval, min interval, n, the order again
 //
 // Integers are little-endian.
 
@@ -78,7 +78,7 @@ struct PushRecords: ~Copyable {
     putDigits(record.uploaded)
     putDigits(record.downloaded)
     putDigits(record.left)
-    putText(record.event.text)
+    putText(record.isGone ? PushScript.gone : record.event.text)
     putDigits(timestamp)
     putDigits(UInt64(record.intervalSeconds))
     putDigits(UInt64(record.minIntervalSeconds))

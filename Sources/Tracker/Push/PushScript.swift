@@ -32,6 +32,8 @@ enum PushScript {
 
   /// The arguments of push.lua besides the keys.
   static let headerArguments = 14
+  /// The event of a `stopped` whose session is not in the swarm.
+  static let gone = "gone"
   /// The largest counter that is accepted: Lua's numbers are doubles.
   static let maximumBytes = TrafficEvent.maximumBytes
   /// Microseconds in a tick of `order`: its six bytes last until 2112, and no client announces twice within one.

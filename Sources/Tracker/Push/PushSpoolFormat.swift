@@ -6,7 +6,8 @@
 //     record, 192 bytes: 0 number (8)   8 uploaded (8)   16 downloaded (8)   24 left (8)   32 timestamp (8)
 //                        40 passkey, zero-filled (64)   104 infohash (20)   124 peer id (20)   144 address (16)
 //                        160 announces (4)   164 interval (4)   168 min interval (4)   172 port (2)
-//                        174 passkey bytes (1)   175 family 4 or 6 (1)   176 event (1)   177 follows its own (1)
+//                        174 passkey bytes (1)   175 family 4 or 6 (1)   176 event (1)
+//                        177 flags: 1 follows its own, 2 the session is not in the swarm (1)
 //                        178 what it is: 0 (1)   179 what order is by: 1 machine, 2 common; 2 + n: common, and in doubt
 //                        by 2^n us at most (1)   180 order (8)
 //                        188 CRC-32 of bytes 0...187
@@ -105,7 +106,7 @@ enum PushSpoolFormat {
     put(UInt8(record.passkey.count), at: 174)
     put(record.address.family.rawValue, at: 175)
     put(record.event.rawValue, at: 176)
-    put(UInt8(announce.followsOwn ? 1 : 0), at: 177)
+    put(UInt8((announce.followsOwn ? 1 : 0) + (record.isGone ? 2 : 0)), at: 177)
     let bits = doubt == 0 ? 0 : max(1, UInt64.bitWidth - (doubt - 1).leadingZeroBitCount)
     put(announce.basis == .common ? common + UInt8(bits) : 1, at: 179)
     put(announce.order, at: 180)
@@ -149,12 +150,12 @@ enum PushSpoolFormat {
       ? IPAddress(v4: bytes.loadUnaligned(fromByteOffset: 144, as: UInt32.self)) : IPAddress(v6: base + 144)
     let record = AnnounceRecord(
       passkey: passkey, infoHash: InfoHash(base + 104), peerID: PeerID(base + 124), address: address,
-      port: get(UInt16.self, at: 172), event: event, uploaded: get(UInt64.self, at: 8),
+      port: get(UInt16.self, at: 172), event: event, isGone: bytes[177] & 2 != 0, uploaded: get(UInt64.self, at: 8),
       downloaded: get(UInt64.self, at: 16), left: get(UInt64.self, at: 24), timestamp: get(Int64.self, at: 32),
       intervalSeconds: get(UInt32.self, at: 164), minIntervalSeconds: get(UInt32.self, at: 168))
     var announce = QueuedAnnounce(
       record: record, order: get(UInt64.self, at: 180), announces: max(1, get(UInt32.self, at: 160)))
-    announce.followsOwn = bytes[177] == 1
+    announce.followsOwn = bytes[177] & 1 != 0
     announce.basis = bytes[179] >= common ? .common : .machine
     let doubt: UInt64 = bytes[179] > common ? 1 << min(53, UInt64(bytes[179] - common)) : 0
     return .announce(get(UInt64.self, at: 0), announce, doubt: doubt)

@@ -37,6 +37,8 @@ struct SwarmResult {
   var downloaded: UInt32 = 0
   /// Seconds since this session's previous announce with this address family; nil for a new session or address.
   var secondsSincePrevious: UInt32?
+  /// Whether the session was in the swarm, or is now.
+  var isKnown = true
   /// The user already has as many sessions as is allowed; nothing was changed.
   var hasTooManySessions = false
 }
@@ -106,7 +108,7 @@ final class SwarmStore: Sendable {
     guard let torrent = table.find(announce.infoHash, hash: hash) else {
       // A session that ends where no swarm is leaves none behind.
       if announce.event == .stopped {
-        return SwarmResult(downloaded: snatches.count(announce.infoHash))
+        return SwarmResult(downloaded: snatches.count(announce.infoHash), isKnown: false)
       }
       let torrent = table.insert(announce.infoHash, hash: hash, snatches: snatches.count(announce.infoHash))
       return apply(announce, to: torrent, hash: hash, policy: policy, table: &table, lottery: &lottery, into: &sink)
@@ -124,7 +126,7 @@ final class SwarmStore: Sendable {
     var result = SwarmResult()
     var sessions = UserSessions(of: announce.user, peerID: announce.peerID, in: torrent)
     if announce.event == .stopped {
-      if let own = sessions.own { torrent.pointee.remove(own) }
+      if let own = sessions.own { torrent.pointee.remove(own) } else { result.isKnown = false }
     } else {
       update(announce, torrent, &sessions, policy: policy, &result)
       if !result.hasTooManySessions {

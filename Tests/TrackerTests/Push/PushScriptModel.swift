@@ -110,6 +110,8 @@ struct PushScriptModel {
         snapshot.baseUploaded = record.uploaded
         snapshot.baseDownloaded = record.downloaded
       }
+    } else if record.isGone {
+      return
     } else {
       snapshot = Snapshot(
         uploaded: 0, downloaded: 0, timestamp: record.timestamp, order: queued.order,

@@ -53,6 +53,7 @@ struct ScriptCaller: ~Copyable {
       for _ in 0..<Int.random(in: 1...12, using: &random) {
         clock += Int64.random(in: -3...40, using: &random)
         let large = random.chance(oneIn: 40) ? (1 << 53) + UInt64.random(in: 0...2, using: &random) : nil
+        let isKnown = !random.chance(oneIn: 3)
         batch.append(
           QueuedAnnounce(
             record: makeRecord(
@@ -64,6 +65,8 @@ struct ScriptCaller: ~Copyable {
               at: clock, port: UInt16.random(in: 1...3, using: &random),
               address: random.chance(oneIn: 2) ? "192.0.2.1" : "2001:db8::1"),
             announces: UInt32.random(in: 1...3, using: &random)))
+        let last = batch.count - 1
+        batch[last].record.isGone = batch[last].record.event == .stopped && !isKnown
       }
       for (offset, announce) in batch.enumerated() {
         model.apply(announce, number: next + UInt64(offset), run: run)
@@ -88,6 +91,43 @@ struct ScriptCaller: ~Copyable {
       #expect(reply.view[2].string == String(snapshot.timestamp))
       #expect(try (1...86400).contains(caller.connection.integer(["TTL", key])))
     }
+  }
+
+  @Test(
+    "a session that neither the swarm nor a snapshot knows ends without a trace, however often it ends",
+    arguments: [false, true])
+  func unknownEnds(creditFirst: Bool) async throws {
+    let directory = try TemporaryDirectory()
+    let redis = try await RedisServer.start(in: directory)
+    var caller = try ScriptCaller(redis, creditFirst: creditFirst)
+    var ends: [QueuedAnnounce] = []
+    for uploaded in [0, 10_000_000_000] as [UInt64] {
+      for peer in 1...37 {
+        ends.append(QueuedAnnounce(record: makeRecord(peer: peer, uploaded: uploaded, event: .stopped)))
+      }
+    }
+    for index in ends.indices { ends[index].record.isGone = true }
+    let reply = try caller.send(ends, first: 0)
+    #expect(reply.next == 74 && reply.counts.unannounced == 74)
+    #expect(try caller.connection.integer(["XLEN", "tracker:traffic"]) == 0)
+    let keys = try caller.connection.command(["KEYS", "tracker:last:*"])
+    #expect(keys.view.count == 0)
+    withExtendedLifetime(keys) {}
+  }
+
+  @Test("a session that only a snapshot knows, as after a restart of the tracker, ends with its bytes, once")
+  func knownBySnapshot() async throws {
+    let directory = try TemporaryDirectory()
+    let redis = try await RedisServer.start(in: directory)
+    var caller = try ScriptCaller(redis)
+    var end = QueuedAnnounce(record: makeRecord(uploaded: 700, event: .stopped, at: 1_700_001_800))
+    end.record.isGone = true
+    let start = QueuedAnnounce(record: makeRecord(uploaded: 100, event: .started))
+    let reply = try caller.send([start, end, end], first: 0)
+    #expect(reply.counts.unannounced == 0)
+    let events = try caller.connection.events(of: "tracker:traffic")
+    #expect(events.map(\.uploadedDelta) == [0, 600, 0])
+    #expect(events.map(\.event) == [.started, .stopped, .stopped])
   }
 
   @Test("an entry has twenty fields in stream order")

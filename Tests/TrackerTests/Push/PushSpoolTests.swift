@@ -44,6 +44,20 @@ import Wire
     #expect(content[0].announces[1].announce.record.event == .stopped)
   }
 
+  @Test("what the swarm did not know is not known after a restart either", arguments: [false, true], [false, true])
+  func gone(isGone: Bool, followsOwn: Bool) throws {
+    var announce = QueuedAnnounce(record: makeRecord(uploaded: 5, event: .stopped), order: 9)
+    announce.record.isGone = isGone
+    announce.followsOwn = followsOwn
+    var bytes = [UInt8](repeating: 0, count: PushSpoolFormat.recordBytes)
+    bytes.withUnsafeMutableBytes { PushSpoolFormat.encode(7, announce, to: $0.baseAddress!) }
+    guard case .announce(7, let read, _) = bytes.withUnsafeBytes({ PushSpoolFormat.decode(record: $0) }) else {
+      Issue.record("no announce")
+      return
+    }
+    #expect(read.record.isGone == isGone && read.followsOwn == followsOwn && read.record.event == .stopped)
+  }
+
   /// Of a machine that was started at second 0, and again: `boot`.
   private func clock(boot: String, at seconds: UInt64, wall: UInt64) -> OrderClock {
     let now = seconds * 1_000_000_000

@@ -275,6 +275,8 @@ for i = 0, count - 1 do
   local u, d, order, ts, pk, address, port, ip, af, us, ds, left, event, t, interval, wait, n, came, after =
     unpack('<I7I7I6I4xxxxxxxxBBc0ssssssssssss', data, at)
   -- end same
+  local isGone = event == 'gone'
+  if isGone then event = 'stopped' end
   if from + i >= nxt then
     if room <= 0 then status = 1 break end
     local key = KEYS[i + 3]
@@ -371,7 +373,8 @@ for i = 0, count - 1 do
       end
       if not plausible then
         implausible = implausible + 1
-      else
+      elseif not isGone or lu and ld then
+        -- Nobody knows a session that is gone and has no snapshot. Kept, it would be one that ends again with more.
         local head, before = isAhead and pack('<I7I7I6I4', u, d, order, ts) or sub(data, at, at + 23), gen
         if base then
           gen = sub(base, 15)

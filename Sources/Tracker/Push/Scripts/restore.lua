@@ -159,6 +159,7 @@ for i = 0, count - 1 do
   local u, d, order, ts, pk, address, port, ip, af, us, ds, left, event, t, interval, wait, n, came, after =
     unpack('<I7I7I6I4xxxxxxxxBBc0ssssssssssss', data, at)
   -- end same
+  if event == 'gone' then event = 'stopped' end
   if i >= skip then
     if tailAt > #tails then break end
     local key, base = KEYS[i + 3], sub(tails, tailAt, tailAt + 21)
