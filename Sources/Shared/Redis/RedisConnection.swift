@@ -101,6 +101,16 @@ public struct RedisConnection: ~Copyable {
     return try onlyReply()
   }
 
+  /// The same; `late` is called, once, when the reply takes longer than `patienceMilliseconds`.
+  public mutating func command(_ arguments: [String], patienceMilliseconds: Int, late: () -> Void) throws(RedisError)
+    -> RedisReply
+  {
+    append(arguments)
+    try flush()
+    if !socket.isReadable(withinMilliseconds: min(patienceMilliseconds, timeouts.readMilliseconds)) { late() }
+    return try onlyReply()
+  }
+
   /// The same with arguments that are not text.
   public mutating func command(_ arguments: [[UInt8]]) throws(RedisError) -> RedisReply {
     output.begin(argumentCount: arguments.count)

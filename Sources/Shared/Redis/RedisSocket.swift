@@ -60,6 +60,12 @@ struct RedisSocket: ~Copyable {
     }
   }
 
+  /// Whether something arrives, or the stream ends, within the time. A simulation does not wait.
+  borrowing func isReadable(withinMilliseconds milliseconds: Int) -> Bool {
+    if wire != nil { return true }
+    return (try? Self.wait(descriptor.number, POLLIN, Deadline(milliseconds: milliseconds))) ?? true
+  }
+
   /// What has arrived already; nil when nothing has.
   borrowing func receiveAvailable(into buffer: UnsafeMutableRawBufferPointer) throws(RedisError) -> Int? {
     if let wire { return try wire.receive(into: buffer, isWaiting: false) }

@@ -3,6 +3,7 @@
 //
 // A verdict holds for its time to live and for the epoch it was asked in: when the set in Redis changes, the epoch does,
 // and each key is asked about again at its next announce. What the origin said is not in the set, so only time ends it.
+// A yes whose time is over is still used, up to the staleness limit, while it is asked about again behind the answer.
 
 import Synchronization
 
@@ -19,7 +20,9 @@ final class ApprovalCache: Sendable {
   /// What the cache knows.
   enum Knowledge: Equatable {
     case fresh(Verdict)
-    /// Out of date: to be asked again, and to be used when there is no answer.
+    /// Approved, and nothing is known to have changed but the time: to be used, and asked about behind the answer.
+    case aged
+    /// The set has changed since, or a no has aged: to be asked again. A yes is to be used when there is no answer.
     case stale(Verdict)
     case nothing
   }
@@ -27,15 +30,22 @@ final class ApprovalCache: Sendable {
   private struct Entry {
     var key: UserKey
     var askedSeconds: UInt32
-    /// Bit 0: occupied. Bit 1: approved. Bit 2: the origin said so. The rest: the epoch.
+    /// Bit 0: occupied. Bit 1: approved. Bit 2: the origin said so. Bit 3: being asked about again. The rest: the epoch.
     var state: UInt32
 
     var isOccupied: Bool { state & 1 != 0 }
     var verdict: Verdict { state & 2 != 0 ? .approved : .refused }
     var source: Source { state & 4 != 0 ? .origin : .redis }
-    var epoch: UInt32 { state >> 3 }
+    var isBeingChecked: Bool {
+      get { state & 8 != 0 }
+      set { state = newValue ? state | 8 : state & ~8 }
+    }
+    var epoch: UInt32 { state >> 4 }
+
+    /// Whole seconds since it was asked; a worker's clock may be a moment behind.
+    func ageSeconds(_ nowSeconds: UInt32) -> UInt32 { UInt32(max(0, Int32(bitPattern: nowSeconds &- askedSeconds))) }
   }
-  private static let epochMask = UInt32.max >> 3
+  private static let epochMask = UInt32.max >> 4
 
   private struct Stripe: ~Copyable {
     var entries = [Entry](repeating: vacant, count: 16)
@@ -56,13 +66,21 @@ final class ApprovalCache: Sendable {
   private let stripes: [StripeBox]
   private let currentEpoch = Atomic<UInt32>(0)
   private let approvedSeconds: UInt32
+  private let originSeconds: UInt32
   private let refusedSeconds: UInt32
+  /// How long a yes that could not be asked about again is used; at least its time to live. After that it is forgotten.
+  let staleSeconds: UInt32
 
-  /// A time to live of 0 is taken as a second: the requests that wait for a verdict must find it fresh.
-  init(approvedSeconds: UInt32, refusedSeconds: UInt32) {
+  /// `originSeconds`: for a yes of the origin, which is slow, where that is longer than `approvedSeconds`. A time to live of 0
+  /// is taken as a second: the requests that wait for a verdict must find it fresh.
+  init(
+    approvedSeconds: UInt32, refusedSeconds: UInt32, originSeconds: UInt32 = 0, staleSeconds: UInt32 = 24 * 3600
+  ) {
     stripes = (0..<Self.stripeCount).map { _ in StripeBox() }
     self.approvedSeconds = max(1, approvedSeconds)
+    self.originSeconds = max(self.approvedSeconds, originSeconds)
     self.refusedSeconds = max(1, refusedSeconds)
+    self.staleSeconds = max(self.originSeconds, staleSeconds)
   }
 
   /// The epoch to store a verdict under: taken before the question is asked.
@@ -82,7 +100,8 @@ final class ApprovalCache: Sendable {
   }
 
   private func isYoung(_ entry: Entry, _ nowSeconds: UInt32) -> Bool {
-    nowSeconds &- entry.askedSeconds < (entry.verdict == .approved ? approvedSeconds : refusedSeconds)
+    entry.ageSeconds(nowSeconds)
+      < (entry.verdict == .refused ? refusedSeconds : entry.source == .origin ? originSeconds : approvedSeconds)
   }
 
   @inline(__always)
@@ -90,7 +109,28 @@ final class ApprovalCache: Sendable {
     let epoch = epoch & Self.epochMask
     guard let entry = entry(of: key) else { return .nothing }
     let isCurrent = entry.epoch == epoch || (entry.source == .origin && entry.verdict == .approved)
-    return isCurrent && isYoung(entry, nowSeconds) ? .fresh(entry.verdict) : .stale(entry.verdict)
+    if isCurrent && isYoung(entry, nowSeconds) { return .fresh(entry.verdict) }
+    if entry.verdict == .refused { return .stale(.refused) }
+    if entry.ageSeconds(nowSeconds) >= staleSeconds { return .nothing }
+    return isCurrent ? .aged : .stale(.approved)
+  }
+
+  /// Whether the caller is to have a known key asked about again: true once, until there is a verdict or `endCheck`.
+  func beginCheck(of key: UserKey) -> Bool {
+    stripe(of: key).stripe.withLock { stripe in
+      let slot = Self.slot(of: key, in: stripe.entries)
+      guard stripe.entries[slot].isOccupied, !stripe.entries[slot].isBeingChecked else { return false }
+      stripe.entries[slot].isBeingChecked = true
+      return true
+    }
+  }
+
+  /// Asking gave no verdict: the next announce asks again.
+  func endCheck(of key: UserKey) {
+    stripe(of: key).stripe.withLock { stripe in
+      let slot = Self.slot(of: key, in: stripe.entries)
+      stripe.entries[slot].isBeingChecked = false
+    }
   }
 
   /// What the origin said of a key, while its time has not run out.
@@ -99,10 +139,10 @@ final class ApprovalCache: Sendable {
     return entry.verdict
   }
 
-  /// Whether the key was approved within the time to live, in whatever epoch.
-  func wasApproved(_ key: UserKey, nowSeconds: UInt32) -> Bool {
-    guard let entry = entry(of: key) else { return false }
-    return entry.verdict == .approved && isYoung(entry, nowSeconds)
+  /// Whether the key was approved, in whatever epoch: within the time to live, or with `isPatient` within the staleness limit.
+  func wasApproved(_ key: UserKey, nowSeconds: UInt32, isPatient: Bool) -> Bool {
+    guard let entry = entry(of: key), entry.verdict == .approved else { return false }
+    return isPatient ? entry.ageSeconds(nowSeconds) < staleSeconds : isYoung(entry, nowSeconds)
   }
 
   func remember(
@@ -120,7 +160,7 @@ final class ApprovalCache: Sendable {
       if old.isOccupied && old.verdict == .refused { stripe.refusedCount -= 1 }
       if verdict == .refused { stripe.refusedCount += 1 }
       stripe.entries[slot] = Entry(
-        key: key, askedSeconds: nowSeconds, state: (epoch & Self.epochMask) << 3 | flags)
+        key: key, askedSeconds: nowSeconds, state: (epoch & Self.epochMask) << 4 | flags)
     }
   }
 

@@ -18,8 +18,6 @@ final class MembershipLink {
     for i = 1, #ARGV do answers[i + 1] = redis.call('SISMEMBER', KEYS[1], ARGV[i]) end
     return answers
     """
-  /// Keys without a question for this long are forgotten; it still covers a night without announces.
-  private static let forgetSeconds: UInt32 = 24 * 3600
   private static let forgetPeriodNanoseconds: UInt64 = 600_000_000_000
 
   private let resolver: MembershipResolver
@@ -44,7 +42,7 @@ final class MembershipLink {
   func start() {
     handle(.probe)
     loop.repeatEvery(nanoseconds: Self.forgetPeriodNanoseconds) { [unowned self] in
-      resolver.cache.expire(before: BatchTime.now().monotonicSeconds &- Self.forgetSeconds)
+      resolver.cache.expire(before: BatchTime.now().monotonicSeconds &- resolver.cache.staleSeconds)
     }
   }
 
@@ -69,7 +67,9 @@ final class MembershipLink {
   private func carryOut(_ action: MembershipSession.Action) {
     switch action {
     case .connect: handle(connect())
-    case .disconnect: connection = nil
+    case .disconnect:
+      connection = nil
+      resolver.noteLate()
     case .subscribe: handle(subscribe())
     case .ask(let batch): handle(ask(batch))
     case .invalidateCache: resolver.cache.invalidate()
@@ -142,7 +142,10 @@ final class MembershipLink {
   /// The reply to a question, from wherever a Cluster has the set at this moment.
   private func exchange(_ question: [String]) throws(RedisError) -> RedisReply {
     do throws(RedisError) {
-      let reply = try connection!.command(question)
+      let reply = try connection!.command(question, patienceMilliseconds: MembershipResolver.patienceMilliseconds) {
+        resolver.noteLate()
+        handle(.late)
+      }
       detour = nil
       return reply
     } catch {

@@ -26,6 +26,8 @@ struct MembershipQuestion {
   let resolver: MembershipResolver
   let key: UserKey
   let member: SetMember
+  /// Whether the cache has a yes of it, out of date: such a question never keeps a user waiting for long.
+  var isKnown = false
 }
 
 /// Who asked, and is told when there is an answer: a worker's pipeline.
@@ -55,24 +57,41 @@ final class MembershipResolver: HookService {
   struct Waiting: Sendable {
     let member: SetMember
     let key: UserKey
-    let receiver: any AnswerReceiver
+    /// Nil: nobody waits, the user has been answered.
+    let receiver: (any AnswerReceiver)?
+    var isKnown = false
   }
 
   /// The last word from Redis.
   private enum Reach: UInt8, AtomicRepresentable {
     case unknown
     case reachable
+    /// An answer is taking longer than `patienceMilliseconds`.
+    case late
     case away
+  }
+
+  /// Questions that wait for the resolver's thread.
+  private struct Line {
+    /// Of users the cache knows.
+    var known = Fifo<Waiting>()
+    var unknown = Fifo<Waiting>()
+
+    var count: Int { known.count + unknown.count }
+    mutating func popFirst() -> Waiting? { known.popFirst() ?? unknown.popFirst() }
   }
 
   /// Waiting questions, over all workers; more are turned away with "try again". A restart with a million users at once
   /// stays far below it, because answers take milliseconds.
   static let maximumWaiting = 262_144
+  /// How long an answer of Redis is awaited before the users whom the cache knows are answered without it: long for a Redis
+  /// that is well, short for a client.
+  static let patienceMilliseconds = 100
 
   let rules: MembershipRules
   let cache: ApprovalCache
   let metrics: MembershipMetrics
-  private let waiting = Mutex<[Waiting]>([])
+  private let waiting = Mutex(Line())
   private let mailbox: EventLoopMailbox
   private let thread = Mutex<NamedThread?>(nil)
   private let reach = Atomic(Reach.unknown)
@@ -87,20 +106,26 @@ final class MembershipResolver: HookService {
   }
 
   /// Whether the last word from Redis was a good one.
-  var isReady: Bool { reach.load(ordering: .relaxed) == .reachable }
+  var isReady: Bool { [.reachable, .late].contains(reach.load(ordering: .relaxed)) }
+  /// Whether Redis answers, and soon: only then a user whom the cache knows is kept waiting for what it says.
+  var isAnswering: Bool { reach.load(ordering: .relaxed) == .reachable }
   var trouble: String? {
     if isReady { return nil }
     let reason = lastError.withLock { $0 } ?? "not asked yet"
     return "redis does not answer (\(reason)); known \(rules.name)s go on"
   }
 
-  /// Takes a question; the receiver is told once, whatever happens. False when too many are waiting already. Called on a
-  /// worker's thread; never blocks.
-  func lookUp(_ question: MembershipQuestion, for receiver: any AnswerReceiver) -> Bool {
-    let before: Int? = waiting.withLock { waiting in
-      guard waiting.count < Self.maximumWaiting else { return nil }
-      waiting.append(Waiting(member: question.member, key: question.key, receiver: receiver))
-      return waiting.count - 1
+  /// Takes a question; the receiver is told once, whatever happens. False when too many are waiting already, or when it is
+  /// about a known user and Redis does not answer. Called on a worker's thread; never blocks.
+  func lookUp(_ question: MembershipQuestion, for receiver: (any AnswerReceiver)?) -> Bool {
+    let before: Int? = waiting.withLock { line in
+      let before = line.count
+      // Under the lock: who comes in after `stopKeepingKnown` would wait for a Redis that hangs.
+      guard before < Self.maximumWaiting, isAnswering || !question.isKnown else { return nil }
+      let one = Waiting(
+        member: question.member, key: question.key, receiver: receiver, isKnown: question.isKnown)
+      if question.isKnown { line.known.append(one) } else { line.unknown.append(one) }
+      return before
     }
     guard let before else { return false }
     if before == 0 { mailbox.post { loop in (loop.context as? MembershipLink)?.answerAll() } }
@@ -109,9 +134,9 @@ final class MembershipResolver: HookService {
 
   /// Takes out up to `limit` of the waiting. On the resolver's thread.
   func takeWaiting(limit: Int) -> [Waiting] {
-    waiting.withLock { waiting in
-      let batch = Array(waiting.prefix(limit))
-      waiting.removeFirst(batch.count)
+    waiting.withLock { line in
+      var batch: [Waiting] = []
+      while batch.count < limit, let next = line.popFirst() { batch.append(next) }
       return batch
     }
   }
@@ -119,7 +144,13 @@ final class MembershipResolver: HookService {
   /// Tells those who asked that these have been answered as well as they could be. Any thread.
   func tell(_ answered: [Waiting]) {
     var keys: [ObjectIdentifier: (receiver: any AnswerReceiver, keys: [UserKey])] = [:]
-    for one in answered { keys[ObjectIdentifier(one.receiver), default: (one.receiver, [])].keys.append(one.key) }
+    for one in answered {
+      guard let receiver = one.receiver else {
+        cache.endCheck(of: one.key)
+        continue
+      }
+      keys[ObjectIdentifier(receiver), default: (receiver, [])].keys.append(one.key)
+    }
     for (receiver, keys) in keys.values { receiver.lookedUp(keys) }
   }
 
@@ -149,33 +180,69 @@ final class MembershipResolver: HookService {
 
   /// What Redis' last word was; nil: a good one. Logs changes, not states.
   func note(_ error: RedisError?) {
-    let now: Reach = error == nil ? .reachable : .away
-    if let error { lastError.withLock { $0 = error.description } }
-    guard reach.exchange(now, ordering: .relaxed) != now else { return }
-    if let error {
+    guard let error else {
+      if [.unknown, .away].contains(setReach(.reachable)) {
+        Log.info("approval reaches redis", ["set": rules.setKey, "redis": rules.endpoint.redacted])
+      }
+      return
+    }
+    lastError.withLock { $0 = error.description }
+    if setReach(.away) != .away {
       Log.warning(
         "approval cannot reach redis; known users go on, others are told to try again",
         ["set": rules.setKey, "redis": rules.endpoint.redacted, "error": error.description])
-    } else {
-      Log.info("approval reaches redis", ["set": rules.setKey, "redis": rules.endpoint.redacted])
     }
   }
 
-  /// What the cache says of a member, and what is to be asked where it does not know.
+  /// An answer is late: known users go on without it until there is one.
+  func noteLate() { _ = setReach(.late) }
+
+  /// The reach before. Where Redis does not answer any more, the known users who wait for it go on. On the resolver's thread.
+  private func setReach(_ now: Reach) -> Reach {
+    if now == .reachable { return reach.exchange(now, ordering: .relaxed) }
+    let (before, known) = waiting.withLock { line in
+      let before = reach.load(ordering: .relaxed)
+      // Who is away is not merely late.
+      if now == .away || before == .reachable { reach.store(now, ordering: .relaxed) }
+      return (before, line.known.removeAll())
+    }
+    if !known.isEmpty { tell(known) }
+    return before
+  }
+
+  /// What the cache says of a member, and what is to be asked where it does not know. Whom it knows to be approved is
+  /// answered at once: what is only old is asked about behind the answer, and after a change of the set Redis is asked first
+  /// only while it answers within a moment.
   @inline(__always)
   func verdict(
     on key: UserKey, nowSeconds: UInt32, refusal: Refusal, _ member: @autoclosure () -> SetMember
   ) -> HookVerdict {
     switch cache.knowledge(of: key, nowSeconds: nowSeconds) {
-    case .fresh(.approved): .proceed
-    case .fresh(.refused): .refuse(refusal)
-    // Redis is away: what the cache knows goes on.
+    case .fresh(.approved): return .proceed
+    case .fresh(.refused): return .refuse(refusal)
+    case .aged:
+      refreshBehind(key, member())
+      return .proceed
     case .stale(.approved):
-      .lookUp(MembershipQuestion(resolver: self, key: key, member: member()), otherwise: nil)
+      guard isAnswering else {
+        metrics.unchecked.add()
+        return .proceed
+      }
+      return .lookUp(
+        MembershipQuestion(resolver: self, key: key, member: member(), isKnown: true), otherwise: nil)
     // A stale no may have become a yes.
     case .stale(.refused), .nothing:
-      .lookUp(MembershipQuestion(resolver: self, key: key, member: member()), otherwise: .tryAgain)
+      return .lookUp(MembershipQuestion(resolver: self, key: key, member: member()), otherwise: .tryAgain)
     }
+  }
+
+  /// Has a known key asked about again, once; nobody waits for it. While Redis does not answer there is nothing to ask: when it
+  /// is back, everything is stale.
+  private func refreshBehind(_ key: UserKey, _ member: SetMember) {
+    metrics.unchecked.add()
+    guard isAnswering, cache.beginCheck(of: key) else { return }
+    let question = MembershipQuestion(resolver: self, key: key, member: member, isKnown: true)
+    if !lookUp(question, for: nil) { cache.endCheck(of: key) }
   }
 }
 
@@ -186,6 +253,7 @@ final class MembershipMetrics: Sendable {
   let invalidations: Counter
   let originCalls: Counter
   let originFailures: Counter
+  let unchecked: Counter
 
   init(_ name: String, cache: ApprovalCache, _ metrics: MetricRegistry) {
     let labels: MetricRegistry.Labels = [("set", name)]
@@ -197,6 +265,11 @@ final class MembershipMetrics: Sendable {
     originCalls = metrics.counter("tracker_approval_origin_calls_total", help: "Calls to the origin.", labels: labels)
     originFailures = metrics.counter(
       "tracker_approval_origin_failures_total", help: "Calls to the origin without an answer.", labels: labels)
+    unchecked = metrics.counter(
+      "tracker_approval_unchecked_total",
+      help:
+        "Answers to users known to be approved whose approval was out of date: the check runs behind, or Redis is away.",
+      labels: labels)
     metrics.gauge("tracker_approval_cache_entries", help: "Remembered approvals and refusals.", labels: labels) {
       Double(cache.count)
     }

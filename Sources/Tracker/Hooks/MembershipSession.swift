@@ -23,6 +23,8 @@ struct MembershipSession {
     case connectionFailed
     /// Changes of the set are reported from now on, or the server cannot.
     case subscribed
+    /// What was asked last is not answered yet, and that has taken long.
+    case late
     /// What was asked last has been answered, under the epoch that the cache had before.
     case answered(MembershipAnswer, epoch: UInt32)
     /// It has not, or the subscription found the connection dead: it is gone.
@@ -100,14 +102,15 @@ struct MembershipSession {
     case .connectionFailed:
       waitBeforeNextAttempt(now)
       return giveUp()
+    case .late: return tellKnown()
     case .exchangeFailed:
       isConnected = false
-      if tries < Self.maximumTries { return attempt(now) }
+      if tries < Self.maximumTries { return tellKnown() + attempt(now) }
       waitBeforeNextAttempt(now)
       return giveUp()
     case .subscriptionLost:
       isConnected = false
-      return [.disconnect]
+      return [.disconnect] + begin([], now)
     case .answered(let answer, let epoch):
       if asked.isEmpty { return [] }
       if !answer.setExists { return answerMissingSet(epoch, now) }
@@ -134,27 +137,34 @@ struct MembershipSession {
     retryAtNanoseconds = now + UInt64(backoff.next()) * 1_000_000
   }
 
+  /// Whom the cache knows does not wait for what may take seconds; told twice, they are told once.
+  private func tellKnown() -> [Action] {
+    let known = asked.filter(\.isKnown)
+    return known.isEmpty ? [] : [.tell(known)]
+  }
+
   private func giveUp() -> [Action] { asked.isEmpty ? [] : [.giveUp(asked)] }
 
   // MARK: answers
 
-  /// The set is not there: whom the cache knows is answered from it, the others wait for the set to come back.
+  /// The set is not there: whom the cache knows is answered from it, the others wait for the set to come back. What stays
+  /// missing is an empty set, to which approvals of the last time to live are an exception.
   private mutating func answerMissingSet(_ epoch: UInt32, _ now: UInt64) -> [Action] {
     let seconds = BatchTime.seconds(now)
+    let isPatient = now - (missingSinceNanoseconds ?? now) < missingSetPatienceNanoseconds
     var known: [Waiting] = []
     var unknown: [Waiting] = []
     for question in asked {
-      if cache.wasApproved(question.key, nowSeconds: seconds) {
+      if cache.wasApproved(question.key, nowSeconds: seconds, isPatient: isPatient) {
         known.append(question)
       } else {
         unknown.append(question)
       }
     }
     var actions: [Action] = known.isEmpty ? [] : [.tell(known)]
+    if missingSinceNanoseconds == nil { missingSinceNanoseconds = now }
     if unknown.isEmpty { return actions }
-    let since = missingSinceNanoseconds ?? now
-    missingSinceNanoseconds = since
-    if now - since >= missingSetPatienceNanoseconds {
+    if !isPatient {
       actions += conclude(unknown.map { ($0, false) }, epoch, now)
     } else {
       actions.append(.askLater(unknown, afterNanoseconds: Self.missingRetryNanoseconds))

@@ -31,6 +31,7 @@ struct PasskeyApprovalOptions: HookOptions {
         "http_api_key", optional: \.httpAPIKey, .restart, "sent to `http_url`; a secret",
         shown: { _ in ConfigSection.redacted }),
       .duration("http_timeout", \.httpTimeout, in: RedisTimeoutSettings.range, .restart, "for an answer of `http_url`"),
+      .group(\.redisSet, RedisSetOptions.originLifetime),
       .group(\.redisSet, RedisSetOptions.lifetimes),
       .unsupported(
         "encryption_key",

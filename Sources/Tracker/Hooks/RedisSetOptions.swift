@@ -12,6 +12,10 @@ struct RedisSetOptions: SettingsSection, Sendable, Equatable {
   var setKey = "pt:torrents"
   /// How long a yes is remembered.
   var cacheTTL: Duration = .seconds(300)
+  /// How long a yes is used that could not be checked again: a night, and what an operator needs to see to it.
+  var staleTTL: Duration = .seconds(86_400)
+  /// How long a yes of the origin is remembered, where that is longer: it is slow, and most clients announce every half hour.
+  var originTTL: Duration = .seconds(3600)
   /// How long a no is remembered.
   var negativeCacheTTL: Duration = .seconds(30)
 
@@ -22,6 +26,14 @@ struct RedisSetOptions: SettingsSection, Sendable, Equatable {
   private static let ttl: ClosedRange<Duration> = .zero ... .seconds(ttlSeconds.upperBound)
 
   static var settings: [Setting<Self>] { connection + lifetimes }
+
+  static var originLifetime: [Setting<Self>] {
+    [
+      .duration(
+        "origin_ttl", \.originTTL, in: ttl, .restart,
+        "how long a yes of `http_url` is remembered, if that is longer than `cache_ttl`")
+    ]
+  }
 
   static var connection: [Setting<Self>] {
     [
@@ -40,6 +52,9 @@ struct RedisSetOptions: SettingsSection, Sendable, Equatable {
         secondsKey, \.cacheTTL, .restart, "`cache_ttl` as a number, as Chihaya's fork has it", standard: "",
         read: readSeconds),
       .duration("negative_cache_ttl", \.negativeCacheTTL, in: ttl, .restart, "how long a no is"),
+      .duration(
+        "stale_ttl", \.staleTTL, in: ttl, .restart,
+        "how long a yes is used that could not be checked again: Redis or `http_url` away"),
     ]
   }
 
@@ -60,7 +75,9 @@ struct RedisSetOptions: SettingsSection, Sendable, Equatable {
         name: member, origin: origin)
       let cache = ApprovalCache(
         approvedSeconds: UInt32(clamping: cacheTTL.wholeSeconds),
-        refusedSeconds: UInt32(clamping: negativeCacheTTL.wholeSeconds))
+        refusedSeconds: UInt32(clamping: negativeCacheTTL.wholeSeconds),
+        originSeconds: origin == nil ? 0 : UInt32(clamping: originTTL.wholeSeconds),
+        staleSeconds: UInt32(clamping: staleTTL.wholeSeconds))
       return try MembershipResolver(rules: rules, cache: cache, metrics: chain.metrics)
     }
   }

@@ -114,8 +114,9 @@ final class AnnouncePipeline {
     case .proceed: return nil
     case .refuse(let refusal): return .refused(refusal)
     case .lookUp(let question, let otherwise):
-      // Each hook may have one look-up per request; what is not decided then is decided with what there is.
-      if request.lookedUp & 1 << UInt32(number) == 0 { return park(request, question, hook: number, origin) }
+      // Each hook may have one look-up per request; what is not decided then, or where no more can wait, is decided with what
+      // there is.
+      if request.lookedUp & 1 << UInt32(number) == 0, park(request, question, hook: number, origin) { return .parked }
       return otherwise.map { .refused($0) }
     }
   }
@@ -176,19 +177,20 @@ final class AnnouncePipeline {
 
   // MARK: parking
 
+  /// Whether the request waits now.
   private func park(
     _ request: borrowing AnnounceRequest, _ question: MembershipQuestion, hook number: Int, _ origin: RequestOrigin
-  ) -> AnnounceOutcome {
+  ) -> Bool {
     var parked = copy request
     parked.lookedUp |= 1 << UInt32(number)
     if parked.arrivedNanoseconds == 0 { parked.arrivedNanoseconds = Clock.monotonicNanoseconds() }
     switch parking.park(parked, key: question.key, origin: origin) {
-    case .full: return .refused(.tryAgain)
-    case .joined: return .parked
+    case .full: return false
+    case .joined: return true
     case .first:
-      if question.resolver.lookUp(question, for: answers) { return .parked }
+      if question.resolver.lookUp(question, for: answers) { return true }
       parking.removeAll(of: question.key)
-      return .refused(.tryAgain)
+      return false
     }
   }
 

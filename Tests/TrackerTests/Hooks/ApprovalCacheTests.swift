@@ -13,7 +13,7 @@ struct ApprovalCacheTests {
     cache.remember(.approved, for: Self.key(1), epoch: cache.epoch, nowSeconds: 1000)
     cache.remember(.refused, for: Self.key(2), epoch: cache.epoch, nowSeconds: 1000)
     #expect(cache.knowledge(of: Self.key(1), nowSeconds: 1299) == .fresh(.approved))
-    #expect(cache.knowledge(of: Self.key(1), nowSeconds: 1300) == .stale(.approved))
+    #expect(cache.knowledge(of: Self.key(1), nowSeconds: 1300) == .aged)
     #expect(cache.knowledge(of: Self.key(2), nowSeconds: 1029) == .fresh(.refused))
     #expect(cache.knowledge(of: Self.key(2), nowSeconds: 1030) == .stale(.refused))
     #expect(cache.knowledge(of: Self.key(3), nowSeconds: 1000) == .nothing)
@@ -25,6 +25,48 @@ struct ApprovalCacheTests {
     cache.remember(.refused, for: Self.key(1), epoch: cache.epoch, nowSeconds: 1000)
     #expect(cache.knowledge(of: Self.key(1), nowSeconds: 1000) == .fresh(.refused))
     #expect(cache.knowledge(of: Self.key(1), nowSeconds: 1001) == .stale(.refused))
+  }
+
+  @Test(
+    "a yes is used up to the staleness limit, of whatever epoch, and forgotten then; a clock behind it changes nothing")
+  func staleness() {
+    let cache = ApprovalCache(approvedSeconds: 300, refusedSeconds: 30, staleSeconds: 3600)
+    cache.remember(.approved, for: Self.key(1), epoch: cache.epoch, nowSeconds: 1000)
+    #expect(cache.knowledge(of: Self.key(1), nowSeconds: 999) == .fresh(.approved))
+    #expect(cache.knowledge(of: Self.key(1), nowSeconds: 4599) == .aged)
+    #expect(cache.knowledge(of: Self.key(1), nowSeconds: 4600) == .nothing)
+    cache.invalidate()
+    #expect(cache.knowledge(of: Self.key(1), nowSeconds: 4599) == .stale(.approved))
+    #expect(cache.knowledge(of: Self.key(1), nowSeconds: 4600) == .nothing)
+    let short = ApprovalCache(approvedSeconds: 300, refusedSeconds: 30, staleSeconds: 0)
+    #expect(short.staleSeconds == 300, "no shorter than the time to live")
+  }
+
+  @Test("an aged key is asked about once at a time: until there is a verdict, or none")
+  func oneCheck() {
+    let cache = ApprovalCache(approvedSeconds: 300, refusedSeconds: 30)
+    #expect(!cache.beginCheck(of: Self.key(1)), "not known")
+    cache.remember(.approved, for: Self.key(1), epoch: cache.epoch, nowSeconds: 1000)
+    #expect(cache.beginCheck(of: Self.key(1)) && !cache.beginCheck(of: Self.key(1)))
+    #expect(cache.knowledge(of: Self.key(1), nowSeconds: 1300) == .aged)
+    cache.endCheck(of: Self.key(1))
+    #expect(cache.beginCheck(of: Self.key(1)))
+    cache.remember(.approved, for: Self.key(1), epoch: cache.epoch, nowSeconds: 1300)
+    #expect(cache.knowledge(of: Self.key(1), nowSeconds: 1300) == .fresh(.approved))
+    #expect(cache.beginCheck(of: Self.key(1)))
+  }
+
+  @Test("a yes of the origin has a time to live of its own, where that is longer")
+  func originLifetime() {
+    let cache = ApprovalCache(approvedSeconds: 300, refusedSeconds: 30, originSeconds: 3600)
+    for (key, source) in [(1, .redis), (2, .origin)] as [(UInt64, ApprovalCache.Source)] {
+      cache.remember(.approved, for: Self.key(key), from: source, epoch: cache.epoch, nowSeconds: 1000)
+    }
+    #expect(cache.knowledge(of: Self.key(1), nowSeconds: 1300) == .aged)
+    #expect(cache.knowledge(of: Self.key(2), nowSeconds: 4599) == .fresh(.approved))
+    #expect(cache.knowledge(of: Self.key(2), nowSeconds: 4600) == .aged)
+    cache.remember(.refused, for: Self.key(2), from: .origin, epoch: cache.epoch, nowSeconds: 1000)
+    #expect(cache.originVerdict(of: Self.key(2), nowSeconds: 1030) == nil)
   }
 
   @Test("an answer to a question asked before the set changed is stale when it arrives")

@@ -1,6 +1,8 @@
+import Glibc
 import Linux
 import Redis
 import Simulation
+import Synchronization
 import Testing
 import Wire
 
@@ -18,7 +20,8 @@ struct MembershipResolverTests {
     private let receiver = Receiver()
 
     private final class Receiver: AnswerReceiver {
-      func lookedUp(_ keys: [UserKey]) {}
+      let told = Mutex<[UserKey]>([])
+      func lookedUp(_ keys: [UserKey]) { told.withLock { $0 += keys } }
     }
 
     convenience init(startRedis: Bool = true, patienceSeconds: UInt64 = 1, origin: OriginCheck? = nil) async throws {
@@ -53,9 +56,24 @@ struct MembershipResolverTests {
 
     func key(_ passkey: String) -> UserKey { hasher.userKey(Passkey(passkey)!) }
 
-    func ask(_ passkey: String) -> Bool {
+    func ask(_ passkey: String, isKnown: Bool = false) -> Bool {
       resolver.lookUp(
-        MembershipQuestion(resolver: resolver, key: key(passkey), member: .passkey(Passkey(passkey)!)), for: receiver)
+        MembershipQuestion(
+          resolver: resolver, key: key(passkey), member: .passkey(Passkey(passkey)!), isKnown: isKnown), for: receiver)
+    }
+
+    /// How often those who asked about a passkey were told.
+    func told(_ passkey: String) -> Int { receiver.told.withLock { $0.count { $0 == key(passkey) } } }
+
+    /// What an announce of the user comes to, `later` seconds from now.
+    func verdict(_ passkey: String, later: UInt32 = 0) -> HookVerdict {
+      resolver.verdict(
+        on: key(passkey), nowSeconds: BatchTime.now().monotonicSeconds + later, refusal: .unapprovedPasskey,
+        .passkey(Passkey(passkey)!))
+    }
+    func passes(_ passkey: String, later: UInt32 = 0) -> Bool {
+      if case .proceed = verdict(passkey, later: later) { return true }
+      return false
     }
 
     var knowledge: (String) -> ApprovalCache.Knowledge {
@@ -142,6 +160,45 @@ struct MembershipResolverTests {
     try await bench.expect("alice", .fresh(.approved))
     try await bench.expect("bob", .fresh(.refused))
     #expect(bench.resolver.isReady)
+  }
+
+  @Test(
+    "Redis hangs: a known user who waits for it is told before it answers or is given up, and the next one does not wait"
+  )
+  func hang() async throws {
+    let bench = try await Bench()
+    try bench.command("SADD", "pt:passkeys", "alice")
+    try await bench.expect("alice", .fresh(.approved))
+    bench.resolver.cache.invalidate()
+    #expect(!bench.passes("alice"), "Redis answers: it is asked first")
+    let told = bench.told("alice")
+    kill(try #require(bench.redis.pid), SIGSTOP)
+    #expect(bench.ask("alice", isKnown: true) && bench.ask("bob"))
+    try await eventually("alice is told") { bench.told("alice") > told }
+    #expect(bench.resolver.metrics.failures.current == 0 && bench.told("bob") == 0, "Redis has its time still")
+    #expect(bench.passes("alice") && !bench.passes("bob") && bench.resolver.isReady)
+    #expect(!bench.ask("alice", isKnown: true), "no known user is kept waiting for it")
+    kill(try #require(bench.redis.pid), SIGCONT)
+    try await bench.expect("bob", .fresh(.refused))
+    try await bench.expect("alice", .fresh(.approved))
+  }
+
+  @Test("an approval that has aged is used, and checked behind the answer by one question; who was removed is out then")
+  func behind() async throws {
+    let bench = try await Bench()
+    try bench.command("SADD", "pt:passkeys", "alice", "bob")
+    try await bench.expect("alice", .fresh(.approved))
+    try await eventually("nothing is under way") { bench.told("alice") == bench.resolver.metrics.lookups.current }
+    let lookups = bench.resolver.metrics.lookups.current
+    kill(try #require(bench.redis.pid), SIGSTOP)
+    for _ in 0..<100 { #expect(bench.passes("alice", later: 300)) }
+    kill(try #require(bench.redis.pid), SIGCONT)
+    try await eventually("it was checked") { bench.passes("alice") && bench.resolver.metrics.lookups.current > lookups }
+    #expect(bench.resolver.metrics.lookups.current == lookups + 1)
+    try bench.command("SREM", "pt:passkeys", "alice")
+    try await eventually("the change is noticed") { bench.knowledge("alice") == .stale(.approved) }
+    #expect(!bench.passes("alice"), "Redis is asked first")
+    try await bench.expect("alice", .fresh(.refused))
   }
 
   @Test("Redis not there at the start is waited for")
