@@ -79,15 +79,15 @@ public struct Ledger: Sendable {
         let least = max(0, time.lowerBound - last.time.upperBound)
         let most = max(0, time.upperBound - last.time.lowerBound)
         let seconds = min(least, cap)...min(most, cap)
-        // The time until `completed` was spent downloading.
-        if announcement.left == 0 && announcement.event != .completed {
+        // The time until `completed` was spent downloading, unless nothing was: it is said again, or over another family.
+        if announcement.left == 0 && (announcement.event != .completed || change.downloaded == 0) {
           change.seedSeconds = seconds
         } else {
           change.leechSeconds = seconds
         }
       }
     }
-    if announcement.event == .completed,
+    if announcement.event == .completed, announcement.left == 0,
       snatches.insert(Snatch(passkey: announcement.passkey, infoHash: announcement.infoHash)).inserted
     {
       change.completed = 1

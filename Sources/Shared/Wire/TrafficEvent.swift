@@ -82,6 +82,9 @@ public struct TrafficEvent: Hashable, Sendable {
     self.order = order
   }
 
+  /// It says that a download is complete: nothing is while something is left, whatever a client calls it.
+  public var completes: Bool { event == .completed && left == 0 }
+
   /// The value of one field as the stream has it; nil for those behind the first fourteen when there are no counters, but for
   /// an `n` and an `order` that say something.
   public func value(of field: TrafficField) -> String? {

@@ -128,7 +128,7 @@ struct WindowAggregator: Sendable {
     let bytes = (Int64(after.uploaded - before.uploaded), Int64(after.downloaded - before.downloaded))
     var sums = TrafficSums()
     if !context.isClaimedTwice { (sums.uploaded, sums.downloaded) = bytes }
-    sums.completed = event.event == .completed && context.isFirstSnatch ? 1 : 0
+    sums.completed = event.completes && context.isFirstSnatch ? 1 : 0
     let wasCounted = wasCounted(event, entry, ledger, context)
     if event.timestamp > ledger.coveredTo { ledger.latestIdle = [] }
     let seconds = coverTime(event, &ledger)
@@ -206,7 +206,7 @@ struct WindowAggregator: Sendable {
     var sums = TrafficSums()
     sums.uploaded = Int64(event.uploadedDelta)
     sums.downloaded = Int64(event.downloadedDelta)
-    sums.completed = event.event == .completed && context.isFirstSnatch ? 1 : 0
+    sums.completed = event.completes && context.isFirstSnatch ? 1 : 0
     setTime(coverTime(event, &ledger), event, &sums)
     return Credit(rule: .delta, sums: sums, counters: nil)
   }
@@ -228,9 +228,10 @@ struct WindowAggregator: Sendable {
       cap: Int64(min(promised, TrafficEvent.maximumSeconds)) + Self.toleranceSeconds, event: event.event)
   }
 
-  /// Until it sends `completed` a peer was leeching; otherwise `left` tells.
+  /// Until it sends `completed` a peer was leeching; otherwise `left` tells. It had nothing left before when it downloaded
+  /// nothing more: it says `completed` again, or to another tracker.
   private func setTime(_ seconds: Int64, _ event: TrafficEvent, _ sums: inout TrafficSums) {
-    if event.left == 0 && event.event != .completed {
+    if event.left == 0 && (event.event != .completed || event.downloadedDelta == 0) {
       sums.seedSeconds = seconds
     } else {
       sums.leechSeconds = seconds

@@ -206,7 +206,7 @@ extension StoreWriter {
     }
     var context = CreditContext(
       ledger: row.ledger, counters: counters,
-      isFirstSnatch: event.event == .completed ? try sessionTable.isFirstSnatch(session: session) : false,
+      isFirstSnatch: event.completes ? try sessionTable.isFirstSnatch(session: session) : false,
       userSums: sessionTable.users[row.user].sums, torrentSums: sessionTable.torrents[row.torrent].sums)
     context.mayHaveReturned = mayHaveReturned
     if let order = event.lateBeginning(counters), let generation = event.counters?.generation,

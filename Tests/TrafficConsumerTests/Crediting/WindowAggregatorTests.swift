@@ -262,14 +262,18 @@ private struct Bench {
       var bench = Bench()
       try bench.apply(maker.event(left: 10, event: .started, ts: 1_700_000_000, gen: gen))
       try bench.apply(maker.event(left: 5, ts: 1_700_000_100, dt: 100, gen: gen))
-      try bench.apply(maker.event(left: 0, event: .completed, ts: 1_700_000_200, dt: 100, gen: gen))
+      let cd: UInt64 = gen == nil ? 0 : 5
+      try bench.apply(maker.event(dd: 5, event: .completed, ts: 1_700_000_200, dt: 100, gen: gen, cd: cd))
       #expect(bench.sums.leechSeconds == 200 && bench.sums.seedSeconds == 0)
-      try bench.apply(maker.event(event: .stopped, ts: 1_700_000_300, dt: 100, gen: gen))
+      try bench.apply(maker.event(event: .stopped, ts: 1_700_000_300, dt: 100, gen: gen, cd: cd))
       #expect(bench.sums.seedSeconds == 100)
-      try bench.apply(maker.event(event: .started, ts: 1_700_000_900, dt: 600, gen: gen))
+      try bench.apply(maker.event(event: .started, ts: 1_700_000_900, dt: 600, gen: gen, cd: cd))
       #expect(bench.sums.seedSeconds == 100 && bench.sums.leechSeconds == 200)
-      try bench.apply(maker.event(ts: 1_700_001_000, dt: 100, gen: gen))
+      try bench.apply(maker.event(ts: 1_700_001_000, dt: 100, gen: gen, cd: cd))
       #expect(bench.sums.seedSeconds == 200)
+      // Said again, or to another tracker: it seeded since.
+      try bench.apply(maker.event(event: .completed, ts: 1_700_001_100, dt: 100, gen: gen, cd: cd))
+      #expect(bench.sums.seedSeconds == 300 && bench.sums.leechSeconds == 200 && bench.sums.completed == 1)
     }
   }
 
@@ -280,6 +284,17 @@ private struct Bench {
       for second in 0..<3 {
         try bench.apply(maker.event(event: .completed, ts: 1_700_000_000 + Int64(second), dt: 1, gen: gen))
       }
+      #expect(bench.sums.completed == 1)
+    }
+  }
+
+  @Test("completed with bytes left is none: nothing was, and the peer leeches on")
+  func notCompleted() throws {
+    for gen in [nil, "1"] {
+      var bench = Bench()
+      try bench.apply(maker.event(left: 1, event: .completed, ts: 1_700_000_100, dt: 100, gen: gen))
+      #expect(bench.sums.completed == 0 && bench.sums.leechSeconds == 100 && bench.sums.events == 1)
+      try bench.apply(maker.event(left: 0, event: .completed, ts: 1_700_000_200, dt: 100, gen: gen))
       #expect(bench.sums.completed == 1)
     }
   }
