@@ -45,7 +45,8 @@ public final class SwarmSimulator {
     let size: UInt64
     var announcement: Announcement
     var hasStarted = false
-    var hasCompleted = false
+    /// The tracker that heard `completed` last: another one may take a `stopped` for the end of a download that it saw begin.
+    var completedAt: Int?
     var isDone = false
     init(transport: Transport, size: UInt64, announcement: Announcement) {
       self.transport = transport
@@ -160,6 +161,7 @@ public final class SwarmSimulator {
   public func stopAll() throws(HarnessError) {
     for client in clients where !client.isDone && client.hasStarted {
       advance(client)
+      if client.announcement.event == .completed { try announce(client) }
       client.announcement.event = .stopped
       try announce(client)
       client.isDone = true
@@ -195,7 +197,11 @@ public final class SwarmSimulator {
   private func announce(_ client: Client) throws(HarnessError) {
     for way in client.transport.ways {
       // No random number where there is nothing to choose: a seed means what it did before.
-      let tracker = reachable.count == 1 ? reachable[0] : reachable.randomElement(using: &random)!
+      var tracker = reachable.count == 1 ? reachable[0] : reachable.randomElement(using: &random)!
+      if client.announcement.event == .completed { client.completedAt = tracker }
+      if client.announcement.event == .stopped, let home = client.completedAt, reachable.contains(home) {
+        tracker = home
+      }
       let before = Clock.unixSeconds()
       let outcome = try wires[tracker].announce(client.announcement, way)
       let after = Clock.unixSeconds()

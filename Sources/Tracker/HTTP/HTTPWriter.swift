@@ -108,7 +108,7 @@ struct HTTPWriter: ~Copyable {
     writer.append("e")
   }
 
-  /// A scrape reply (BEP 48): begin it, add the torrents in the order of their info hashes, end it.
+  /// A scrape reply (BEP 48, 21): begin it, add the torrents in the order of their info hashes, end it.
   func beginScrape(into writer: inout HTTPResponseWriter) {
     writer.begin(.ok, contentType: "text/plain")
     writer.append("d5:filesd")
@@ -122,6 +122,8 @@ struct HTTPWriter: ~Copyable {
     writer.append(decimal: UInt64(counts.complete))
     writer.append("e10:downloadedi")
     writer.append(decimal: UInt64(counts.downloaded))
+    writer.append("e11:downloadersi")
+    writer.append(decimal: UInt64(counts.downloaders))
     writer.append("e10:incompletei")
     writer.append(decimal: UInt64(counts.incomplete))
     writer.append("ee")

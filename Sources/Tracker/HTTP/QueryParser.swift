@@ -112,7 +112,9 @@ private struct AnnounceScan {
       found.insert(.port)
     case 4 where parameter.hasName("ipv4"): ipv4 = value
     case 4 where parameter.hasName("ipv6"): ipv6 = value
-    case 5 where parameter.hasName("event"): request.event = Self.event(value)
+    case 5 where parameter.hasName("event"):
+      request.event = Self.event(value)
+      request.isPaused = QueryParameter.equalsFolded(value, "paused")
     case 7 where parameter.hasName("peer_id"):
       request.peerID = try Self.bytes20(value, else: .invalidPeerID)
       found.insert(.peerID)
@@ -217,8 +219,8 @@ private struct AnnounceScan {
     return AnnounceRequest.unknownLeft
   }
 
-  /// Letters of either case, as Chihaya takes them. Everything else is a regular announce: empty, `paused`, which partial
-  /// seeds send (BEP 21), and what clients invent.
+  /// Letters of either case, as Chihaya takes them. Everything else is a regular announce: empty, `paused` (BEP 21), and what
+  /// clients invent.
   private static func event(_ value: UnsafeRawBufferPointer) -> AnnounceEvent {
     switch value.count {
     case 7 where QueryParameter.equalsFolded(value, "started"): .started

@@ -125,42 +125,49 @@ final class AnnouncePipeline {
     _ request: borrowing AnnounceRequest, _ context: AnnounceContext, reply: inout AnnounceReply
   ) -> AnnounceOutcome {
     let user = if let user = context.user { user.low } else { store.hasher.hash(request.peerID) }
-    var announce = SwarmAnnounce(
+    let announce = SwarmAnnounce(
       infoHash: request.infoHash, peerID: request.peerID, user: user, address: request.address,
-      otherAddress: request.otherAddress, port: request.port, event: request.event, isSeeder: request.left == 0,
+      otherAddress: request.otherAddress, port: request.port, event: request.event, left: request.left,
+      downloaded: request.downloaded, isPartialSeed: request.isPaused, minIntervalSeconds: rules.minIntervalSeconds,
       nowSeconds: context.time.monotonicSeconds)
-    if request.event == .completed {
-      announce.snatchUser = if let passkey = request.passkey { SnatchLedger.user(passkey) } else { user }
-    }
     let result = store.announce(announce, policy: rules.swarmPolicy, lottery: &lottery, into: &reply.peers)
     if result.hasTooManySessions { return .refused(.tooManyPeersOfUser) }
     reply.complete = result.complete
     reply.incomplete = result.incomplete
     reply.downloaded = result.downloaded
-    reply.warning = Self.warning(request, result, context)
-    record(request, context, isGone: !result.isKnown)
+    // It still counts in full.
+    if result.announcesTooOften { reply.warning = "announced before the minimum interval has passed" }
+    if result.completes {
+      let snatchUser = if let passkey = request.passkey { SnatchLedger.user(passkey) } else { user }
+      reply.downloaded = store.noteSnatch(request.infoHash, user: snatchUser)
+    }
+    record(request, result, context)
     return .accepted
   }
 
-  /// An announce that comes before its time still counts in full; the client is told.
-  private static func warning(
-    _ request: borrowing AnnounceRequest, _ result: SwarmResult, _ context: AnnounceContext
-  ) -> StaticString? {
-    guard request.event == .none, let seconds = result.secondsSincePrevious, seconds < context.minIntervalSeconds
-    else { return nil }
-    return "announced before the minimum interval has passed"
+  /// Notes the announce for the traffic stream; without passkey there is no user to credit. There `completed` is what the
+  /// swarm knows to be one, whatever the client called it; a `stopped` that completes is two entries, so that what follows
+  /// of the stop follows, and the second finds nothing left to credit.
+  private func record(_ request: borrowing AnnounceRequest, _ result: SwarmResult, _ context: AnnounceContext) {
+    guard push != nil, let passkey = request.passkey else { return }
+    let isStop = request.event == .stopped
+    if result.completes { record(request, passkey, .completed, context) }
+    if isStop || !result.completes {
+      record(
+        request, passkey, request.event == .completed ? .none : request.event, context, isGone: !result.isKnown)
+    }
   }
 
-  /// Notes the announce for the traffic stream; without passkey there is no user to credit.
-  private func record(_ request: borrowing AnnounceRequest, _ context: AnnounceContext, isGone: Bool) {
-    guard push != nil, let passkey = request.passkey else { return }
+  private func record(
+    _ request: borrowing AnnounceRequest, _ passkey: Passkey, _ event: AnnounceEvent, _ context: AnnounceContext,
+    isGone: Bool = false
+  ) {
     (records + recordCount).initialize(
       to: AnnounceRecord(
         passkey: passkey, infoHash: request.infoHash, peerID: request.peerID, address: request.address,
-        port: request.port, event: request.event, isGone: isGone, uploaded: request.uploaded,
-        downloaded: request.downloaded, left: request.left, timestamp: context.time.unixSeconds,
-        intervalSeconds: context.intervalSeconds, minIntervalSeconds: context.minIntervalSeconds,
-        arrivedNanoseconds: request.arrivedNanoseconds))
+        port: request.port, event: event, isGone: isGone, uploaded: request.uploaded,
+        downloaded: request.downloaded, left: request.left, timestamp: context.time.unixSeconds, intervalSeconds: context.intervalSeconds,
+        minIntervalSeconds: context.minIntervalSeconds, arrivedNanoseconds: request.arrivedNanoseconds))
     recordCount += 1
     if recordCount == Self.recordCapacity { flushRecords() }
   }

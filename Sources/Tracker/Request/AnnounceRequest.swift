@@ -13,6 +13,8 @@ struct AnnounceRequest {
   /// From the route, the query or BEP 41 URL data; nil when the client sent none.
   var passkey: Passkey?
   var event = AnnounceEvent.none
+  /// The event `paused`: nothing is downloaded any more, although something may be left (BEP 21).
+  var isPaused = false
   /// Bytes as reported since `started`.
   var uploaded: UInt64 = 0
   var downloaded: UInt64 = 0

@@ -1,6 +1,6 @@
 // SnatchLedger: who has completed which torrent, so that a snatch is counted once per user however often `completed` is
-// sent, and so that the counts survive a restart. Asked under a shard's lock, only for `completed` and for a torrent's
-// first peer; its own lock is taken inside that one. Disk is touched by `flush` alone, on the expiry thread.
+// sent, and so that the counts survive a restart. Asked only for a completed download and for a torrent's first peer, while no
+// shard is locked. Disk is touched by `flush` alone, on the expiry thread.
 //
 // File: records of 32 bytes, appended; what does not check at the end (a torn write) is cut off at the next start.
 //   0 info hash 20 | 20 user 8 (SipHash of the passkey under the key below) | 28 check 4 (SipHash of the first 28, cut)
@@ -54,12 +54,12 @@ final class SnatchLedger: Sendable {
   /// Completed downloads of a torrent.
   func count(_ infoHash: InfoHash) -> UInt32 { state.withLock { UInt32(clamping: $0.users[infoHash]?.count ?? 0) } }
 
-  /// Notes a completed download; false when the user had one before.
-  func record(_ infoHash: InfoHash, user: UInt64) -> Bool {
+  /// Notes a completed download, unless the user had one before; returns those of the torrent afterwards.
+  func record(_ infoHash: InfoHash, user: UInt64) -> (count: UInt32, isNew: Bool) {
     state.withLock { state in
-      guard state.users[infoHash, default: []].insert(UInt32(truncatingIfNeeded: user)).inserted else { return false }
-      if descriptor >= 0 { Self.append(infoHash, user, to: &state.unwritten) }
-      return true
+      let isNew = state.users[infoHash, default: []].insert(UInt32(truncatingIfNeeded: user)).inserted
+      if isNew && descriptor >= 0 { Self.append(infoHash, user, to: &state.unwritten) }
+      return (UInt32(clamping: state.users[infoHash]?.count ?? 0), isNew)
     }
   }
 

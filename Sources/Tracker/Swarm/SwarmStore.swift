@@ -14,10 +14,17 @@ struct SwarmAnnounce {
   var otherAddress: IPAddress?
   var port: UInt16
   var event: AnnounceEvent
-  var isSeeder: Bool
-  /// What the user is in the SnatchLedger; only read when `event` is `completed`.
-  var snatchUser: UInt64 = 0
+  /// Bytes missing; 0 for a seeder, and only for one.
+  var left: UInt64
+  /// As the client counts them.
+  var downloaded: UInt64 = 0
+  /// It downloads nothing any more, although something is missing (BEP 21).
+  var isPartialSeed = false
+  /// The least time between two regular announces.
+  var minIntervalSeconds: UInt32 = 0
   var nowSeconds: UInt32
+
+  var isSeeder: Bool { left == 0 }
 }
 
 /// What the operator decided about swarms.
@@ -35,8 +42,10 @@ struct SwarmResult {
   var complete: UInt32 = 0
   var incomplete: UInt32 = 0
   var downloaded: UInt32 = 0
-  /// Seconds since this session's previous announce with this address family; nil for a new session or address.
-  var secondsSincePrevious: UInt32?
+  /// The session has completed its download with this announce: the caller tells `noteSnatch` of it.
+  var completes = false
+  /// It has announced before its time too often in a row.
+  var announcesTooOften = false
   /// Whether the session was in the swarm, or is now.
   var isKnown = true
   /// The user already has as many sessions as is allowed; nothing was changed.
@@ -47,6 +56,8 @@ struct SwarmResult {
 struct ScrapeCounts: Equatable {
   var complete: UInt32 = 0
   var downloaded: UInt32 = 0
+  /// Of `incomplete` those that are no partial seeds (BEP 21).
+  var downloaders: UInt32 = 0
   var incomplete: UInt32 = 0
 }
 
@@ -57,7 +68,7 @@ final class SwarmStore: Sendable {
   private let shardCount: Int
   private let shardShift: UInt64
   let hasher: KeyedHash
-  private let snatches: SnatchLedger
+  let snatches: SnatchLedger
 
   /// `shardCount` is rounded up to a power of two.
   init(shardCount: Int, snatches: SnatchLedger, hasher: KeyedHash = KeyedHash()) {
@@ -96,28 +107,15 @@ final class SwarmStore: Sendable {
     into sink: inout PeerSink
   ) -> SwarmResult {
     let hash = hasher.hash(announce.infoHash)
-    return withTable(of: hash) { table in
-      self.announce(announce, hash: hash, policy: policy, table: &table, lottery: &lottery, into: &sink)
-    }
-  }
-
-  private func announce(
-    _ announce: SwarmAnnounce, hash: UInt64, policy: SwarmPolicy, table: inout TorrentTable,
-    lottery: inout PeerLottery, into sink: inout PeerSink
-  ) -> SwarmResult {
-    guard let torrent = table.find(announce.infoHash, hash: hash) else {
-      // A session that ends where no swarm is leaves none behind.
-      if announce.event == .stopped {
-        return SwarmResult(downloaded: snatches.count(announce.infoHash), isKnown: false)
-      }
-      let torrent = table.insert(announce.infoHash, hash: hash, snatches: snatches.count(announce.infoHash))
+    let result: SwarmResult? = withTable(of: hash) { table in
+      guard let torrent = table.find(announce.infoHash, hash: hash) else { return nil }
       return apply(announce, to: torrent, hash: hash, policy: policy, table: &table, lottery: &lottery, into: &sink)
     }
-    return apply(announce, to: torrent, hash: hash, policy: policy, table: &table, lottery: &lottery, into: &sink)
+    return result ?? announceFirst(announce, hash: hash, policy: policy, lottery: &lottery, into: &sink)
   }
 
   @inline(__always)
-  private func apply(
+  func apply(
     _ announce: SwarmAnnounce, to torrent: UnsafeMutablePointer<Torrent>, hash: UInt64,
     policy: SwarmPolicy, table: inout TorrentTable, lottery: inout PeerLottery, into sink: inout PeerSink
   ) -> SwarmResult {
@@ -126,7 +124,12 @@ final class SwarmStore: Sendable {
     var result = SwarmResult()
     var sessions = UserSessions(of: announce.user, peerID: announce.peerID, in: torrent)
     if announce.event == .stopped {
-      if let own = sessions.own { torrent.pointee.remove(own) } else { result.isKnown = false }
+      if let own = sessions.own {
+        result.completes = torrent.pointee.note(announce, of: own, isNew: false)
+        torrent.pointee.remove(own)
+      } else {
+        result.isKnown = false
+      }
     } else {
       update(announce, torrent, &sessions, policy: policy, &result)
       if !result.hasTooManySessions {
@@ -148,13 +151,14 @@ final class SwarmStore: Sendable {
     policy: SwarmPolicy, _ result: inout SwarmResult
   ) {
     let number: Int
+    let isNew = sessions.own == nil
     if let own = sessions.own {
       number = own
       let family = announce.address.family.index
       let position = torrent.pointee.position(of: own, family)
       if position != EndpointList.none {
         let seen = torrent.pointee.lists[unchecked: family].seenSeconds(at: Int(position))
-        result.secondsSincePrevious = announce.nowSeconds &- seen
+        result.announcesTooOften = torrent.pointee.noteInterval(announce.nowSeconds &- seen, announce, of: own)
       }
       torrent.pointee.setSeeder(announce.isSeeder, of: own)
       torrent.pointee.setAddress(
@@ -173,9 +177,7 @@ final class SwarmStore: Sendable {
       torrent.pointee.setAddress(
         of: number, other, port: announce.port, isSeeder: announce.isSeeder, nowSeconds: announce.nowSeconds)
     }
-    if announce.event == .completed && snatches.record(announce.infoHash, user: announce.snatchUser) {
-      torrent.pointee.snatches &+= 1
-    }
+    result.completes = torrent.pointee.note(announce, of: number, isNew: isNew)
   }
 
   @inline(__always)
@@ -207,14 +209,14 @@ final class SwarmStore: Sendable {
   /// The counts of a torrent; zeros for one that is not known. Changes nothing.
   func scrape(_ infoHash: InfoHash) -> ScrapeCounts {
     let hash = hasher.hash(infoHash)
-    return withTable(of: hash) { table in
-      guard let torrent = table.find(infoHash, hash: hash) else {
-        return ScrapeCounts(complete: 0, downloaded: snatches.count(infoHash), incomplete: 0)
-      }
+    let counts: ScrapeCounts? = withTable(of: hash) { table in
+      guard let torrent = table.find(infoHash, hash: hash) else { return nil }
+      let leechers = UInt32(torrent.pointee.leecherCount)
       return ScrapeCounts(
         complete: UInt32(torrent.pointee.seederCount), downloaded: torrent.pointee.snatches,
-        incomplete: UInt32(torrent.pointee.leecherCount))
+        downloaders: leechers - torrent.pointee.partialSeedCount, incomplete: leechers)
     }
+    return counts ?? ScrapeCounts(downloaded: snatches.count(infoHash))
   }
 
   /// Sums over all swarms, for the metrics. Takes the shards one after the other.

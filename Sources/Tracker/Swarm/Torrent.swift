@@ -19,6 +19,7 @@ struct Peer {
   var id: PeerID
   /// Positions in the torrent's lists, by family; EndpointList.none without an address there.
   var positions = InlineArray<2, UInt32>(repeating: EndpointList.none)
+  var progress = PeerProgress()
 }
 
 extension IPAddress.Family {
@@ -43,7 +44,10 @@ struct Torrent {
   private var peerCapacity = 0
   private var peers: UnsafeMutablePointer<Peer>?
   private var index: UnsafeMutablePointer<UInt32>?
-  private var indexCapacity = 0
+  // 32 bits each: with another word a Torrent would take 16 bytes more of the allocator.
+  private var indexSlots: UInt32 = 0
+  /// Leechers that download nothing any more (BEP 21).
+  private(set) var partialSeedCount: UInt32 = 0
 
   init(infoHash: InfoHash, snatches: UInt32) {
     self.infoHash = infoHash
@@ -57,6 +61,7 @@ struct Torrent {
   }
 
   var leecherCount: Int { peerCount - seederCount }
+  private var indexCapacity: Int { Int(indexSlots) }
 
   @inline(__always) func peer(at number: Int) -> Peer { peers.unsafelyUnwrapped[number] }
 
@@ -202,9 +207,28 @@ struct Torrent {
     }
   }
 
+  /// Takes in what an announce says of the session's download; returns whether it completes one.
+  @inline(__always)
+  mutating func note(_ announce: SwarmAnnounce, of number: Int, isNew: Bool) -> Bool {
+    let peer = peers.unsafelyUnwrapped + number
+    let wasPartialSeed = peer.pointee.progress.isPartialSeed
+    let completes = peer.pointee.progress.take(announce, isNew: isNew)
+    if peer.pointee.progress.isPartialSeed != wasPartialSeed {
+      partialSeedCount = wasPartialSeed ? partialSeedCount - 1 : partialSeedCount + 1
+    }
+    return completes
+  }
+
+  /// Takes in how long ago the session's announce before was; returns whether it announces too often.
+  @inline(__always)
+  func noteInterval(_ seconds: UInt32, _ announce: SwarmAnnounce, of number: Int) -> Bool {
+    peers.unsafelyUnwrapped[number].progress.takeInterval(seconds, of: announce)
+  }
+
   /// Takes a session out with all its addresses. Another session may take its number.
   mutating func remove(_ number: Int) {
     if isSeeder(number) { seederCount -= 1 }
+    if peer(at: number).progress.isPartialSeed { partialSeedCount -= 1 }
     for family in lists.indices { removeAddress(of: number, family) }
     removeFromIndex(number)
     peerCount -= 1
@@ -266,10 +290,10 @@ struct Torrent {
   private mutating func rebuildIndex() {
     free(index)
     index = nil
-    indexCapacity = 0
+    indexSlots = 0
     guard peerCount >= Self.indexThreshold else { return }
-    indexCapacity = 16
-    while peerCount * 8 > indexCapacity * 7 { indexCapacity *= 2 }
+    indexSlots = 16
+    while peerCount * 8 > indexCapacity * 7 { indexSlots *= 2 }
     index = calloc(indexCapacity, 4)!.assumingMemoryBound(to: UInt32.self)
     for number in 0..<peerCount { link(number) }
   }

@@ -46,6 +46,8 @@ struct UDPParser: Sendable {
   /// with errors never ends.
   static func isRequest(_ action: UInt32) -> Bool { action <= scrapeAction }
 
+  /// BEP 21's `paused` in libtorrent; BEP 15 has no number for it.
+  static let pausedEvent: UInt32 = 4
   /// The bytes of an announce before its options.
   static let announceByteCount = 98
   /// URL data longer than this is no announce path: a path with a 64-byte passkey, percent-encoded, is below 256.
@@ -87,8 +89,9 @@ struct UDPParser: Sendable {
     let numwant = Int32(bitPattern: UInt32(bigEndian: base.loadUnaligned(fromByteOffset: 92, as: UInt32.self)))
     request.numwant = numwant < 0 ? nil : UInt32(numwant)
     let event = UInt32(bigEndian: base.loadUnaligned(fromByteOffset: 80, as: UInt32.self))
-    // 4 is BEP 21's `paused` in libtorrent; that and what else clients invent are regular announces.
+    // That and what else clients invent are regular announces.
     request.event = UInt8(exactly: event).flatMap { AnnounceEvent(rawValue: $0) } ?? .none
+    request.isPaused = event == Self.pausedEvent
     guard request.port != 0 || request.event == .stopped else { return .refused(.invalidPort) }
     let claimed = base.loadUnaligned(fromByteOffset: 84, as: UInt32.self)
     if allowIPSpoofing && claimed != 0 && address.family == .v4 { request.address = IPAddress(v4: claimed) }

@@ -176,11 +176,15 @@ struct HTTPFrontendTests {
     #expect(reply["peers"]?.bytes == [] && reply["peers6"]?.bytes?.count == 18)
   }
 
-  @Test("an announce before its time counts and is warned; started, completed and stopped are always welcome")
+  @Test("who announces before its time again and again is warned; started, completed and stopped are always welcome")
   func minimumInterval() throws {
     let worker = try TestWorker()
     let warning = "announced before the minimum interval has passed"
     #expect(try worker.bencoded(target(1, "&event=started"))["warning message"] == nil)
+    // One after the other from one address: the listeners of one libtorrent session, or somebody at a button.
+    for _ in 0..<PeerProgress.maximumEarlyAnnounces {
+      #expect(try worker.bencoded(target(1))["warning message"] == nil)
+    }
     let early = try worker.bencoded(target(1))
     #expect(early["warning message"]?.text == warning && early["incomplete"]?.integer == 1)
     let completed = try worker.bencoded(target(1, left: 0, "&event=completed"))
@@ -189,6 +193,19 @@ struct HTTPFrontendTests {
     let stopped = try worker.bencoded(target(1, left: 0, "&event=stopped"))
     #expect(stopped["warning message"] == nil && stopped["complete"]?.integer == 0)
     #expect(try worker.bencoded(target(1, left: 0, "&event=started"))["warning message"] == nil)
+  }
+
+  @Test("partial seeds are leechers that are no downloaders")
+  func partialSeeds() throws {
+    let worker = try TestWorker()
+    for peer in 1...3 { _ = try worker.bencoded(target(peer, "&event=started")) }
+    let reply = try worker.bencoded(target(1, "&event=paused"))
+    #expect(reply["incomplete"]?.integer == 3 && reply["complete"]?.integer == 0)
+    #expect(reply["peers"]?.bytes?.count == 12, "leechers are shown to it as to any other")
+    _ = try worker.bencoded(target(2, left: 0, "&event=paused"))
+    let file = try #require(try worker.bencoded("/scrape?info_hash=\(torrent)")["files"]?[torrent])
+    #expect(file["complete"]?.integer == 1 && file["incomplete"]?.integer == 2)
+    #expect(file["downloaders"]?.integer == 1 && file["downloaded"]?.integer == 0)
   }
 
   @Test("a user has as many sessions on a torrent as the rules say; one that ends makes room")

@@ -137,18 +137,18 @@ struct HTTPWriterTests {
     }
   }
 
-  @Test("a scrape reply is BEP 48's")
+  @Test("a scrape reply is BEP 48's, with the downloaders of BEP 21")
   func scrape() {
     let bytes = body { response in
       writer.writer.beginScrape(into: &response)
       for character in ["a", "b"] {
         let infoHash = Array(String(repeating: character, count: 20).utf8).withUnsafeBytes { InfoHash($0.baseAddress!) }
-        let counts = ScrapeCounts(complete: 1, downloaded: 22, incomplete: 333)
+        let counts = ScrapeCounts(complete: 1, downloaded: 22, downloaders: 300, incomplete: 333)
         writer.writer.scrapeEntry(infoHash, counts, into: &response)
       }
       writer.writer.endScrape(into: &response)
     }
-    let counts = "d8:completei1e10:downloadedi22e10:incompletei333ee"
+    let counts = "d8:completei1e10:downloadedi22e11:downloadersi300e10:incompletei333ee"
     let (a, b) = (String(repeating: "a", count: 20), String(repeating: "b", count: 20))
     #expect(String(decoding: bytes, as: UTF8.self) == "d5:filesd20:\(a)\(counts)20:\(b)\(counts)ee")
   }

@@ -143,7 +143,8 @@ struct QueryParserTests {
       ("&event=completed", .completed), ("&event=paused", .none),
     ])
   func events(query: String, event: AnnounceEvent) throws {
-    #expect(try announce(complete + query).request.event == event)
+    let request = try announce(complete + query).request
+    #expect(request.event == event && request.isPaused == query.hasSuffix("paused"))
   }
 
   @Test("of a repeated key the last value counts, except that info hashes must agree")

@@ -16,15 +16,15 @@ struct SnatchLedgerTests {
     let directory = try TemporaryDirectory()
     let path = "\(directory.path)/snatches"
     let ledger = try SnatchLedger(path: path)
-    #expect(ledger.record(first, user: 1))
-    #expect(!ledger.record(first, user: 1))
-    #expect(ledger.record(first, user: 2))
-    #expect(ledger.record(second, user: 1))
+    #expect(ledger.record(first, user: 1).isNew)
+    #expect(!ledger.record(first, user: 1).isNew)
+    #expect(ledger.record(first, user: 2).isNew)
+    #expect(ledger.record(second, user: 1).isNew)
     ledger.flush()
     let again = try SnatchLedger(path: path)
     #expect(again.count(first) == 2)
     #expect(again.count(second) == 1)
-    #expect(!again.record(first, user: 2))
+    #expect(!again.record(first, user: 2).isNew)
   }
 
   @Test("a torn tail is cut off wherever it was torn, and writing goes on")

@@ -13,6 +13,12 @@ struct SwarmMemoryTests {
     return pages * sysconf(Int32(_SC_PAGESIZE))
   }
 
+  @Test("a session is 40 bytes and a swarm what the allocator gives in one piece of 192")
+  func records() {
+    #expect(MemoryLayout<Peer>.stride == 40)
+    #expect(MemoryLayout<Torrent>.size <= 184)
+  }
+
   /// In a process of its own: other tests' memory would be counted too.
   @Test("a million IPv4 peers in 10,000 swarms take at most 80 bytes each")
   func million() async {
@@ -25,7 +31,7 @@ struct SwarmMemoryTests {
         let announce = SwarmAnnounce(
           infoHash: InfoHash(words: (number % 10_000, 1, 1)), peerID: PeerID(words: (number, 1, 1)),
           user: number &* 0x9e37_79b9_7f4a_7c15, address: IPAddress(v4: UInt32(number)), port: 6881, event: .started,
-          isSeeder: number % 2 == 0, nowSeconds: 1000)
+          left: number % 2, nowSeconds: 1000)
         _ = store.announce(announce, policy: SwarmPolicy(), lottery: &lottery, into: &sink)
       }
       let perPeer = Double(SwarmMemoryTests.residentBytes() - before) / 1_000_000

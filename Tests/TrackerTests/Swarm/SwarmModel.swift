@@ -10,6 +10,10 @@ struct SwarmModel {
     var v4: Address?
     var v6: Address?
     var isSeeder: Bool
+    var isPartialSeed = false
+    /// More than this must be downloaded before nothing is left, for that to be a snatch.
+    var goal: UInt64?
+    var mayComplete = false
   }
   struct Address: Hashable {
     var address: IPAddress
@@ -29,17 +33,35 @@ struct SwarmModel {
     var swarm = swarms[announce.infoHash] ?? [:]
     defer { swarms[announce.infoHash] = swarm.isEmpty ? nil : swarm }
     if announce.event == .stopped {
+      if var session = swarm[key] { note(announce, of: &session, begins: false) }
       swarm[key] = nil
       return true
     }
+    let isNew = swarm[key] == nil
     if swarm[key] == nil && !makeRoom(for: announce, in: &swarm, policy: policy) { return false }
     var session = swarm[key] ?? Session(isSeeder: announce.isSeeder)
     session.isSeeder = announce.isSeeder
     let address = Address(address: announce.address, port: announce.port, seenSeconds: announce.nowSeconds)
     if announce.address.family == .v4 { session.v4 = address } else { session.v6 = address }
+    note(announce, of: &session, begins: isNew || announce.event == .started)
     swarm[key] = session
-    if announce.event == .completed { snatchers[announce.infoHash, default: []].insert(announce.user) }
     return true
+  }
+
+  private mutating func note(_ announce: SwarmAnnounce, of session: inout Session, begins: Bool) {
+    session.isPartialSeed = announce.isPartialSeed && announce.left > 0
+    if announce.left > 0 {
+      if begins || session.goal == nil { session.goal = announce.downloaded + announce.left / 2 }
+      session.mayComplete = true
+      return
+    }
+    if begins { (session.goal, session.mayComplete) = (nil, announce.downloaded > 0) }
+    let isSnatch =
+      announce.event == .completed ? session.mayComplete : session.goal.map { announce.downloaded > $0 } ?? false
+    if isSnatch {
+      session.goal = nil
+      snatchers[announce.infoHash, default: []].insert(announce.user)
+    }
   }
 
   private func makeRoom(
@@ -80,6 +102,7 @@ struct SwarmModel {
     let seeders = swarm.values.count { $0.isSeeder }
     return ScrapeCounts(
       complete: UInt32(seeders), downloaded: UInt32(snatchers[infoHash]?.count ?? 0),
+      downloaders: UInt32(swarm.values.count { !$0.isSeeder && !$0.isPartialSeed }),
       incomplete: UInt32(swarm.count - seeders))
   }
 

@@ -26,7 +26,8 @@ struct SwarmStoreTests {
     }
     var sink = PeerSink(
       v4: PeerBuffer(peers: v4, ids: ids, limit: limit), v6: PeerBuffer(peers: v6, limit: limit))
-    let result = store.announce(announce, policy: policy, lottery: &lottery, into: &sink)
+    var result = store.announce(announce, policy: policy, lottery: &lottery, into: &sink)
+    if result.completes { result.downloaded = store.noteSnatch(announce.infoHash, user: announce.user) }
     var peers = Peers()
     for index in 0..<sink.v4.count {
       peers.v4.append((0..<6).map { v4.load(fromByteOffset: index * 6 + $0, as: UInt8.self) })
@@ -42,12 +43,12 @@ struct SwarmStoreTests {
 
   static func make(
     torrent: UInt64 = 1, user: UInt64, peer: UInt64? = nil, address: IPAddress? = nil, port: UInt16 = 6881,
-    event: AnnounceEvent = .none, seeder: Bool = false, now: UInt32 = 1000
+    event: AnnounceEvent = .none, left: UInt64 = 100, downloaded: UInt64 = 0, now: UInt32 = 1000
   ) -> SwarmAnnounce {
     SwarmAnnounce(
       infoHash: infoHash(torrent), peerID: PeerID(words: (peer ?? user, 0, 0)), user: user,
       address: address ?? IPAddress(v4: UInt32(truncatingIfNeeded: user &* 7919)), port: port, event: event,
-      isSeeder: seeder, snatchUser: user, nowSeconds: now)
+      left: left, downloaded: downloaded, nowSeconds: now)
   }
 
   /// Random announces, stops, role changes, second addresses and expiries, compared with the model after every step.
@@ -81,7 +82,8 @@ struct SwarmStoreTests {
         peerID: PeerID(words: (user, session, 0)), user: user &* 0x9e37_79b9_7f4a_7c15, address: address,
         port: UInt16(1000 + session),
         event: [.none, .none, .none, .started, .completed, .stopped].randomElement(using: &random)!,
-        isSeeder: Bool.random(using: &random), snatchUser: user, nowSeconds: now)
+        left: Bool.random(using: &random) ? 0 : 100, downloaded: [0, 50, 51].randomElement(using: &random)!,
+        isPartialSeed: Int.random(in: 0..<3, using: &random) == 0, nowSeconds: now)
       let limit = Int.random(in: 0...60, using: &random)
       let accepted = model.announce(announce, policy: policy)
       let (result, peers) = Self.announce(store, announce, policy: policy, limit: limit, lottery: &lottery)
@@ -90,6 +92,7 @@ struct SwarmStoreTests {
       #expect(store.scrape(announce.infoHash) == counts, "seed \(seed) step \(step)")
       guard accepted && announce.event != .stopped else { continue }
       #expect((result.complete, result.incomplete) == (counts.complete, counts.incomplete))
+      #expect(result.downloaded == counts.downloaded, "seed \(seed) step \(step)")
       for (family, list) in [(IPAddress.Family.v4, peers.v4), (.v6, peers.v6)] {
         let allowed = model.listed(for: announce, family, policy: policy)
         #expect(Set(list).count == list.count, "a peer was listed twice, seed \(seed) step \(step)")
@@ -128,7 +131,7 @@ struct SwarmStoreTests {
     var lottery = PeerLottery(seed: 1)
     _ = Self.announce(store, Self.make(user: 1, address: IPAddress("192.0.2.1")!), lottery: &lottery)
     _ = Self.announce(store, Self.make(user: 1, address: IPAddress("2001:db8::1")!), lottery: &lottery)
-    #expect(store.scrape(Self.infoHash(1)) == ScrapeCounts(complete: 0, downloaded: 0, incomplete: 1))
+    #expect(store.scrape(Self.infoHash(1)) == ScrapeCounts(downloaders: 1, incomplete: 1))
     let (_, peers) = Self.announce(store, Self.make(user: 2), lottery: &lottery)
     #expect(peers.v4 == [SwarmModel.compact(IPAddress("192.0.2.1")!, 6881)])
     #expect(peers.v6 == [SwarmModel.compact(IPAddress("2001:db8::1")!, 6881)])
@@ -139,10 +142,10 @@ struct SwarmStoreTests {
   func emptySwarmsGo() throws {
     let store = try SwarmStore(shardCount: 1, snatches: SnatchLedger(path: nil))
     var lottery = PeerLottery(seed: 1)
-    _ = Self.announce(store, Self.make(user: 1, event: .completed, seeder: true), lottery: &lottery)
+    _ = Self.announce(store, Self.make(user: 1, event: .completed, left: 0, downloaded: 1), lottery: &lottery)
     _ = Self.announce(store, Self.make(user: 1, event: .stopped), lottery: &lottery)
     #expect(store.counts().infoHashes == 0)
-    #expect(store.scrape(Self.infoHash(1)) == ScrapeCounts(complete: 0, downloaded: 1, incomplete: 0))
+    #expect(store.scrape(Self.infoHash(1)) == ScrapeCounts(downloaded: 1))
   }
 
   @Test("a client that came back takes its ghost's place, by address or when the ghost is overdue")

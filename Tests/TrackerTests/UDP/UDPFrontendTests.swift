@@ -107,7 +107,8 @@ struct UDPFrontendTests {
     let bench = try Bench()
     var lottery = PeerLottery(seed: 1)
     for user in 1...3 as ClosedRange<UInt64> {
-      let announce = SwarmStoreTests.make(user: user, event: user == 1 ? .completed : .started, seeder: user == 1)
+      let announce = SwarmStoreTests.make(
+        user: user, event: user == 1 ? .completed : .started, left: user == 1 ? 0 : 1, downloaded: 1)
       _ = SwarmStoreTests.announce(bench.store, announce, lottery: &lottery)
     }
     let request =

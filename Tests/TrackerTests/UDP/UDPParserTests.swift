@@ -101,13 +101,13 @@ struct UDPParserTests {
     #expect(Self.passkey(Self.urlData("/announce?passkey=abc&passkey=def")) == "def")
   }
 
-  @Test("events that nobody knows are regular announces", arguments: [4, 5, 256, 258, UInt32.max])
+  @Test("unknown events are regular announces, and 4 is BEP 21's paused", arguments: [4, 5, 256, 258, UInt32.max])
   func unknownEvents(event: UInt32) {
     guard case .announce(let request) = Self.parse(Self.announce(event: event)) else {
       Issue.record("refused")
       return
     }
-    #expect(request.event == .none)
+    #expect(request.event == .none && request.isPaused == (event == 4))
   }
 
   @Test("who stops needs no port")
