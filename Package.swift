@@ -85,7 +85,7 @@ let package = Package(
     .testTarget(
       name: "SimulatorTests",
       dependencies: ["Tracker", "TrafficConsumer", "Simulation", "Wire", "Linux", "Redis", "SQLite"],
-      path: "Tests/SimulatorTests", exclude: ["README.md", "Regressions", "mutants", "mutants.txt"],
+      path: "Tests/SimulatorTests", exclude: ["README.md", "Regressions", "after", "mutants", "mutants.txt"],
       swiftSettings: strict),
     // Real clients; `make test-clients` runs it, elsewhere it is skipped and says so.
     .testTarget(

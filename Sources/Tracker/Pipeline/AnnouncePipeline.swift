@@ -166,8 +166,9 @@ final class AnnouncePipeline {
       to: AnnounceRecord(
         passkey: passkey, infoHash: request.infoHash, peerID: request.peerID, address: request.address,
         port: request.port, event: event, isGone: isGone, uploaded: request.uploaded,
-        downloaded: request.downloaded, left: request.left, timestamp: context.time.unixSeconds, intervalSeconds: context.intervalSeconds,
-        minIntervalSeconds: context.minIntervalSeconds, arrivedNanoseconds: request.arrivedNanoseconds))
+        downloaded: request.downloaded, left: request.left, timestamp: context.time.unixSeconds,
+        intervalSeconds: context.intervalSeconds, minIntervalSeconds: context.minIntervalSeconds,
+        arrivedNanoseconds: request.arrivedNanoseconds))
     recordCount += 1
     if recordCount == Self.recordCapacity { flushRecords() }
   }
