@@ -61,6 +61,9 @@ struct LostRanges: Equatable, Sendable {
   /// What is reported.
   var unacknowledged: Int64 { all.reduce(0) { $0 + ($1.isAcknowledged ? 0 : $1.entries) } }
 
+  /// Whether something of this epoch was lost behind an id, or may have been.
+  func reaches(behind id: EntryID) -> Bool { end > id }
+
   func contains(_ id: EntryID) -> Bool { id <= end && rows.contains { $0.contains(id) } }
 
   /// Whether an entry with this id may be one that is missing.

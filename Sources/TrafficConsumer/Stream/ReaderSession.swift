@@ -237,8 +237,8 @@ struct ReaderSession {
     _ census: StreamCensus, waiting: Int64, _ witnesses: [StreamRecognition.Witness], _ known: StreamState
   ) {
     let verdict = StreamRecognition.judge(
-      witnesses, lastApplied: known.applied.last ?? .zero, counted: known.counted, waiting: waiting, census,
-      isGroupNew: connection.isGroupNew)
+      witnesses, lastApplied: known.applied.last ?? .zero, counted: known.counted, waiting: waiting,
+      hasLossBehind: known.lost.reaches(behind: known.applied.last ?? .zero), census, isGroupNew: connection.isGroupNew)
     if verdict != .same {
       (connection.accounted, connection.missed, connection.restoredCount) = (nil, nil, nil)
     }

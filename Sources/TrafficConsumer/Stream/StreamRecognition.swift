@@ -19,15 +19,22 @@ enum StreamRecognition: Equatable {
   }
 
   /// `witnesses`: remembered entries, in order. `counted`: entries of ours that Redis has counted, if it counts. `waiting`:
-  /// entries that are there behind ours, as far as they were counted.
+  /// entries that are there behind ours, as far as they were counted. `hasLossBehind`: some of ours are lost behind the
+  /// newest that was applied.
   static func judge(
-    _ witnesses: [Witness], lastApplied: EntryID, counted: Int64?, waiting: Int64, _ census: StreamCensus,
-    isGroupNew: Bool
+    _ witnesses: [Witness], lastApplied: EntryID, counted: Int64?, waiting: Int64, hasLossBehind: Bool,
+    _ census: StreamCensus, isGroupNew: Bool
   ) -> StreamRecognition {
     let isUnread = isGroupNew || census.lastDeliveredID == .zero
     // An id is used once in the life of a stream.
     let unchanged = witnesses.prefix { $0.state != .changed }
     let common = unchanged.last { $0.state == .same }
+    // A file that ends at the newest one has not counted what was lost behind it.
+    if hasLossBehind, let newest = witnesses.last, newest.state == .same, unchanged.count == witnesses.count,
+      let added = census.entriesAdded, let counted, added < counted
+    {
+      return .rolledBack(to: newest.id)
+    }
     if unchanged.count == witnesses.count, census.lastGeneratedID >= lastApplied,
       goesOn(witnesses, common?.id, counted, waiting, census, isUnread)
     {

@@ -80,7 +80,7 @@ private func id(_ number: Int) -> EntryID { EntryID(milliseconds: UInt64(number 
     return StreamRecognition.judge(
       witnesses.enumerated().map { StreamRecognition.Witness(id: id(2 * $0.offset + 2), state: states[$0.element]!) },
       lastApplied: id(last), counted: added == nil ? nil : 10, waiting: waiting,
-      census, isGroupNew: false)
+      hasLossBehind: false, census, isGroupNew: false)
   }
 
   @Test("where no witness is remembered, none is missed")

@@ -187,6 +187,29 @@ import Testing
     #expect(bench.writer.streams[0].counters.dead == (loss.areBroken ? 6 : 0))
   }
 
+  @Test(
+    "lost at the stream's end, and others lost after a file came back that ends at the newest entry that was read",
+    arguments: [false, true])
+  func lostBehindTheNewest(isAcknowledged: Bool) throws {
+    let bench = try bench()
+    let saved = bench.stream
+    func loseEnd(_ entries: Int) { for _ in 0..<entries { bench.stream.delete(bench.add(hasCounters: false)) } }
+    bench.now += 2_000_000_000
+    loseEnd(3)
+    try settle(bench)
+    #expect(bench.lost == 3)
+    if isAcknowledged { #expect(try bench.writer.acknowledgeLoss(beginningAt: nil) == 1) }
+    bench.stream = saved
+    bench.restart()
+    try settle(bench)
+    #expect(bench.writer.streams[0].counters.rollbacks == 1)
+    bench.now += 2_000_000_000
+    loseEnd(3)
+    try settle(bench)
+    #expect(bench.lost == (isAcknowledged ? 3 : 6) && bench.writer.streams[0].lost.all.map(\.entries) == [3, 3])
+    #expect(bench.writer.streams[0].counters.addedBefore == 0)
+  }
+
   @Test("nor are those that were announced after the loss was found, whatever their ids")
   func announcedLater() throws {
     let bench = try bench()
