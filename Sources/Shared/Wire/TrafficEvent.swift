@@ -45,6 +45,8 @@ public struct TrafficEvent: Hashable, Sendable {
   public var timestamp: Int64
   /// Seconds since this peer's previous announce, 0 if none: `dt`.
   public var elapsedSeconds: UInt32
+  /// A `dt` below zero without its sign: the clock of a producer that is not ours was set back. It is no time.
+  public var backwardSeconds: UInt32 = 0
   /// As sent in the reply.
   public var intervalSeconds: UInt32
   public var minIntervalSeconds: UInt32
@@ -100,7 +102,7 @@ public struct TrafficEvent: Hashable, Sendable {
     case .left: String(left)
     case .event: event.text
     case .timestamp: String(timestamp)
-    case .elapsed: String(elapsedSeconds)
+    case .elapsed: (backwardSeconds > 0 ? "-" : "") + String(max(elapsedSeconds, backwardSeconds))
     case .interval: String(intervalSeconds)
     case .minInterval: String(minIntervalSeconds)
     case .version: counters.map { _ in String(Self.version) }

@@ -23,6 +23,7 @@ public struct TrafficEventDecoder {
   private var left: UInt64 = 0
   private var timestamp: UInt64 = 0
   private var elapsed: UInt64 = 0
+  private var backward: UInt64 = 0
   private var interval: UInt64 = 0
   private var minInterval: UInt64 = 0
   private var creditedUpload: UInt64 = 0
@@ -54,6 +55,8 @@ public struct TrafficEventDecoder {
     case .left: left = try number(field, value, in: 0...UInt64.max)
     case .event: try takeEvent(value)
     case .timestamp: timestamp = try number(field, value, in: 1...TrafficEvent.maximumSeconds)
+    case .elapsed where value.first == UInt8(ascii: "-"):
+      backward = try number(field, UnsafeRawBufferPointer(rebasing: value[1...]), in: 0...TrafficEvent.maximumSeconds)
     case .elapsed: elapsed = try number(field, value, in: 0...TrafficEvent.maximumSeconds)
     case .interval: interval = try number(field, value, in: 0...TrafficEvent.maximumSeconds)
     case .minInterval: minInterval = try number(field, value, in: 0...TrafficEvent.maximumSeconds)
@@ -88,7 +91,7 @@ public struct TrafficEventDecoder {
     if hasCounters, creditedDownload < downloadedDelta {
       throw .impossible(.creditedDownload, expected: "at least \(TrafficField.downloadedDelta.name), which it includes")
     }
-    return TrafficEvent(
+    var result = TrafficEvent(
       passkey: passkey!, infoHash: infoHash!, peerID: peerID!, port: UInt16(port), address: address!,
       addressFamily: addressFamily, uploadedDelta: uploadedDelta, downloadedDelta: downloadedDelta, left: left,
       event: event, timestamp: Int64(timestamp), elapsedSeconds: UInt32(elapsed), intervalSeconds: UInt32(interval),
@@ -97,6 +100,8 @@ public struct TrafficEventDecoder {
         ? TrafficEvent.Counters(
           generation: generation!, creditedUpload: creditedUpload, creditedDownload: creditedDownload) : nil,
       announces: UInt32(announces), order: order)
+    result.backwardSeconds = UInt32(backward)
+    return result
   }
 
   /// Finds the field and leaves `expected` one behind its position: in stream order one comparison each.

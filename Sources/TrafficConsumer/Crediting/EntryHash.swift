@@ -24,7 +24,11 @@ struct EntryHash: Sendable {
     let elapsed = event.counters == nil ? event.elapsedSeconds : 0
     state.absorb(UInt64(event.timestamp) << 32 | UInt64(elapsed))
     state.absorb(UInt64(event.intervalSeconds) << 32 | UInt64(event.minIntervalSeconds))
-    guard event.counters != nil else { return state.finish(byteCount: 64) }
+    guard event.counters != nil else {
+      // Only where it is: the fingerprints of all others are in databases.
+      if event.backwardSeconds > 0 { state.absorb(UInt64(event.backwardSeconds)) }
+      return state.finish(byteCount: event.backwardSeconds > 0 ? 72 : 64)
+    }
     state.absorb(UInt64(event.announces))
     return state.finish(byteCount: 72)
   }

@@ -10,6 +10,7 @@ struct ConsumerMetrics: Sendable {
   let dead: Counter
   private let redelivered: Counter
   private let vanished: Counter
+  private let backward: Counter
   private let batches: Counter
   let batchFailures: Counter
   let redisErrors: Counter
@@ -29,6 +30,9 @@ struct ConsumerMetrics: Sendable {
     dead = entries("dead")
     redelivered = entries("redelivered")
     vanished = entries("vanished")
+    backward = registry.counter(
+      "traffic_consumer_backward_entries_total",
+      help: "Applied entries with a dt below zero (a producer's clock was set back): bytes count, time does not.")
     batches = registry.counter("traffic_consumer_batches_total", help: "Committed transactions with entries.")
     batchFailures = registry.counter(
       "traffic_consumer_batch_failures_total", help: "Transactions that failed and were or will be tried again.")
@@ -108,6 +112,7 @@ struct ConsumerMetrics: Sendable {
     dead.add(UInt64(outcome.dead))
     redelivered.add(UInt64(outcome.redelivered))
     vanished.add(UInt64(outcome.vanished))
+    backward.add(UInt64(outcome.backward))
   }
 
   func committed(entries: Int, nanoseconds: UInt64) {

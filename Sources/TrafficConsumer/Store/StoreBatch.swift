@@ -186,7 +186,10 @@ extension StoreWriter {
       return
     }
     switch result {
-    case .success: if isRepeated { stream.counters.duplicates += 1 } else { stream.counters.applied += 1 }
+    case .success where isRepeated: stream.counters.duplicates += 1
+    case .success:
+      stream.counters.applied += 1
+      if case .event(let event) = item.content, event.backwardSeconds > 0 { stream.counters.backward += 1 }
     case .failure(let reason):
       stream.counters.dead += 1
       try burials.bury(item.id, item.fields, reason, deliveries: deliveries, of: stream)

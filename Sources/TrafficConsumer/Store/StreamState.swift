@@ -146,6 +146,8 @@ struct StreamCounters: Equatable, Sendable {
   var redelivered: Int64 = 0
   /// Delivered and pending, but deleted from the stream before they were applied.
   var vanished: Int64 = 0
+  /// Applied with a `dt` below zero, by this process.
+  var backward: Int64 = 0
   /// Times Redis came back with an older state of the stream.
   var rollbacks: Int64 = 0
   /// Within the epoch: distinct entries dealt with.
@@ -162,6 +164,7 @@ struct StreamCounters: Equatable, Sendable {
       sum.dead += after.counters.dead - before.counters.dead
       sum.redelivered += after.counters.redelivered - before.counters.redelivered
       sum.vanished += after.counters.vanished - before.counters.vanished
+      sum.backward += after.counters.backward - before.counters.backward
     }
     return sum
   }

@@ -100,6 +100,7 @@ private func refusal(of fields: [String]) -> TrafficDecodeError? {
       ("af", "ipv4"), ("af", "IPv6"), ("du", "-1"), ("du", "1e3"), ("du", " 1"), ("du", ""), ("du", "0x10"),
       ("du", "9007199254740993"), ("dd", "18446744073709551616"), ("left", "18446744073709551616"),
       ("event", "paused"), ("event", ""), ("ts", "0"), ("ts", "1700000000000"), ("dt", "4294967296"),
+      ("dt", "-"), ("dt", "--5"), ("dt", "-4294967296"), ("ts", "-5"),
       ("interval", "-1800"), ("min_interval", "1.5"), ("v", "2"), ("gen", ""), ("gen", "a b"),
       ("gen", String(repeating: "9", count: 33)), ("cu", "999"), ("cd", "499"), ("n", "0"), ("order", "x"),
       ("order", "281474976710656"),
@@ -120,6 +121,13 @@ private func refusal(of fields: [String]) -> TrafficDecodeError? {
     ])
   func edges(name: String, value: String) {
     #expect(refusal(of: entry(replacing: name, with: value)) == nil)
+  }
+
+  @Test("a dt below zero is no time, and is told from 0")
+  func backward() throws {
+    let event = try TrafficEvent.decode(entry(replacing: "dt", with: "-4294967295"))
+    #expect(event.elapsedSeconds == 0 && event.backwardSeconds == .max)
+    #expect(event.encode() == entry(replacing: "dt", with: "-4294967295"))
   }
 
   @Test("an IPv4 address in IPv6 form may be called either family")

@@ -299,6 +299,32 @@ private struct Bench {
     }
   }
 
+  @Test("of a producer whose clock was set back the bytes count and no time does; dt 0 is another entry")
+  func backwardClock() throws {
+    var bench = Bench()
+    var event = maker.event(du: 7, ts: 1_700_000_100)
+    event.backwardSeconds = 50
+    try bench.apply(event)
+    #expect(bench.sums.uploaded == 7 && bench.sums.seedSeconds == 0)
+    #expect(try bench.apply(event).rule == .duplicate)
+    event.backwardSeconds = 0
+    #expect(try bench.apply(event).rule == .delta)
+    event.backwardSeconds = 51
+    #expect(try bench.apply(event).rule == .delta)
+    #expect(bench.sums.uploaded == 21 && bench.sums.seedSeconds == 0)
+  }
+
+  @Test("of a producer without counters no second counts twice where entries cover the same time")
+  func overlappingTime() throws {
+    var bench = Bench()
+    let first: Int64 = 1_700_000_000
+    // Both families of a client, each with its own time since the last announce.
+    for (ts, dt) in [(0, 0), (5, 0), (1800, 1800), (1805, 1800), (3600, 1800), (3610, 1805)] as [(Int64, UInt32)] {
+      try bench.apply(maker.event(ts: first + ts, dt: dt))
+    }
+    #expect(bench.sums.seedSeconds == 3610)
+  }
+
   @Test("a total that would leave 64 bits is refused before anything changes")
   func overflow() throws {
     var bench = Bench()

@@ -138,6 +138,20 @@ import Wire
     withExtendedLifetime(server) {}
   }
 
+  @Test("an entry of a clock that was set back is applied, counted, and no dead letter")
+  func backwardClock() async throws {
+    let (server, bench) = try await bench()
+    var event = EventMaker().event(du: 10, ts: 1_700_000_000)
+    event.backwardSeconds = 3
+    try bench.add(event)
+    try bench.add(event)
+    try bench.apply(0..<2)
+    #expect(try bench.sums(of: EventMaker().passkey.text).uploaded == 10)
+    let counters = bench.writer.streams[0].counters
+    #expect(counters.applied == 1 && counters.duplicates == 1 && counters.backward == 1 && counters.dead == 0)
+    withExtendedLifetime(server) {}
+  }
+
   @Test("explanations say for each entry what it reported, what was credited, and why")
   func explanations() async throws {
     let (server, bench) = try await bench()
