@@ -64,8 +64,6 @@ struct MembershipClusterTests {
     var connection = try cluster.connection(to: "pt:passkeys")
     #expect(try connection.command(["WAIT", "1", "60000"]).integer == 1)
     master.kill9()
-    try await eventually("the outage is noticed") { !bench.resolver.isReady }
-    #expect(bench.knowledge("alice") == .stale(.approved) || bench.knowledge("alice") == .fresh(.approved))
     try await bench.expect("bob", .fresh(.approved))
     try await bench.expect("alice", .fresh(.approved))
     try bench.command("SREM", "pt:passkeys", "alice")
