@@ -16,7 +16,7 @@ struct PoisonTests {
     ("passkey", ""), ("passkey", String(repeating: "k", count: 65)), ("infohash", "c0ffee"),
     ("infohash", String(repeating: "zz", count: 20)), ("peer_id", ""), ("port", "65536"), ("port", "-1"),
     ("ip", "300.1.1.1"), ("af", "IPv5"), ("du", "-5"), ("du", "1GiB"), ("du", "99999999999999999999999"), ("dd", ""),
-    ("dd", "1e9"), ("left", "0x10"), ("event", "paused"), ("ts", "yesterday"), ("ts", ""), ("dt", "-1"),
+    ("dd", "1e9"), ("left", "0x10"), ("event", "paused"), ("ts", "yesterday"), ("ts", ""), ("dt", "1.5"),
     ("interval", "half an hour"), ("min_interval", "nil"),
   ]
 

@@ -28,6 +28,8 @@ public final class RedisCluster: Sendable {
             // The cluster bus takes port + 10000 by default, which may not exist or not be free.
             "--cluster-enabled", "yes", "--cluster-port", "\(try FreePort.take())", "--cluster-node-timeout",
             "\(nodeTimeoutMilliseconds)", "--repl-diskless-sync-delay", "0",
+            // However late a loaded machine notices that a master is gone, its replica may be elected.
+            "--cluster-replica-validity-factor", "0",
           ]))
     }
     let cluster = RedisCluster(nodes, folders)
