@@ -54,7 +54,9 @@ struct OriginCheckTests {
             writer.begin(.ok, contentType: "application/json")
             writer.append("{\"valid\": \(isGood)}")
           }),
-        AdminServer.Route(path: "/slow", begin: { _ in 60_000_000_000 }, refuse: { _, _ in }, finish: { _ in }),
+        AdminServer.Route(
+          path: "/slow", begin: { _ in 60_000_000_000 }, refuse: { _, _ in },
+          finish: { writer in writer.begin(.ok, contentType: "application/json") }),
       ]
       let server = try AdminServer(
         address: .host(.loopbackV4, port: port), registry: MetricRegistry(), metricPrefix: "origin", routes: routes,
