@@ -63,6 +63,9 @@ struct PushSession {
   var now: UInt64
   let started: UInt64
   private(set) var isStopping = false
+  /// At the end: what is held was asked for; Redis left a question, or a call, without an answer.
+  var hasAskedLast = false
+  var isLeftUnanswered = false
   /// The run of the calls that are made now.
   var run: PushRun
   /// The run of the queue's numbers, this process' own, and the first of them in it.
@@ -190,7 +193,7 @@ struct PushSession {
   // MARK: the ordinary way
 
   /// What is next after a reply, a failure or a wait: these are the moments at which it may be over.
-  mutating func decide() -> Action { mayEnd() ? askLastTime() ?? giveUpRest() : proceed() }
+  mutating func decide() -> Action { mayEnd() ? askLast() ?? giveUpRest() : proceed() }
 
   /// What is next while calls are sent: a connection that has just been made, and a call that is on its way, get a reply
   /// before a stop gives up.

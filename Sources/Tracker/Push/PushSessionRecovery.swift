@@ -74,9 +74,14 @@ extension PushSession {
     return .askTime(clock.ask(now: now))
   }
 
-  /// Before a clean end, so that Redis keeps a reading behind the last order.
-  mutating func askLastTime() -> Action? {
-    rest == 0 && isConnected && !isAsking && failures == 0 && clock.isUsed ? askTime() : nil
+  /// Before a clean end: the time, so that Redis keeps a reading behind the last order; and once whether it is there still, and
+  /// has what is held: a connection that looks alive may be of a Redis that has ended, and after this nobody would notice.
+  mutating func askLast() -> Action? {
+    guard rest == 0, isConnected, !isAsking, failures == 0, !isLeftUnanswered else { return nil }
+    if clock.isUsed { return askTime() }
+    guard !hasAskedLast, !retained.isEmpty, isSure else { return nil }
+    hasAskedLast = true
+    return askWhatIsHeld()
   }
 
   mutating func awaitTime() -> Action {
@@ -88,7 +93,10 @@ extension PushSession {
   /// An answer that is slow does not keep announces from the spool, nor the process from its end.
   private mutating func keepAwaitingTime() -> Action {
     if now >= replyDeadline { return fail(.timedOut(.read)) }
-    if mayEnd(), let flushDeadline, now >= flushDeadline { return giveUpRest() }
+    if mayEnd(), let flushDeadline, now >= flushDeadline {
+      isLeftUnanswered = true
+      return giveUpRest()
+    }
     return isSpoolDue ? writeSpool(.awaitTime) : awaitTime()
   }
 

@@ -114,8 +114,8 @@ extension PushSession {
   var rest: Int { window.reduce(queue.depth + restored.count) { $0 + $1.count } }
 
   /// Whether Redis, asked over this connection, still has what it had applied, or has it again.
-  private var isSure: Bool {
-    retained.isEmpty || isConnected && !isPreparing && suspended == nil && survey == nil
+  var isSure: Bool {
+    retained.isEmpty || isConnected && !isPreparing && suspended == nil && survey == nil && !isLeftUnanswered
   }
 
   /// Applied calls that Redis may have forgotten, and nobody else would give back once the process has ended. The next one
@@ -127,6 +127,7 @@ extension PushSession {
   /// What the shutdown could not publish, or give back, goes to the spool; where Redis has all, an earlier one's is gone.
   mutating func giveUpRest() -> Action {
     queue.close()
+    if window.contains(where: \.isSent) { isLeftUnanswered = true }
     let isOver = rest == 0 && isSure
     guard let spool, !isOver || spool.hasFile else { return endRest(nil) }
     phase = .spoolingRest

@@ -17,6 +17,8 @@ final class SimulatedTracker {
     var wakeAt: UInt64
     var isAsleep = false
     var isStopping = false
+    /// Redis was away when it was told to stop, and is still: what it has taken the next process holds, too.
+    var keepsAll = false
 
     init(queue: EventQueue, publisher: StreamPublisher, signal: PublisherSignal, metrics: PushMetrics, wakeAt: UInt64) {
       self.queue = queue
@@ -175,6 +177,7 @@ final class SimulatedTracker {
     guard let action = process.publisher.decide(after: process.event, now: machineNow) else {
       world.trace { "tracker \(index) ends with \(process.queue.depth) queued" }
       if spoolPath == nil { world.truth.excuse(tracker: index, since: lastClean) }
+      if !process.keepsAll { world.trouble.lastAmnesia = world.now }
       self.process = nil
       return
     }

@@ -12,9 +12,14 @@ extension World {
       if !site.hasSpool { trouble.note(.reported) }
       // It spools what Redis has not taken back.
       let leavesAll = site.hasSpool && !site.sharesSpool && trackers.count == 1 && !trouble.hasFlushed
-      let hasLostWitnesses = trouble.hasLostWitnesses
+      let before = trouble
       noteDeath(of: tracker(index))
-      if leavesAll { trouble.hasLostWitnesses = hasLostWitnesses }
+      if leavesAll { trouble.hasLostWitnesses = before.hasLostWitnesses }
+      // So it does with what Redis has taken, where that is away.
+      if leavesAll, isRedisDown, let process = tracker(index).process, !process.isStopping {
+        trouble.lastAmnesia = before.lastAmnesia
+        process.keepsAll = true
+      }
       tracker(index).terminate()
     case .start(let index): tracker(index).start()
     case .link(let index, let mode): tracker(index).link.mode = mode
@@ -25,6 +30,7 @@ extension World {
     case .redisUp:
       if isRedisDown { redis.forgetScripts() }
       isRedisDown = false
+      for tracker in trackers { tracker.process?.keepsAll = false }
     case .redisHangs(let hangs): isRedisHung = hangs
     case .redisRestart: restartRedis()
     case .failover(let writes):

@@ -90,4 +90,49 @@ import Testing
     try site.settle()
     #expect(site.redis.stream == ModelRedis.entries(0..<5, run: 77) + ModelRedis.entries(0..<2) && site.applied == nil)
   }
+
+  @Test("a Redis that is gone, unnoticed, when the tracker is told to stop: what it had taken is kept for the next one")
+  func goneAtTheEnd() throws {
+    for pause in [0, 700_000_000, 1_600_000_000] as [UInt64] {
+      var site = try PushSessionSite(spool: true)
+      try site.announce(rounds: 3, of: 0..<4)
+      try site.run { [begin = site.now] in $0.now >= begin + pause && $0.trace.last == "awaitAnnounces" }
+      site.fault = {
+        switch $0 {
+        case .askTime, .askPlace: (.closed("by the server"), false)
+        case .connect: (.unreachable("by the test"), false)
+        default: nil
+        }
+      }
+      site.stop()
+      try site.run { $0.isFinished }
+      #expect(site.applied?.map(\.end) == [4, 8, 12] && site.notes.last == .spooledDoubtful(announces: 12), "\(pause)")
+    }
+  }
+
+  @Test("one that is silent at the end, to a question or to a call: the same", arguments: [true, false])
+  func silentAtTheEnd(isCall: Bool) throws {
+    var site = try PushSessionSite(spool: true, readMilliseconds: 15_000)
+    try site.announce(rounds: 3, of: 0..<4)
+    site.isSilent = isCall
+    site.isClockSilent = !isCall
+    if isCall { site.announce(0..<2) }
+    site.stop()
+    let begin = site.now
+    try site.run { $0.isFinished }
+    #expect(site.now - begin < 5_600_000_000 || isCall)
+    #expect(site.applied?.map(\.end) == [4, 8, 12] && site.notes.contains(.spooledDoubtful(announces: 12)))
+    #expect(site.spooled?.count ?? 0 == (isCall ? 2 : 0))
+  }
+
+  @Test("one that has lost it when the tracker is told to stop, over a living connection, is given it back")
+  func lostAtTheEnd() throws {
+    var site = try PushSessionSite(spool: true)
+    try site.announce(rounds: 3, of: 0..<4)
+    let all = site.redis.stream
+    site.redis.rollBack(to: 2, run: 1)
+    site.stop()
+    try site.run { $0.isFinished }
+    #expect(Set(site.redis.stream) == Set(all) && site.applied == nil && site.sum.gaps == 1)
+  }
 }

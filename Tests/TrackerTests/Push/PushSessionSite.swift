@@ -81,6 +81,12 @@ struct PushSessionSite {
     records.withUnsafeBufferPointer { _ = queue.append($0, order: 1) }
   }
 
+  /// As the signal does it: who waits for announces is woken.
+  mutating func stop() {
+    session.requestStop()
+    if trace.last == "awaitAnnounces" { event = .woken }
+  }
+
   /// So many calls, one after the other.
   mutating func announce(rounds: Int, of peers: Range<Int>) throws {
     for round in 0..<rounds {
