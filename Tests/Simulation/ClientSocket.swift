@@ -75,6 +75,12 @@ public struct ClientSocket: ~Copyable {
     }
   }
 
+  /// Makes the close a reset (RST) instead of an orderly end: what the other side has not read is lost.
+  public func resetAtClose() {
+    var option = linger(l_onoff: 1, l_linger: 0)
+    setsockopt(descriptor.number, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
+  }
+
   public func send(_ bytes: [UInt8]) throws(HarnessError) {
     var sent = 0
     while sent < bytes.count {

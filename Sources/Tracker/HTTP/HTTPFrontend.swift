@@ -58,6 +58,7 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
   /// By their tickets: at most one per connection.
   private var parkedScrapes: [UInt64: ParkedScrape] = [:]
   private var metrics: ResponseMetrics
+  private let unanswered: Counter
   private var time = BatchTime.now()
   private var server: HTTPServer?
 
@@ -72,6 +73,9 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
     writer = HTTPWriter(maxNumwant: rules.limits.maxNumwant, trackerID: rules.trackerID)
     infoHashes = .allocate(byteCount: rules.parser.maxScrapeInfoHashes * InfoHash.byteCount, alignment: 8)
     metrics = ResponseMetrics(name: "chihaya_http_response_duration_milliseconds", registry: registry)
+    unanswered = registry.counter(
+      "tracker_http_unanswered_total",
+      help: "Announces that waited for a look-up and were decided when their connections had ended.")
     pipeline.httpReceiver = self
     let server = HTTPServer(
       loop: loop, listeners: listeners, limits: rules.connections,
@@ -165,6 +169,20 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
     return .answered
   }
 
+  /// Puts an announce through whose connection ended while it waited: what it says counts, and nobody gets the reply.
+  private func putUnanswered(_ announce: AnnounceRequest, origin: RequestOrigin) {
+    var reply = AnnounceReply()
+    reply.peers = writer.sink(limit: 0, form: [])
+    let refusal: Refusal?
+    switch pipeline.announce(announce, origin: origin, time: time, reply: &reply) {
+    case .accepted: refusal = nil
+    case .refused(let reason): refusal = reason
+    case .parked: return
+    }
+    unanswered.addFromOwner()
+    metrics.count(.announce, announce.address.family, refusal)
+  }
+
   private func refuse(
     _ refusal: Refusal, _ action: ResponseMetrics.Action, _ family: IPAddress.Family,
     into response: inout HTTPResponseWriter
@@ -216,9 +234,10 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
     time = BatchTime(monotonicNanoseconds: loop.nowNanoseconds, unixSeconds: Clock.unixSeconds())
     switch origin {
     case .http(let ticket, let form):
-      server?.resume(HTTPTicket(rawValue: ticket)) { response in
+      let isConnected = server?.resume(HTTPTicket(rawValue: ticket)) { response in
         put(request, form: ReplyForm(rawValue: form), origin: origin, into: &response)
       }
+      if isConnected != true { putUnanswered(request, origin: origin) }
     case .httpScrape(let ticket): resumeScrape(request, ticket)
     case .udp: break
     }

@@ -6,13 +6,13 @@ import Testing
 @testable import Wire
 
 /// One worker with an HTTP listener, and swarms of its own.
-private final class TestWorker {
+final class TestWorker {
   let registry = MetricRegistry()
   let endpoint: LoopbackEndpoint
   private let worker: WorkerThread
 
   init(
-    host: String = "127.0.0.1", pipeline: PipelineRules = PipelineRules(),
+    host: String = "127.0.0.1", pipeline: PipelineRules = PipelineRules(), push: (any AnnounceRecordSink)? = nil,
     _ change: (inout HTTPSettings) -> Void = { _ in }
   ) throws {
     var config = HTTPSettings(address: "")
@@ -26,7 +26,7 @@ private final class TestWorker {
     worker = try WorkerThread(
       WorkerPlan(
         number: 0, mailbox: try EventLoopMailbox(), udpSockets: [], udpRules: nil, httpListeners: listeners,
-        httpRules: rules, store: SwarmStore(shardCount: 4, snatches: try SnatchLedger(path: nil)), push: nil,
+        httpRules: rules, store: SwarmStore(shardCount: 4, snatches: try SnatchLedger(path: nil)), push: push,
         rules: pipeline, metrics: registry,
         heartbeat: Heartbeat())
     ) { error in Issue.record(error) }
