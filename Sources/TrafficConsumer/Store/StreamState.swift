@@ -122,6 +122,10 @@ struct StreamState: Sendable {
     if anchors.count > Self.maximumAnchors { anchors.remove(at: densestAnchor) }
   }
 
+  /// The last remembered entry up to an id of which it is known how many were dealt with up to it: from one of which it is not
+  /// known the count could not go on, and would hide what is missing.
+  func countedAnchor(through id: EntryID) -> EntryID? { anchors.last { $0.id <= id && $0.handled != nil }?.id }
+
   /// The anchor that is missed least: the one whose neighbours are closest together for their age. Never the oldest or the
   /// newest.
   private var densestAnchor: Int {

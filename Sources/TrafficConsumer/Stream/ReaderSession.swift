@@ -252,7 +252,8 @@ struct ReaderSession {
         if end < next { connection.restoredCount = census.entriesAdded }
         end = min(end, next.predecessor)
       }
-      first([.report(.rolledBack(to: common)), .store(.rollBack(to: common, restoredThrough: end))])
+      let begin = known.countedAnchor(through: common) ?? common
+      first([.report(.rolledBack(to: begin)), .store(.rollBack(to: begin, restoredThrough: end))])
     case .another: first([.report(.newEpoch), .store(.newEpoch(goneBefore: census.gone, restoredThrough: end))])
     case .remade:
       // All that Redis ever counted in it is to be read.

@@ -23,11 +23,12 @@ import Testing
   }
 
   /// So many entries, one with every call for new ones: there is no moment for a count.
-  private func keepBusy(_ bench: ReaderBench, entries: Int) throws {
+  private func keepBusy(_ bench: ReaderBench, entries: Int, pauseNanoseconds: UInt64 = 0) throws {
     var rest = entries
     while rest > 0 {
       try bench.step()
       guard bench.trace.last?.hasPrefix("ask new") == true else { continue }
+      bench.now += pauseNanoseconds
       bench.add(hasCounters: false)
       rest -= 1
     }
@@ -88,6 +89,34 @@ import Testing
     bench.restart()
     try settle(bench)
     #expect(try bench.lost == 0 && bench.faults == [] && bench.writer.streams[0].counters.addedBefore == 0)
+  }
+
+  @Test("found by their number, it is not known how many there were up to where: no count goes on from there")
+  func foundByNumber() throws {
+    let bench = try bench()
+    try keepBusy(bench, entries: 5, pauseNanoseconds: 1_500_000_000)
+    // In the midst of what one call reads; the last brings their bytes along.
+    let ids = (0..<5).map { _ in bench.add(dt: 0) }
+    let complete = bench.stream.entries
+    for id in ids[1...3] { bench.stream.delete(id) }
+    try keepBusy(bench, entries: 5, pauseNanoseconds: 1_500_000_000)
+    var saved = bench.stream
+    try keepBusy(bench, entries: 5, pauseNanoseconds: 1_500_000_000)
+    try settle(bench)
+    #expect(bench.lost == 3)
+    bench.stream.putBack(complete)
+    bench.restart()
+    try settle(bench)
+    let anchors = bench.writer.streams[0].anchors
+    #expect(bench.lost == 0 && anchors.contains { $0.handled == nil && $0.id > ids[4] && $0.id <= saved.lastDelivered })
+    saved.putBack(complete)
+    bench.stream = saved
+    bench.now += 5_000_000_000
+    lose(4, bench)
+    bench.restart()
+    try settle(bench)
+    #expect(bench.writer.streams[0].counters.rollbacks == 1)
+    #expect(try bench.lost == 4 && bench.writer.streams[0].counters.addedBefore == 0 && bench.faults.count == 1)
   }
 
   @Test(
