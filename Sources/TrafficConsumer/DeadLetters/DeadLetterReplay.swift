@@ -72,6 +72,7 @@ extension StoreWriter {
         throw SQLiteError(extendedCode: 4, message: "dry run", context: "replay")
       }
       CrashPoint.reach(.afterReplay)
+      sessionTable.forgetIfLarge()
       return result
     } catch {
       forgetUncommitted()

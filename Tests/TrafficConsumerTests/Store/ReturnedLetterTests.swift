@@ -280,4 +280,23 @@ import Wire
     #expect(bench.writer.streams[0].counters.handled == handled)
     withExtendedLifetime(server) {}
   }
+
+  @Test("replaying keeps no more sessions in memory than applying does")
+  func replayForgets() async throws {
+    let (server, bench) = try await bench()
+    try bench.add(EventMaker().event(du: 10).encode().map { $0 == "10" ? "x" : $0 })
+    try bench.apply(0..<1)
+    try bench.writer.transaction { () throws(SQLiteError) in
+      var maker = EventMaker()
+      for user in 0...SessionTable.maximumSessions {
+        maker.passkey = Passkey("user\(user)")!
+        _ = try bench.writer.sessionTable.session(of: maker.event())
+      }
+    }
+    #expect(bench.writer.sessionTable.sessions.count > SessionTable.maximumSessions)
+    #expect(try bench.writer.replay(1, repairs: [("du", "10")], isDryRun: false).outcome == .replayed)
+    let kept = bench.writer.sessionTable.sessions.count
+    #expect(kept == 0)
+    withExtendedLifetime(server) {}
+  }
 }
