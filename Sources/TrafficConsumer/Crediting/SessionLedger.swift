@@ -69,6 +69,15 @@ struct SessionLedger: Equatable, Sendable {
   /// session the oldest is given up, which can cost a late entry its seconds, never bytes.
   static let maximumGaps = 16
 
+  /// Whether nothing later of the session is known. Of one second the common clock tells which came last: a `stopped` by way of
+  /// one tracker may arrive after the `started` that followed it by way of another.
+  func isLatest(_ event: TrafficEvent) -> Bool {
+    guard event.timestamp == coveredTo, let order = event.order, let reached = credited.time?.reached else {
+      return event.timestamp >= coveredTo
+    }
+    return order >= reached
+  }
+
   /// An entry that arrived at this time may equal one that is in the table, not here.
   func reachesBack(_ arrivedMilliseconds: UInt64) -> Bool {
     fingerprints.contains { $0.arrivedMilliseconds > arrivedMilliseconds }

@@ -104,7 +104,7 @@ struct WindowAggregator: Sendable {
       credit.sums.elapsedSeconds = Int64(event.elapsedSeconds)
       credit.sums.firstSeen = event.timestamp
       credit.sums.lastSeen = event.timestamp
-      if event.timestamp >= ledger.coveredTo { ledger.isStopped = event.event == .stopped }
+      if ledger.isLatest(event) { ledger.isStopped = event.event == .stopped }
     }
     context.ledger = ledger
     return credit

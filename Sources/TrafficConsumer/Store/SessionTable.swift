@@ -206,7 +206,7 @@ final class SessionTable {
     if before.generation == nil || before.generation == generation {
       sessions[session].ledger.generation = generation
       sessions[session].ledger.credited = counters
-    } else if event.timestamp >= before.coveredTo, let earlier = before.generation {
+    } else if before.isLatest(event), let earlier = before.generation {
       try writeGeneration(session, earlier, before.credited)
       sessions[session].ledger.generation = generation
       sessions[session].ledger.credited = counters

@@ -66,6 +66,37 @@ import Wire
     #expect(try StoreCheck.run(writer.database).allSatisfy(\.isOK))
   }
 
+  @Test("of `stopped` and `started` in one second the trackers' clock tells which was last, whichever comes first")
+  func stoppedInThatSecond() throws {
+    let directory = try TemporaryDirectory()
+    let writer = try StoreWriter(
+      settings: StoreWriter.Settings(
+        databasePath: "\(directory.path)/traffic.db", streamNames: ["tracker:traffic"], windowSeconds: 3600,
+        maximumDeliveries: 3))
+    let second: Int64 = 62_500
+    let announces = [
+      Announce(generation: "A", ticks: 0, credited: 0, du: 0, dt: 0, event: .started),
+      Announce(generation: "A", ticks: 1800 * second, credited: 10, du: 10, dt: 1800),
+      Announce(generation: "A", ticks: 2000 * second + 10_000, credited: 20, du: 10, dt: 200, event: .stopped),
+      Announce(generation: "B", ticks: 2000 * second + 40_000, credited: 0, du: 0, dt: 0, event: .started),
+      Announce(generation: "B", ticks: 3800 * second, credited: 10, du: 10, dt: 1800),
+    ]
+    for (user, order) in [[0, 1, 2, 3, 4], [0, 1, 3, 2, 4]].enumerated() {
+      let entries = order.map { index in
+        let fields = announces[index].event(of: user).encode().map { Array($0.utf8) }
+        return (
+          id: EntryID(milliseconds: 1_800_003_000_000 + UInt64(user), sequence: UInt64(index + 1)),
+          fields: Optional(EntryFields(items: fields))
+        )
+      }
+      for entry in entries {
+        _ = try writer.apply([StreamDelivery(streamIndex: 0, source: .scattered, entries: [entry])])
+      }
+    }
+    #expect(try writer.database.integer("SELECT count(*) FROM users WHERE uploaded = 30") == 2)
+    #expect(try writer.database.integer("SELECT count(*) FROM users WHERE seed_seconds = 3800") == 2)
+  }
+
   /// A client's lives, announced to this version's tracker or to one that does not say when, and what was moved.
   private static func lives(_ random: inout SeededRandom) -> (announces: [Announce], uploaded: UInt64) {
     let pauses = [0.3, 0.9, 1.2, 2.5, 60, 600, 1800].map { Int64($0 * 62_500) }
