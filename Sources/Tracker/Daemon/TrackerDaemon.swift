@@ -47,7 +47,7 @@ final class TrackerDaemon {
     trackerID = Array(Hex.encode((0..<4).map { _ in UInt8.random(in: .min ... .max) }).utf8)
     for warning in config.warnings { Log.warning("configuration", ["problem": "\(warning)"]) }
     snatches = try SnatchLedger(path: config.storage.snatchPath)
-    store = SwarmStore(shardCount: config.storage.shardCount, snatches: snatches)
+    store = SwarmStore(shardCount: config.storage.shardCount, snatches: snatches, metrics: metrics)
     hooks = try HookChain(config.prehooks + config.posthooks, metrics: metrics)
     loop = try EventLoop(mailbox: try EventLoopMailbox())
     registerStorageMetrics()
@@ -133,7 +133,7 @@ final class TrackerDaemon {
     rules.minIntervalSeconds = UInt32(clamping: config.minAnnounceInterval.wholeSeconds)
     rules.swarmPolicy = SwarmPolicy(
       excludeOwnPeers: config.storage.excludeOwnPeers, maxPeersPerUser: config.maxPeersPerUser,
-      overdueSeconds: rules.intervalSeconds &+ rules.intervalSeconds / 8)
+      overdueSeconds: rules.intervalSeconds &+ rules.intervalSeconds / 8, limits: config.storage.sessionLimits)
     return rules
   }
 
@@ -213,6 +213,10 @@ final class TrackerDaemon {
     Log.info("tracker stopped")
   }
 
+  private static func budgets(_ store: SwarmStore) -> UserBudgets.Summary {
+    store.budgets.summary(nowSeconds: BatchTime.now().monotonicSeconds)
+  }
+
   private func registerStorageMetrics() {
     let store = store
     metrics.gauge("chihaya_storage_infohashes_count", help: "The number of infohashes tracked.") {
@@ -224,5 +228,13 @@ final class TrackerDaemon {
     metrics.gauge("chihaya_storage_leechers_count", help: "The number of leechers tracked.") {
       Double(store.counts().leechers)
     }
+    metrics.gauge("tracker_users_count", help: "Users with a session.") { Double(Self.budgets(store).users) }
+    metrics.gauge("tracker_user_sessions_highest", help: "The most sessions of one user (max_sessions_per_user).") {
+      Double(Self.budgets(store).mostSessions)
+    }
+    metrics.gauge(
+      "tracker_user_new_sessions_highest_ratio",
+      help: "The part of max_new_sessions_per_hour that is used up of the user who has used most of it."
+    ) { Self.budgets(store).mostNewPart }
   }
 }

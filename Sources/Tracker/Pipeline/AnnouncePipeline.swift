@@ -126,12 +126,12 @@ final class AnnouncePipeline {
   ) -> AnnounceOutcome {
     let user = if let user = context.user { user.low } else { store.hasher.hash(request.peerID) }
     let announce = SwarmAnnounce(
-      infoHash: request.infoHash, peerID: request.peerID, user: user, address: request.address,
-      otherAddress: request.otherAddress, port: request.port, event: request.event, left: request.left,
-      downloaded: request.downloaded, isPartialSeed: request.isPaused, minIntervalSeconds: rules.minIntervalSeconds,
-      nowSeconds: context.time.monotonicSeconds)
+      infoHash: request.infoHash, peerID: request.peerID, user: user, hasPasskey: context.user != nil,
+      address: request.address, otherAddress: request.otherAddress, port: request.port, event: request.event,
+      left: request.left, downloaded: request.downloaded, isPartialSeed: request.isPaused,
+      minIntervalSeconds: rules.minIntervalSeconds, nowSeconds: context.time.monotonicSeconds)
     let result = store.announce(announce, policy: rules.swarmPolicy, lottery: &lottery, into: &reply.peers)
-    if result.hasTooManySessions { return .refused(.tooManyPeersOfUser) }
+    if let limit = result.limit { return .refused(Refusal(limit)) }
     reply.complete = result.complete
     reply.incomplete = result.incomplete
     reply.downloaded = result.downloaded
@@ -211,6 +211,16 @@ final class AnnouncePipeline {
         case .http, .httpScrape: httpReceiver?.resume(parked.request, origin: parked.origin)
         }
       }
+    }
+  }
+}
+
+extension Refusal {
+  init(_ limit: SessionLimit) {
+    switch limit {
+    case .clientsOnTorrent: self = .tooManyPeersOfUser
+    case .sessions: self = .tooManySessionsOfUser
+    case .newSessions: self = .tooManyNewSessionsOfUser
     }
   }
 }

@@ -17,6 +17,8 @@ enum Refusal: UInt8, Error, CaseIterable {
   case invalidAddress
   case unapprovedPort
   case tooManyPeersOfUser
+  case tooManySessionsOfUser
+  case tooManyNewSessionsOfUser
   case malformedRequest
   case badConnectionID
   case tryAgain
@@ -40,6 +42,8 @@ enum Refusal: UInt8, Error, CaseIterable {
     case .invalidAddress: "invalid ip"
     case .unapprovedPort: "unapproved port"
     case .tooManyPeersOfUser: "too many clients of yours on this torrent"
+    case .tooManySessionsOfUser: "too many torrents of yours at once"
+    case .tooManyNewSessionsOfUser: "too many new torrents of yours in an hour"
     case .malformedRequest: "malformed request"
     case .badConnectionID: "bad connection ID"
     case .tryAgain: "tracker temporarily unavailable, please try again"
@@ -48,5 +52,12 @@ enum Refusal: UInt8, Error, CaseIterable {
   }
 
   /// Seconds after which asking again makes sense (BEP 31 `retry in`); nil when only a change of the request helps.
-  var retryInSeconds: UInt32? { self == .tryAgain ? 60 : nil }
+  var retryInSeconds: UInt32? {
+    switch self {
+    case .tryAgain: 60
+    // The budget of an hour comes back by the minute.
+    case .tooManyNewSessionsOfUser: 600
+    default: nil
+    }
+  }
 }

@@ -18,12 +18,19 @@ struct StorageSettings: SettingsSection, Sendable, Equatable {
   var excludeOwnPeers = true
   /// Sessions of one user on one torrent (ours).
   var maxPeersPerUser = 3
+  /// Sessions of one user in all swarms (ours); 0: no limit.
+  var maxSessionsPerUser = SessionLimits().sessions
+  /// New sessions of one user in an hour (ours); 0: no limit.
+  var maxNewSessionsPerHour = SessionLimits().newPerHour
   /// The file that keeps the snatch counts over a restart (ours); nil: they begin at 0.
   var snatchPath: String?
 
   private static let memory = "memory"
   private static let housekeeping: ClosedRange<Duration> = .milliseconds(10) ... .seconds(86_400)
+  private static let sessions = 0...UserBudgets.maximum
   private static let lifetimes: ClosedRange<Duration> = .seconds(1) ... .seconds(14 * 86_400)
+
+  var sessionLimits: SessionLimits { SessionLimits(sessions: maxSessionsPerUser, newPerHour: maxNewSessionsPerHour) }
 
   static var settings: [Setting<Self>] {
     [
@@ -56,6 +63,12 @@ struct StorageSettings: SettingsSection, Sendable, Equatable {
         .restart, "accepted for Chihaya's sake: the storage gauges are counted when `/metrics` is read"),
       .bool("exclude_own_peers", \.excludeOwnPeers, .live, "leave a user's other clients out of the peer list"),
       .integer("max_peers_per_user", \.maxPeersPerUser, in: 1...1000, .live, "clients of one user on one torrent"),
+      .integer(
+        "max_sessions_per_user", \.maxSessionsPerUser, in: sessions, .live,
+        "sessions of one user on all torrents, a client on a torrent is one; a new one is refused, `0`: no limit"),
+      .integer(
+        "max_new_sessions_per_hour", \.maxNewSessionsPerHour, in: sessions, .live,
+        "new ones of one user in an hour, or at once; `0`: no limit"),
       .check { _, section in
         if section.has("enable_dual_stack_peers"), !section.bool("enable_dual_stack_peers", default: true) {
           section.warn("enable_dual_stack_peers", "clients always get peers of both families; this changes nothing")

@@ -38,6 +38,7 @@ final class SwarmExpiry {
           let start = Clock.monotonicNanoseconds()
           let now = UInt32(truncatingIfNeeded: start / 1_000_000_000)
           expired.add(UInt64(store.expire(before: now &- lifetime.seconds.load(ordering: .relaxed))))
+          store.budgets.sweep(nowSeconds: now)
           duration.observe(Double(Clock.monotonicNanoseconds() - start) / 1_000_000)
         }
         loop.repeatEvery(nanoseconds: Self.flushPeriodNanoseconds) { snatches.flush() }

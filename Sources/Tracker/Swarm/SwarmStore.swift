@@ -2,6 +2,7 @@
 // expiry thread.
 
 import CLinux
+import Linux
 import Wire
 
 /// What the swarm needs to know of an accepted announce.
@@ -10,6 +11,8 @@ struct SwarmAnnounce {
   var peerID: PeerID
   /// KeyedHash of the passkey (or of the peer id).
   var user: UInt64
+  /// Only then there is a user who has a budget.
+  var hasPasskey = false
   var address: IPAddress
   var otherAddress: IPAddress?
   var port: UInt16
@@ -35,6 +38,8 @@ struct SwarmPolicy: Sendable {
   var maxPeersPerUser = 3
   /// A session silent for longer than this may be replaced by a new one of the same user.
   var overdueSeconds: UInt32 = 3600
+  /// What one user may have in all swarms.
+  var limits = SessionLimits()
 }
 
 /// What the swarm said.
@@ -48,8 +53,15 @@ struct SwarmResult {
   var announcesTooOften = false
   /// Whether the session was in the swarm, or is now.
   var isKnown = true
-  /// The user already has as many sessions as is allowed; nothing was changed.
-  var hasTooManySessions = false
+  /// The session may not join; nothing was changed.
+  var limit: SessionLimit?
+  /// Sessions of the user that left with this announce.
+  var left = 0
+  var joined = false
+  /// Nothing was done: the session is new, and whether it may join is another's to say. See `SwarmStore.join`.
+  var awaitsBudget = false
+  /// It takes the place of one with the same address then.
+  var replaces = false
 }
 
 /// Swarm counts of a scrape (BEP 48, BEP 15).
@@ -65,14 +77,20 @@ struct ScrapeCounts: Equatable {
 final class SwarmStore: Sendable {
   /// What SwarmShard.allocate made: every access goes through a shard's lock.
   private nonisolated(unsafe) let shards: UnsafeMutableRawPointer
-  private let shardCount: Int
+  let shardCount: Int
   private let shardShift: UInt64
   let hasher: KeyedHash
   let snatches: SnatchLedger
+  let budgets = UserBudgets()
+  let refusals: SessionRefusals
 
   /// `shardCount` is rounded up to a power of two.
-  init(shardCount: Int, snatches: SnatchLedger, hasher: KeyedHash = KeyedHash()) {
+  init(
+    shardCount: Int, snatches: SnatchLedger, hasher: KeyedHash = KeyedHash(),
+    metrics: MetricRegistry = MetricRegistry()
+  ) {
     self.snatches = snatches
+    refusals = SessionRefusals(metrics)
     var bits: UInt64 = 0
     while 1 << bits < shardCount { bits += 1 }
     self.shardCount = 1 << Int(bits)
@@ -97,7 +115,7 @@ final class SwarmStore: Sendable {
   }
 
   @inline(__always)
-  private func withTable<Result>(ofShard number: Int, _ body: (inout TorrentTable) -> Result) -> Result {
+  func withTable<Result>(ofShard number: Int, _ body: (inout TorrentTable) -> Result) -> Result {
     (shards + number * SwarmShard.stride).assumingMemoryBound(to: SwarmShard.self).pointee.withTable(body)
   }
 
@@ -107,17 +125,38 @@ final class SwarmStore: Sendable {
     into sink: inout PeerSink
   ) -> SwarmResult {
     let hash = hasher.hash(announce.infoHash)
-    let result: SwarmResult? = withTable(of: hash) { table in
-      guard let torrent = table.find(announce.infoHash, hash: hash) else { return nil }
-      return apply(announce, to: torrent, hash: hash, policy: policy, table: &table, lottery: &lottery, into: &sink)
+    let known = applyIfThere(
+      announce, hash: hash, policy: policy, mayJoin: !announce.hasPasskey, lottery: &lottery, into: &sink)
+    if let known, !known.awaitsBudget {
+      if known.left > 0 { budgets.leave(announce.user, count: known.left) }
+      return known
     }
-    return result ?? announceFirst(announce, hash: hash, policy: policy, lottery: &lottery, into: &sink)
+    guard announce.hasPasskey && announce.event != .stopped else {
+      return announceFirst(announce, hash: hash, policy: policy, lottery: &lottery, into: &sink)
+    }
+    return join(
+      announce, hash: hash, policy: policy, replaces: known?.replaces ?? false, lottery: &lottery, into: &sink)
+  }
+
+  /// Nil where no swarm is.
+  @inline(__always)
+  func applyIfThere(
+    _ announce: SwarmAnnounce, hash: UInt64, policy: SwarmPolicy, mayJoin: Bool, lottery: inout PeerLottery,
+    into sink: inout PeerSink
+  ) -> SwarmResult? {
+    withTable(of: hash) { table in
+      guard let torrent = table.find(announce.infoHash, hash: hash) else { return nil }
+      return apply(
+        announce, to: torrent, hash: hash, policy: policy, mayJoin: mayJoin, table: &table, lottery: &lottery,
+        into: &sink)
+    }
   }
 
   @inline(__always)
   func apply(
     _ announce: SwarmAnnounce, to torrent: UnsafeMutablePointer<Torrent>, hash: UInt64,
-    policy: SwarmPolicy, table: inout TorrentTable, lottery: inout PeerLottery, into sink: inout PeerSink
+    policy: SwarmPolicy, mayJoin: Bool = true, table: inout TorrentTable, lottery: inout PeerLottery,
+    into sink: inout PeerSink
   ) -> SwarmResult {
     let seedersBefore = torrent.pointee.seederCount
     let leechersBefore = torrent.pointee.leecherCount
@@ -127,12 +166,18 @@ final class SwarmStore: Sendable {
       if let own = sessions.own {
         result.completes = torrent.pointee.note(announce, of: own, isNew: false)
         torrent.pointee.remove(own)
+        result.left = 1
       } else {
         result.isKnown = false
       }
     } else {
+      if sessions.own == nil && !mayJoin {
+        result.replaces = sessions.hasGhost(of: announce, in: torrent)
+        result.awaitsBudget = true
+        return result
+      }
       update(announce, torrent, &sessions, policy: policy, &result)
-      if !result.hasTooManySessions {
+      if result.limit == nil {
         copyPeers(announce, torrent, sessions, policy: policy, lottery: &lottery, into: &sink)
       }
     }
@@ -164,14 +209,17 @@ final class SwarmStore: Sendable {
       torrent.pointee.setAddress(
         of: own, announce.address, port: announce.port, isSeeder: announce.isSeeder, nowSeconds: announce.nowSeconds)
     } else {
-      guard sessions.makeRoom(for: announce, in: torrent, policy: policy) else {
-        result.hasTooManySessions = true
+      let hasRoom = sessions.makeRoom(for: announce, in: torrent, policy: policy)
+      result.left = sessions.removed
+      guard hasRoom else {
+        result.limit = .clientsOnTorrent
         return
       }
       number = torrent.pointee.insert(
         user: announce.user, id: announce.peerID, announce.address, port: announce.port, isSeeder: announce.isSeeder,
         nowSeconds: announce.nowSeconds)
       sessions.own = number
+      result.joined = true
     }
     if let other = announce.otherAddress {
       torrent.pointee.setAddress(
@@ -230,85 +278,5 @@ final class SwarmStore: Sendable {
       }
     }
     return sum
-  }
-
-  // MARK: expiry
-
-  /// Addresses looked at under one hold of a shard's lock: about a tenth of a millisecond.
-  private static let expirySliceLength = 16_384
-
-  /// Takes out every address last seen before `cutoffSeconds`, and with their last address sessions and swarms. Holds a
-  /// lock only for a slice at a time, so that no announce waits long. Returns how many sessions went.
-  func expire(before cutoffSeconds: UInt32) -> Int {
-    var expired = 0
-    for number in 0..<shardCount {
-      var cursor = ExpiryCursor()
-      var isDone = false
-      while !isDone {
-        isDone = withTable(ofShard: number) { table in
-          Self.expireSlice(&table, &cursor, before: cutoffSeconds, expired: &expired)
-        }
-      }
-    }
-    return expired
-  }
-
-  /// Where a sweep of one shard goes on. Positions are visited downwards: a removal moves only visited ones down.
-  private struct ExpiryCursor {
-    var slot = 0
-    var family = 0
-    var position = Int.max
-  }
-
-  /// Returns whether the shard is done.
-  private static func expireSlice(
-    _ table: inout TorrentTable, _ cursor: inout ExpiryCursor, before cutoffSeconds: UInt32, expired: inout Int
-  ) -> Bool {
-    var budget = expirySliceLength
-    while cursor.slot < table.slotCount {
-      guard let (torrent, hash) = table.torrent(inSlot: cursor.slot) else {
-        cursor = ExpiryCursor(slot: cursor.slot + 1)
-        continue
-      }
-      let seedersBefore = torrent.pointee.seederCount
-      let leechersBefore = torrent.pointee.leecherCount
-      expireAddresses(of: torrent, &cursor, before: cutoffSeconds, budget: &budget)
-      table.seeders += torrent.pointee.seederCount - seedersBefore
-      table.leechers += torrent.pointee.leecherCount - leechersBefore
-      expired += seedersBefore - torrent.pointee.seederCount + leechersBefore - torrent.pointee.leecherCount
-      if torrent.pointee.peerCount == 0 {
-        // Another torrent may move into this slot, or the table shrink: look at it again, or from the start.
-        let slotCount = table.slotCount
-        table.remove(torrent, hash: hash)
-        cursor = ExpiryCursor(slot: table.slotCount == slotCount ? cursor.slot : 0)
-      } else if budget > 0 {
-        cursor = ExpiryCursor(slot: cursor.slot + 1)
-      }
-      if budget <= 0 { return false }
-      budget -= 1
-    }
-    return true
-  }
-
-  private static func expireAddresses(
-    of torrent: UnsafeMutablePointer<Torrent>, _ cursor: inout ExpiryCursor, before cutoffSeconds: UInt32,
-    budget: inout Int
-  ) {
-    while true {
-      cursor.position = min(cursor.position, torrent.pointee.lists[cursor.family].count)
-      while cursor.position > 0 && budget > 0 {
-        cursor.position -= 1
-        budget -= 1
-        // An expired session may have taken more than one entry with it.
-        if cursor.position >= torrent.pointee.lists[cursor.family].count { continue }
-        let seen = torrent.pointee.lists[cursor.family].seenSeconds(at: cursor.position)
-        if Int32(bitPattern: seen &- cutoffSeconds) < 0 {
-          torrent.pointee.expireAddress(at: cursor.position, cursor.family)
-        }
-      }
-      if cursor.position > 0 || cursor.family == 1 { return }
-      cursor.family = 1
-      cursor.position = Int.max
-    }
   }
 }

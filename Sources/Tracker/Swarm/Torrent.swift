@@ -236,11 +236,13 @@ struct Torrent {
     shrink()
   }
 
-  /// Forgets one address of a session that has two; with its only one the session goes.
-  mutating func expireAddress(at position: Int, _ family: Int) {
+  /// Forgets one address of a session that has two; with its only one the session goes, and its user is returned.
+  mutating func expireAddress(at position: Int, _ family: Int) -> UInt64? {
     let number = lists[family].owner(at: position)
-    let hasOther = self.position(of: number, 1 - family) != EndpointList.none
-    if hasOther { removeAddress(of: number, family) } else { remove(number) }
+    let isOnly = self.position(of: number, 1 - family) == EndpointList.none
+    let user = isOnly ? peer(at: number).user : nil
+    if isOnly { remove(number) } else { removeAddress(of: number, family) }
+    return user
   }
 
   private mutating func removeAddress(of number: Int, _ family: Int) {

@@ -13,6 +13,8 @@ struct UserSessions {
   private var others = InlineArray<8, UInt32>(repeating: 0)
   private var otherCount = 0
   private var total = 0
+  /// Sessions that had to make room.
+  private(set) var removed = 0
 
   init(of user: UInt64, peerID: PeerID, in torrent: UnsafeMutablePointer<Torrent>) {
     self.user = user
@@ -51,6 +53,11 @@ struct UserSessions {
     return torrent.pointee.peerCount < Torrent.maximumPeers
   }
 
+  /// Whether a new session takes the place of one with the same address and port.
+  func hasGhost(of announce: SwarmAnnounce, in torrent: UnsafeMutablePointer<Torrent>) -> Bool {
+    ghost(of: announce, in: torrent) != nil
+  }
+
   private func ghost(of announce: SwarmAnnounce, in torrent: UnsafeMutablePointer<Torrent>) -> Int? {
     let family = announce.address.family.index
     for index in 0..<otherCount {
@@ -74,7 +81,9 @@ struct UserSessions {
   /// Removal renumbers, so the sessions are looked up again.
   private mutating func remove(_ number: Int, from torrent: UnsafeMutablePointer<Torrent>) {
     torrent.pointee.remove(number)
+    let removed = removed + 1
     self = UserSessions(of: user, in: torrent)
+    self.removed = removed
   }
 
   private init(of user: UInt64, in torrent: UnsafeMutablePointer<Torrent>) {

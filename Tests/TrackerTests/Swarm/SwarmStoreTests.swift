@@ -79,17 +79,24 @@ struct SwarmStoreTests {
         ? IPAddress("2001:db8::\(String(user, radix: 16)):\(session)")! : IPAddress("10.0.\(session).\(host)")!
       let announce = SwarmAnnounce(
         infoHash: Self.infoHash(UInt64.random(in: 0..<torrents, using: &random)),
-        peerID: PeerID(words: (user, session, 0)), user: user &* 0x9e37_79b9_7f4a_7c15, address: address,
-        port: UInt16(1000 + session),
+        peerID: PeerID(words: (user, session, 0)), user: user &* 0x9e37_79b9_7f4a_7c15,
+        hasPasskey: seed % 3 != 0, address: address, port: UInt16(1000 + session),
         event: [.none, .none, .none, .started, .completed, .stopped].randomElement(using: &random)!,
         left: Bool.random(using: &random) ? 0 : 100, downloaded: [0, 50, 51].randomElement(using: &random)!,
         isPartialSeed: Int.random(in: 0..<3, using: &random) == 0, nowSeconds: now)
       let limit = Int.random(in: 0...60, using: &random)
       let accepted = model.announce(announce, policy: policy)
       let (result, peers) = Self.announce(store, announce, policy: policy, limit: limit, lottery: &lottery)
-      #expect(result.hasTooManySessions == !accepted, "seed \(seed) step \(step)")
+      #expect((result.limit == .clientsOnTorrent) == !accepted, "seed \(seed) step \(step)")
       let counts = model.counts(announce.infoHash)
       #expect(store.scrape(announce.infoHash) == counts, "seed \(seed) step \(step)")
+      if seed % 3 != 0, step % 50 == 0 {
+        var sessions: [UInt64: Int] = [:]
+        for key in model.swarms.values.flatMap(\.keys) { sessions[key.user, default: 0] += 1 }
+        let summary = store.budgets.summary(nowSeconds: now)
+        #expect(summary.users == sessions.count, "seed \(seed) step \(step)")
+        #expect(summary.mostSessions == sessions.values.max() ?? 0, "seed \(seed) step \(step)")
+      }
       guard accepted && announce.event != .stopped else { continue }
       #expect((result.complete, result.incomplete) == (counts.complete, counts.incomplete))
       #expect(result.downloaded == counts.downloaded, "seed \(seed) step \(step)")
@@ -162,11 +169,11 @@ struct SwarmStoreTests {
     #expect(join(1, "192.0.2.1", now: 1000).incomplete == 1)
     #expect(join(2, "192.0.2.1", now: 1001).incomplete == 1, "the same address and port: the old session is a ghost")
     #expect(join(3, "192.0.2.3", now: 1002).incomplete == 2)
-    #expect(join(4, "192.0.2.4", now: 1003).hasTooManySessions)
+    #expect(join(4, "192.0.2.4", now: 1003).limit == .clientsOnTorrent)
     #expect(join(3, "192.0.2.3", now: 1050).incomplete == 2, "a known session goes on at the limit")
-    #expect(join(4, "192.0.2.4", now: 1101).hasTooManySessions, "silent for exactly the tolerance")
+    #expect(join(4, "192.0.2.4", now: 1101).limit == .clientsOnTorrent, "silent for exactly the tolerance")
     #expect(join(4, "192.0.2.4", now: 1102).incomplete == 2, "one second more: session 2 is overdue and goes")
-    #expect(join(2, "192.0.2.1", now: 1103).hasTooManySessions)
+    #expect(join(2, "192.0.2.1", now: 1103).limit == .clientsOnTorrent)
   }
 
   @Test("a stopped announce of an unknown session leaves no swarm behind")
