@@ -79,6 +79,7 @@ let package = Package(
       path: "Tests/IntegrationTests",
       exclude: [
         "Allocations/count_allocations.c", "Releases/release_host.py", "Releases/systemctl.sh",
+        "Replay/client-announces.json",
       ],
       swiftSettings: strict),
     // Seeded schedules on virtual time, with a model of Redis: `make simulate`.
