@@ -91,7 +91,7 @@ let package = Package(
     // Real clients; `make test-clients` runs it, elsewhere it is skipped and says so.
     .testTarget(
       name: "ClientTests", dependencies: ["Tracker", "TrafficConsumer", "Simulation"],
-      path: "Tests/ClientTests", exclude: ["run"], swiftSettings: strict),
+      path: "Tests/ClientTests", exclude: ["deluge_client.py", "libtorrent_client.py", "run"], swiftSettings: strict),
   ]
 )
 

@@ -46,12 +46,15 @@ protocol RealClient: AnyObject {
   func stop(_ infoHash: String) throws
   /// Whether `report` is a copy that is refreshed now and then, and no more once a torrent is stopped.
   var reportsLate: Bool { get }
+  /// Whether it announces `completed` when a download is complete.
+  var saysCompleted: Bool { get }
   /// Announces out of turn; only asked of a client that reports late.
   func announceNow(_ infoHash: String) throws
 }
 
 extension RealClient {
   var reportsLate: Bool { false }
+  var saysCompleted: Bool { true }
   func announceNow(_ infoHash: String) throws { throw HarnessError("\(name) is not asked to announce") }
 
   func waitUntilReady() async throws {

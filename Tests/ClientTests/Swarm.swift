@@ -74,7 +74,8 @@ final class Swarm {
   /// Waits until the tracker has every `completed`, and until the report of a client that reports late has caught
   /// up with the last byte.
   func settle() async throws {
-    try await awaitAll(sessions.filter { !$0.isSeeder }, "completed was said by the") { session in
+    let leechers = sessions.filter { !$0.isSeeder && $0.client.saysCompleted }
+    try await awaitAll(leechers, "completed was said by the") { session in
       try self.entries(of: session).contains { $0.event == .completed }
     }
     for session in sessions where session.client.reportsLate {

@@ -11,6 +11,9 @@ enum TestHost: Int {
   case transmission = 2
   case aria2 = 3
   case qBittorrent = 4
+  case rTorrent = 5
+  case deluge = 6
+  case libtorrent = 7
 
   /// Not 127.0.0.0/8 and ::1: Transmission refuses peers there (its `isMartianAddr`).
   func address(_ family: IPAddress.Family) -> String {

@@ -130,17 +130,20 @@ struct TransferTests {
     return site
   }
 
-  /// All three clients. Over IPv6 the other way round, so that each client uploads to each other one.
+  /// All clients. Over IPv6 the other way round, so that each client uploads to each other one.
   private func ring(_ transport: Transport, leechersPerFile: Int = 1) async throws -> Swarm {
     let site = try await started()
     var random = SeededRandom(seed: UInt64.random(in: .min ... .max))
-    let users = (0..<3).map { _ in random.hex(digits: 32) }
+    let users = (0..<6).map { _ in random.hex(digits: 32) }
     try site.approve(users)
     let folder = site.directory.path
     let clients: [any RealClient] = [
       try TransmissionClient(passkey: users[0], family: transport.family, in: folder),
       try Aria2Client(passkey: users[1], family: transport.family, in: folder),
       try QBittorrentClient(passkey: users[2], family: transport.family, in: folder),
+      try RTorrentClient(passkey: users[3], family: transport.family, in: folder),
+      try LibtorrentClient(.deluge, passkey: users[4], family: transport.family, in: folder),
+      try LibtorrentClient(.libtorrent, passkey: users[5], family: transport.family, in: folder),
     ]
     return try await Swarm(
       site: site, clients: transport.family == .v4 ? clients : clients.reversed(), leechersPerFile: leechersPerFile,
@@ -152,7 +155,7 @@ struct TransferTests {
     _ client: any RealClient, _ transport: Transport, _ endpoints: TrackerEndpoints
   ) -> [String] {
     let url = transport.announceURL(passkey: client.passkey, endpoints)
-    guard transport.isUDP && !(client is QBittorrentClient) else { return [url] }
+    guard transport.isUDP && !(client is QBittorrentClient || client is LibtorrentClient) else { return [url] }
     return [url, transport.overHTTP.announceURL(passkey: client.passkey, endpoints)]
   }
 
@@ -167,7 +170,7 @@ struct TransferTests {
       let url = transport.announceURL(passkey: session.client.passkey, swarm.site.endpoints)
       let tracker = try session.client.trackers(session.file.infoHash)[url]
       switch session.client {
-      case is QBittorrentClient: #expect(tracker == TrackerReport(isWorking: true, message: ""))
+      case is QBittorrentClient, is LibtorrentClient: #expect(tracker == TrackerReport(isWorking: true, message: ""))
       case is TransmissionClient where transport == .udpV4:
         #expect(tracker == TrackerReport(isWorking: false, message: "missing passkey"))
       case is TransmissionClient: #expect(tracker?.isWorking == false)
