@@ -3,7 +3,6 @@
 import Foundation
 import Linux
 import Simulation
-import Synchronization
 import Testing
 import Wire
 
@@ -71,7 +70,7 @@ struct ApprovalTests {
       let began = Clock.monotonicNanoseconds()
       try site.redisText(["RENAME", "pt:passkeys", "pt:passkeys:old"])
       // A user the tracker has not heard of asks in that very moment, over UDP, and has to wait for the answer.
-      let late = try Waiting(announcement(user)) { announcement in
+      let late = try PatientAnnounce(announcement(user)) { announcement in
         var udp = try UDPAnnounceClient(endpoint)
         return try udp.announce(announcement)
       }
@@ -98,11 +97,11 @@ struct ApprovalTests {
     let redis = try #require(site.redis.pid)
     kill(redis, SIGSTOP)
     let endpoints = site.endpoints
-    let first = try Waiting(announcement("late-http")) { announcement in
+    let first = try PatientAnnounce(announcement("late-http")) { announcement in
       var client = HTTPAnnounceClient(.v4(endpoints.httpPort))
       return try client.announce(announcement)
     }
-    let second = try Waiting(announcement("late-udp")) { announcement in
+    let second = try PatientAnnounce(announcement("late-udp")) { announcement in
       var client = try UDPAnnounceClient(.v4(endpoints.udpPort))
       return try client.announce(announcement)
     }
@@ -172,29 +171,6 @@ struct ApprovalTests {
         refusal(try client.announce(announcement("alice"))),
       ]
       return reasons == [nil, "unapproved infohash"]
-    }
-  }
-
-  /// An announce that waits for its reply on a thread of its own.
-  private final class Waiting: Sendable {
-    private let result = Mutex<Result<AnnounceOutcome, any Error>?>(nil)
-    private let thread = Mutex<NamedThread?>(nil)
-
-    init(
-      _ announcement: Announcement, _ announce: @escaping @Sendable (Announcement) throws -> AnnounceOutcome
-    ) throws {
-      var started: NamedThread? = try NamedThread(name: "late") { [self] in
-        let outcome = Result { try announce(announcement) }
-        result.withLock { $0 = outcome }
-      }
-      thread.withLock { $0 = started.take() }
-    }
-
-    /// Its reply, once.
-    func outcome() throws -> AnnounceOutcome {
-      let running = thread.withLock { $0.take() }
-      running?.join()
-      return try #require(result.withLock { $0 }).get()
     }
   }
 }

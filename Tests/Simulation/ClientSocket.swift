@@ -49,18 +49,26 @@ public struct LoopbackEndpoint: Hashable, Sendable {
 public struct ClientSocket: ~Copyable {
   private let descriptor: FileDescriptor
 
-  /// Connects; every read and write fails after `timeoutMilliseconds`.
-  public init(_ endpoint: LoopbackEndpoint, udp: Bool, timeoutMilliseconds: Int = 10_000) throws(HarnessError) {
-    descriptor = try Self.connected(to: endpoint, udp: udp)
+  /// Connects; every read and write fails after `timeoutMilliseconds`. `source`: the address it comes from, such as another
+  /// loopback address.
+  public init(
+    _ endpoint: LoopbackEndpoint, udp: Bool, from source: IPAddress? = nil, timeoutMilliseconds: Int = 10_000
+  ) throws(HarnessError) {
+    descriptor = try Self.connected(to: endpoint, udp: udp, from: source)
     setTimeout(milliseconds: timeoutMilliseconds)
   }
 
-  private static func connected(to endpoint: LoopbackEndpoint, udp: Bool) throws(HarnessError) -> FileDescriptor {
+  private static func connected(
+    to endpoint: LoopbackEndpoint, udp: Bool, from source: IPAddress?
+  ) throws(HarnessError) -> FileDescriptor {
     let kind = udp ? SOCK_DGRAM : SOCK_STREAM
     let family = endpoint.address.family == .v4 ? AF_INET : AF_INET6
     let number = socket(family, Int32(kind.rawValue | SOCK_CLOEXEC.rawValue), 0)
     guard number >= 0 else { throw HarnessError("socket: \(String(cString: strerror(errno)))") }
-    let code = endpoint.withSocketAddress { address, length in connect(number, address, length) == 0 ? 0 : errno }
+    let isBound = source.map { LoopbackEndpoint($0, port: 0).withSocketAddress { bind(number, $0, $1) == 0 } } ?? true
+    let code = endpoint.withSocketAddress { address, length in
+      isBound && connect(number, address, length) == 0 ? 0 : errno
+    }
     guard code == 0 else {
       close(number)
       throw HarnessError("connect \(endpoint.authority): \(String(cString: strerror(code)))")

@@ -23,9 +23,9 @@ public struct UDPAnnounceClient: ~Copyable {
   private let socket: ClientSocket
   private var connection: (id: UInt64, received: UInt64)?
 
-  public init(_ endpoint: LoopbackEndpoint) throws(HarnessError) {
+  public init(_ endpoint: LoopbackEndpoint, from source: IPAddress? = nil) throws(HarnessError) {
     family = endpoint.address.family
-    socket = try ClientSocket(endpoint, udp: true, timeoutMilliseconds: Self.replyMilliseconds)
+    socket = try ClientSocket(endpoint, udp: true, from: source, timeoutMilliseconds: Self.replyMilliseconds)
   }
 
   /// Announces and decodes the reply; connects first when it has no fresh connection id.
@@ -44,14 +44,7 @@ public struct UDPAnnounceClient: ~Copyable {
   public mutating func announce(
     _ announcement: Announcement, options: [UInt8]
   ) throws(HarnessError) -> AnnounceOutcome {
-    // offset: 0 connection_id 8, 8 action 4 = 1, 12 transaction_id 4, 16 info_hash 20, 36 peer_id 20, 56 downloaded 8,
-    // 64 left 8, 72 uploaded 8, 80 event 4, 84 ip 4 = 0, 88 key 4, 92 num_want 4 = -1, 96 port 2 (BEP 15)
-    var body = announcement.infoHash.bytes + announcement.peerID.bytes
-    body += Self.bigEndian(announcement.downloaded) + Self.bigEndian(announcement.left)
-    body += Self.bigEndian(announcement.uploaded) + Self.bigEndian(UInt32(announcement.event.rawValue))
-    body += Self.bigEndian(UInt32(0)) + Self.bigEndian(UInt32(0x5eed))
-    body += Self.bigEndian(UInt32(bitPattern: announcement.numwant ?? -1)) + Self.bigEndian(announcement.port)
-    let reply = try exchange(action: 1, body: body + options)
+    let reply = try exchange(action: 1, body: Self.body(announcement) + options)
     if let reason = Self.failure(in: reply) { return .failure(reason) }
     // offset: 0 action 4, 4 transaction_id 4, 8 interval 4, 12 leechers 4, 16 seeders 4, 20 peers
     guard reply.count >= 20, Self.number(reply, at: 0) == 1,
@@ -61,6 +54,23 @@ public struct UDPAnnounceClient: ~Copyable {
       AnnounceReply(
         interval: Int(Self.number(reply, at: 8)), minInterval: nil, complete: Int(Self.number(reply, at: 16)),
         incomplete: Int(Self.number(reply, at: 12)), peers: peers, warning: nil))
+  }
+
+  /// Announces and goes on without waiting for the reply.
+  public mutating func send(_ announcement: Announcement) throws(HarnessError) {
+    let head = Self.bigEndian(try connectionID()) + Self.bigEndian(UInt32(1)) + Self.bigEndian(UInt32.random(in: 0...9))
+    try socket.send(
+      head + Self.body(announcement) + Self.urlOptions(Array("/announce/\(announcement.passkey)".utf8)))
+  }
+
+  /// offset: 0 connection_id 8, 8 action 4 = 1, 12 transaction_id 4, 16 info_hash 20, 36 peer_id 20, 56 downloaded 8,
+  /// 64 left 8, 72 uploaded 8, 80 event 4, 84 ip 4 = 0, 88 key 4, 92 num_want 4 = -1, 96 port 2 (BEP 15); from 16 on.
+  private static func body(_ announcement: Announcement) -> [UInt8] {
+    var body = announcement.infoHash.bytes + announcement.peerID.bytes
+    body += bigEndian(announcement.downloaded) + bigEndian(announcement.left)
+    body += bigEndian(announcement.uploaded) + bigEndian(UInt32(announcement.event.rawValue))
+    body += bigEndian(UInt32(0)) + bigEndian(UInt32(0x5eed))
+    return body + bigEndian(UInt32(bitPattern: announcement.numwant ?? -1)) + bigEndian(announcement.port)
   }
 
   /// Seeders, snatches and leechers of each torrent, in the order asked.

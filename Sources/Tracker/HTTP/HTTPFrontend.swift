@@ -205,7 +205,11 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
         return .answered
       }
       let ticket = request.ticket.rawValue
-      switch pipeline.admitScrape(passkey: passkey, lookedUp: 0, origin: .httpScrape(ticket: ticket), time: time) {
+      // Nobody's, where a proxy does not say whose it is.
+      let source = rules.clientAddress.resolve(request) ?? IPAddress(v4: 0)
+      switch pipeline.admitScrape(
+        passkey: passkey, from: source, lookedUp: 0, origin: .httpScrape(ticket: ticket), time: time)
+      {
       case .accepted: writeScrape(count, family, into: &response)
       case .refused(let refusal): throw refusal
       case .parked:
@@ -247,7 +251,8 @@ final class HTTPFrontend: HTTPHandler, ParkedRequestReceiver {
     guard let parked = parkedScrapes.removeValue(forKey: ticket) else { return }
     server?.resume(HTTPTicket(rawValue: ticket)) { response in
       switch pipeline.admitScrape(
-        passkey: request.passkey, lookedUp: request.lookedUp, origin: .httpScrape(ticket: ticket), time: time)
+        passkey: request.passkey, from: request.source, lookedUp: request.lookedUp, origin: .httpScrape(ticket: ticket),
+        time: time)
       {
       case .accepted:
         // A reload may have lowered the limit meanwhile.

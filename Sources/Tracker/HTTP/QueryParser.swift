@@ -34,6 +34,7 @@ struct QueryParser: Sendable {
     var request = try scan.finish()
     request.passkey = try PasskeyText(segment: passkeySegment, parameter: scan.passkey).passkey()
     request.address = address
+    request.source = address
     if allowIPSpoofing { try scan.claimAddresses(for: &request) }
     return (request, scan.form)
   }

@@ -26,14 +26,8 @@ struct Fifo<Element> {
     return first
   }
 
-  /// Takes everything.
-  mutating func removeAll() -> [Element] {
-    defer {
-      elements = []
-      head = 0
-    }
-    return elements[head...].compactMap { $0 }
-  }
+  /// What waits, the first one first.
+  var waiting: [Element] { elements[head...].compactMap { $0 } }
 
   /// An empty queue keeps the memory of this many.
   private static var keptCapacity: Int { 1024 }

@@ -164,7 +164,7 @@ final class MembershipLink {
     guard let origin = resolver.rules.origin, case .passkey(let passkey) = question.member else { return }
     resolver.metrics.originCalls.add()
     let resolver = resolver
-    origin.ask(passkey, key: question.key) { verdict in
+    origin.ask(passkey, key: question.key, of: question.source) { verdict in
       if let verdict {
         let now = BatchTime.now().monotonicSeconds
         resolver.cache.remember(verdict, for: question.key, from: .origin, epoch: epoch, nowSeconds: now)

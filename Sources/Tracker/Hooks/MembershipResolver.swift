@@ -26,6 +26,8 @@ struct MembershipQuestion {
   let resolver: MembershipResolver
   let key: UserKey
   let member: SetMember
+  /// Who pays for it.
+  let source: HostNetwork
   /// Whether the cache has a yes of it, out of date: such a question never keeps a user waiting for long.
   var isKnown = false
 }
@@ -47,6 +49,8 @@ struct MembershipRules: Sendable {
   var name: String
   /// Asked about what the set does not have; nil: such a key is refused.
   var origin: OriginCheck?
+  /// Look-ups of one source that wait at once, of keys that the cache does not know; nil: only the room decides.
+  var maximumWaitingPerSource: Int?
   /// How long a missing set is taken for one that is being refreshed: two RENAMEs are apart by milliseconds.
   var missingSetPatienceNanoseconds: UInt64 = 1_000_000_000
 }
@@ -57,6 +61,7 @@ final class MembershipResolver: HookService {
   struct Waiting: Sendable {
     let member: SetMember
     let key: UserKey
+    let source: HostNetwork
     /// Nil: nobody waits, the user has been answered.
     let receiver: (any AnswerReceiver)?
     var isKnown = false
@@ -75,10 +80,25 @@ final class MembershipResolver: HookService {
   private struct Line {
     /// Of users the cache knows.
     var known = Fifo<Waiting>()
-    var unknown = Fifo<Waiting>()
+    var unknown = FairQueue<Waiting>()
+    /// Of others than known users, from the question to the answer, wherever it waits: here, for Redis, for the origin.
+    var shares = SourceShares()
 
     var count: Int { known.count + unknown.count }
     mutating func popFirst() -> Waiting? { known.popFirst() ?? unknown.popFirst() }
+  }
+  /// The line, for the resolver and for the gauge that shows how long it is.
+  private final class SharedLine: Sendable {
+    let line = Mutex(Line())
+  }
+
+  /// What became of a question.
+  enum Admission {
+    case accepted
+    /// Too many are waiting, or it is about a known user and Redis does not answer.
+    case full
+    /// Too many of its source are.
+    case overBudget
   }
 
   /// Waiting questions, over all workers; more are turned away with "try again". A restart with a million users at once
@@ -91,7 +111,8 @@ final class MembershipResolver: HookService {
   let rules: MembershipRules
   let cache: ApprovalCache
   let metrics: MembershipMetrics
-  private let waiting = Mutex(Line())
+  private let waiting: SharedLine
+  private let overBudgetLog = Mutex(RareLog(pauseNanoseconds: 60_000_000_000))
   private let mailbox: EventLoopMailbox
   private let thread = Mutex<NamedThread?>(nil)
   private let reach = Atomic(Reach.unknown)
@@ -101,7 +122,10 @@ final class MembershipResolver: HookService {
   init(rules: MembershipRules, cache: ApprovalCache, metrics: MetricRegistry) throws(SystemError) {
     self.rules = rules
     self.cache = cache
-    self.metrics = MembershipMetrics(rules.name, cache: cache, metrics)
+    let waiting = SharedLine()
+    self.waiting = waiting
+    self.metrics = MembershipMetrics(
+      rules.name, cache: cache, metrics, waiting: { waiting.line.withLock { $0.shares.total } })
     mailbox = try EventLoopMailbox()
   }
 
@@ -115,26 +139,45 @@ final class MembershipResolver: HookService {
     return "redis does not answer (\(reason)); known \(rules.name)s go on"
   }
 
-  /// Takes a question; the receiver is told once, whatever happens. False when too many are waiting already, or when it is
-  /// about a known user and Redis does not answer. Called on a worker's thread; never blocks.
-  func lookUp(_ question: MembershipQuestion, for receiver: (any AnswerReceiver)?) -> Bool {
-    let before: Int? = waiting.withLock { line in
-      let before = line.count
-      // Under the lock: who comes in after `stopKeepingKnown` would wait for a Redis that hangs.
-      guard before < Self.maximumWaiting, isAnswering || !question.isKnown else { return nil }
-      let one = Waiting(
-        member: question.member, key: question.key, receiver: receiver, isKnown: question.isKnown)
-      if question.isKnown { line.known.append(one) } else { line.unknown.append(one) }
-      return before
+  /// Takes a question; the receiver of one that is accepted is told once, whatever happens. Called on a worker's thread;
+  /// never blocks.
+  func lookUp(_ question: MembershipQuestion, for receiver: (any AnswerReceiver)?) -> Admission {
+    let one = Waiting(
+      member: question.member, key: question.key, source: question.source, receiver: receiver,
+      isKnown: question.isKnown)
+    let (admission, isFirst) = waiting.line.withLock { line in
+      let room = Self.maximumWaiting - line.count
+      // Under the lock: who comes in after `setReach` would wait for a Redis that hangs.
+      guard room > 0, isAnswering || !one.isKnown else { return (Admission.full, false) }
+      if one.isKnown {
+        line.known.append(one)
+      } else {
+        guard line.shares.take(one.source, room: room, budget: rules.maximumWaitingPerSource ?? .max) else {
+          return (.overBudget, false)
+        }
+        line.unknown.append(one, of: one.source)
+      }
+      return (.accepted, line.count == 1)
     }
-    guard let before else { return false }
-    if before == 0 { mailbox.post { loop in (loop.context as? MembershipLink)?.answerAll() } }
-    return true
+    if isFirst { mailbox.post { loop in (loop.context as? MembershipLink)?.answerAll() } }
+    return admission
+  }
+
+  /// A request was refused because too much of its source waits. Any thread.
+  func noteOverBudget(_ source: HostNetwork) {
+    metrics.overBudget.add()
+    guard let suppressed = overBudgetLog.withLock({ $0.next() }) else { return }
+    Log.warning(
+      "too many approval look-ups of an address wait; more are refused, known users go on",
+      [
+        "set": rules.setKey, "address": "\(source)",
+        "limit": rules.maximumWaitingPerSource ?? Self.maximumWaiting / SourceShares.parts, "suppressed": suppressed,
+      ])
   }
 
   /// Takes out up to `limit` of the waiting. On the resolver's thread.
   func takeWaiting(limit: Int) -> [Waiting] {
-    waiting.withLock { line in
+    waiting.line.withLock { line in
       var batch: [Waiting] = []
       while batch.count < limit, let next = line.popFirst() { batch.append(next) }
       return batch
@@ -143,6 +186,9 @@ final class MembershipResolver: HookService {
 
   /// Tells those who asked that these have been answered as well as they could be. Any thread.
   func tell(_ answered: [Waiting]) {
+    if answered.contains(where: { !$0.isKnown }) {
+      waiting.line.withLock { line in for one in answered where !one.isKnown { line.shares.giveBack(one.source) } }
+    }
     var keys: [ObjectIdentifier: (receiver: any AnswerReceiver, keys: [UserKey])] = [:]
     for one in answered {
       guard let receiver = one.receiver else {
@@ -200,13 +246,14 @@ final class MembershipResolver: HookService {
   /// The reach before. Where Redis does not answer any more, the known users who wait for it go on. On the resolver's thread.
   private func setReach(_ now: Reach) -> Reach {
     if now == .reachable { return reach.exchange(now, ordering: .relaxed) }
-    let (before, known) = waiting.withLock { line in
+    let (before, known) = waiting.line.withLock { line in
       let before = reach.load(ordering: .relaxed)
       // Who is away is not merely late.
       if now == .away || before == .reachable { reach.store(now, ordering: .relaxed) }
-      return (before, line.known.removeAll())
+      defer { line.known = Fifo() }
+      return (before, line.known)
     }
-    if !known.isEmpty { tell(known) }
+    if !known.isEmpty { tell(known.waiting) }
     return before
   }
 
@@ -215,13 +262,14 @@ final class MembershipResolver: HookService {
   /// only while it answers within a moment.
   @inline(__always)
   func verdict(
-    on key: UserKey, nowSeconds: UInt32, refusal: Refusal, _ member: @autoclosure () -> SetMember
+    on key: UserKey, nowSeconds: UInt32, from address: IPAddress, refusal: Refusal,
+    _ member: @autoclosure () -> SetMember
   ) -> HookVerdict {
     switch cache.knowledge(of: key, nowSeconds: nowSeconds) {
     case .fresh(.approved): return .proceed
     case .fresh(.refused): return .refuse(refusal)
     case .aged:
-      refreshBehind(key, member())
+      refreshBehind(key, member(), HostNetwork(of: address))
       return .proceed
     case .stale(.approved):
       guard isAnswering else {
@@ -229,49 +277,23 @@ final class MembershipResolver: HookService {
         return .proceed
       }
       return .lookUp(
-        MembershipQuestion(resolver: self, key: key, member: member(), isKnown: true), otherwise: nil)
+        MembershipQuestion(
+          resolver: self, key: key, member: member(), source: HostNetwork(of: address), isKnown: true),
+        otherwise: nil)
     // A stale no may have become a yes.
     case .stale(.refused), .nothing:
-      return .lookUp(MembershipQuestion(resolver: self, key: key, member: member()), otherwise: .tryAgain)
+      return .lookUp(
+        MembershipQuestion(resolver: self, key: key, member: member(), source: HostNetwork(of: address)),
+        otherwise: .tryAgain)
     }
   }
 
   /// Has a known key asked about again, once; nobody waits for it. While Redis does not answer there is nothing to ask: when it
   /// is back, everything is stale.
-  private func refreshBehind(_ key: UserKey, _ member: SetMember) {
+  private func refreshBehind(_ key: UserKey, _ member: SetMember, _ source: HostNetwork) {
     metrics.unchecked.add()
     guard isAnswering, cache.beginCheck(of: key) else { return }
-    let question = MembershipQuestion(resolver: self, key: key, member: member, isKnown: true)
-    if !lookUp(question, for: nil) { cache.endCheck(of: key) }
-  }
-}
-
-/// The numbers of one resolver.
-final class MembershipMetrics: Sendable {
-  let lookups: Counter
-  let failures: Counter
-  let invalidations: Counter
-  let originCalls: Counter
-  let originFailures: Counter
-  let unchecked: Counter
-
-  init(_ name: String, cache: ApprovalCache, _ metrics: MetricRegistry) {
-    let labels: MetricRegistry.Labels = [("set", name)]
-    lookups = metrics.counter("tracker_approval_lookups_total", help: "Questions put to Redis.", labels: labels)
-    failures = metrics.counter(
-      "tracker_approval_lookup_failures_total", help: "Questions without an answer: Redis was away.", labels: labels)
-    invalidations = metrics.counter(
-      "tracker_approval_invalidations_total", help: "Changes of the set that Redis reported.", labels: labels)
-    originCalls = metrics.counter("tracker_approval_origin_calls_total", help: "Calls to the origin.", labels: labels)
-    originFailures = metrics.counter(
-      "tracker_approval_origin_failures_total", help: "Calls to the origin without an answer.", labels: labels)
-    unchecked = metrics.counter(
-      "tracker_approval_unchecked_total",
-      help:
-        "Answers to users known to be approved whose approval was out of date: the check runs behind, or Redis is away.",
-      labels: labels)
-    metrics.gauge("tracker_approval_cache_entries", help: "Remembered approvals and refusals.", labels: labels) {
-      Double(cache.count)
-    }
+    let question = MembershipQuestion(resolver: self, key: key, member: member, source: source, isKnown: true)
+    if lookUp(question, for: nil) != .accepted { cache.endCheck(of: key) }
   }
 }

@@ -16,7 +16,8 @@ final class OriginCheck: Sendable {
 
   /// Calls under way at once: what a small PHP site answers without noticing.
   private static let maximumCalls = 8
-  /// Passkeys that wait for a call; more are not decided, which the client hears as "try again".
+  /// Passkeys that wait for a call; more are not decided, which the client hears as "try again". Each source has a share
+  /// of them, and they take turns: see SourceShares, FairQueue.
   private static let maximumWaiting = 10_000
   /// A longer body is no answer to this question.
   private static let maximumBodyBytes = 65_536
@@ -27,7 +28,7 @@ final class OriginCheck: Sendable {
   }
   private struct State {
     var calls: [UserKey: Call] = [:]
-    var waiting: [UserKey] = []
+    var waiting = FairQueue<UserKey>()
     var running = 0
   }
 
@@ -50,16 +51,17 @@ final class OriginCheck: Sendable {
       configuration: configuration, delegate: OriginRedirect(header: apiKeyHeader), delegateQueue: nil)
   }
 
-  /// Asks, once per passkey at a time: questions that come while a call is under way share its answer.
-  func ask(_ passkey: Passkey, key: UserKey, _ answer: @escaping Answer) {
+  /// Asks for a source, once per passkey at a time: questions that come while a call is under way share its answer.
+  func ask(_ passkey: Passkey, key: UserKey, of source: HostNetwork, _ answer: @escaping Answer) {
     let isAccepted = state.withLock { state in
       if state.calls[key] != nil {
         state.calls[key]?.answers.append(answer)
         return true
       }
-      guard state.calls.count < Self.maximumWaiting else { return false }
+      let room = Self.maximumWaiting - state.calls.count
+      guard state.waiting.count(of: source) < SourceShares.limit(room: room) else { return false }
       state.calls[key] = Call(passkey: passkey, answers: [answer])
-      state.waiting.append(key)
+      state.waiting.append(key, of: source)
       return true
     }
     if isAccepted { startWaiting() } else { answer(nil) }
@@ -68,9 +70,9 @@ final class OriginCheck: Sendable {
   private func startWaiting() {
     while true {
       let next: (UserKey, Passkey)? = state.withLock { state in
-        guard state.running < Self.maximumCalls, !state.waiting.isEmpty else { return nil }
-        let key = state.waiting.removeFirst()
-        guard let call = state.calls[key] else { return nil }
+        guard state.running < Self.maximumCalls, let key = state.waiting.popFirst(), let call = state.calls[key] else {
+          return nil
+        }
         state.running += 1
         return (key, call.passkey)
       }

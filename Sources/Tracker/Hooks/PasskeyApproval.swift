@@ -16,6 +16,10 @@ struct PasskeyApprovalOptions: HookOptions {
   /// Sent to the origin; nil: no such header. A secret.
   var httpAPIKey: String?
   var httpTimeout: Duration = .seconds(5)
+  /// Look-ups of passkeys that are not known, of one source, that wait at once. A cold start finds some thousand users behind
+  /// one address of a provider: Redis answers for as many in milliseconds, an origin in seconds, and who is turned away comes
+  /// again.
+  var maxLookupsPerAddress = 1000
 
   static var settings: [Setting<Self>] {
     [
@@ -31,6 +35,10 @@ struct PasskeyApprovalOptions: HookOptions {
         "http_api_key", optional: \.httpAPIKey, .restart, "sent to `http_url`; a secret",
         shown: { _ in ConfigSection.redacted }),
       .duration("http_timeout", \.httpTimeout, in: RedisTimeoutSettings.range, .restart, "for an answer of `http_url`"),
+      .integer(
+        "max_lookups_per_address", \.maxLookupsPerAddress, in: 1...100_000, .restart,
+        "passkeys of one IPv4 address or IPv6 /64 that wait at once to be looked up; more are refused, known users never"
+      ),
       .group(\.redisSet, RedisSetOptions.originLifetime),
       .group(\.redisSet, RedisSetOptions.lifetimes),
       .unsupported(
@@ -80,7 +88,9 @@ struct PasskeyApprovalOptions: HookOptions {
         timeoutSeconds: Double(httpTimeout.wholeMilliseconds) / 1000)
     }
     return PasskeyApproval(
-      resolver: try redisSet.resolver(chain, hook: Self.name, member: "passkey", origin: origin))
+      resolver: try redisSet.resolver(
+        chain, hook: Self.name, member: "passkey", origin: origin,
+        maximumWaitingPerSource: maxLookupsPerAddress))
   }
 }
 
@@ -95,6 +105,7 @@ final class PasskeyApproval: AnnounceHook {
   func check(_ request: borrowing AnnounceRequest, _ context: inout AnnounceContext) -> HookVerdict {
     guard let user = context.user, let passkey = request.passkey else { return .refuse(.missingPasskey) }
     return resolver.verdict(
-      on: user, nowSeconds: context.time.monotonicSeconds, refusal: .unapprovedPasskey, .passkey(passkey))
+      on: user, nowSeconds: context.time.monotonicSeconds, from: request.source, refusal: .unapprovedPasskey,
+      .passkey(passkey))
   }
 }

@@ -65,14 +65,14 @@ struct RedisSetOptions: SettingsSection, Sendable, Equatable {
   }
 
   /// The resolver of a hook: `member` says in logs and metrics what is in the set.
-  func resolver(_ chain: HookChain, hook: String, member: String, origin: OriginCheck? = nil) throws
-    -> MembershipResolver
-  {
+  func resolver(
+    _ chain: HookChain, hook: String, member: String, origin: OriginCheck? = nil, maximumWaitingPerSource: Int? = nil
+  ) throws -> MembershipResolver {
     try chain.service(hook) {
       let rules = MembershipRules(
         endpoint: try RedisEndpoint(url: redisBroker),
         timeouts: timeouts.timeouts(maximumMilliseconds: Self.maximumMilliseconds), setKey: setKey,
-        name: member, origin: origin)
+        name: member, origin: origin, maximumWaitingPerSource: maximumWaitingPerSource)
       let cache = ApprovalCache(
         approvedSeconds: UInt32(clamping: cacheTTL.wholeSeconds),
         refusedSeconds: UInt32(clamping: negativeCacheTTL.wholeSeconds),

@@ -80,7 +80,7 @@ final class TorrentApproval: AnnounceHook {
     if whitelist.contains(infoHash) { return .proceed }
     guard let resolver else { return whitelist.isEmpty ? .proceed : .refuse(.unapprovedInfoHash) }
     return resolver.verdict(
-      on: context.hasher.userKey(infoHash), nowSeconds: context.time.monotonicSeconds, refusal: .unapprovedInfoHash,
-      .infoHash(infoHash))
+      on: context.hasher.userKey(infoHash), nowSeconds: context.time.monotonicSeconds, from: request.source,
+      refusal: .unapprovedInfoHash, .infoHash(infoHash))
   }
 }

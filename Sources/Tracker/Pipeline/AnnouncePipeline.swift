@@ -87,9 +87,12 @@ final class AnnouncePipeline {
 
   /// Whether a scrape may be answered: the hooks that guard scrapes decide, by its passkey. It may be parked like an
   /// announce.
-  func admitScrape(passkey: Passkey?, lookedUp: UInt32, origin: RequestOrigin, time: BatchTime) -> AnnounceOutcome {
+  func admitScrape(
+    passkey: Passkey?, from source: IPAddress, lookedUp: UInt32, origin: RequestOrigin, time: BatchTime
+  ) -> AnnounceOutcome {
     var request = AnnounceRequest()
     request.passkey = passkey
+    request.source = source
     request.lookedUp = lookedUp
     var context = context(of: request, time)
     for number in rules.hooks.indices where rules.hooks[number].guardsScrapes {
@@ -116,8 +119,14 @@ final class AnnouncePipeline {
     case .lookUp(let question, let otherwise):
       // Each hook may have one look-up per request; what is not decided then, or where no more can wait, is decided with what
       // there is.
-      if request.lookedUp & 1 << UInt32(number) == 0, park(request, question, hook: number, origin) { return .parked }
-      return otherwise.map { .refused($0) }
+      let mayWait = request.lookedUp & 1 << UInt32(number) == 0
+      switch mayWait ? park(request, question, hook: number, origin) : .full {
+      case .accepted: return .parked
+      case .full: return otherwise.map { .refused($0) }
+      case .overBudget:
+        question.resolver.noteOverBudget(question.source)
+        return .refused(.tooManyLookups)
+      }
     }
   }
 
@@ -185,20 +194,21 @@ final class AnnouncePipeline {
 
   // MARK: parking
 
-  /// Whether the request waits now.
+  /// Accepted: the request waits now.
   private func park(
     _ request: borrowing AnnounceRequest, _ question: MembershipQuestion, hook number: Int, _ origin: RequestOrigin
-  ) -> Bool {
+  ) -> MembershipResolver.Admission {
     var parked = copy request
     parked.lookedUp |= 1 << UInt32(number)
     if parked.arrivedNanoseconds == 0 { parked.arrivedNanoseconds = Clock.monotonicNanoseconds() }
-    switch parking.park(parked, key: question.key, origin: origin) {
-    case .full: return false
-    case .joined: return true
+    switch parking.park(parked, key: question.key, origin: origin, isKnown: question.isKnown) {
+    case .full: return .full
+    case .overShare: return .overBudget
+    case .joined: return .accepted
     case .first:
-      if question.resolver.lookUp(question, for: answers) { return true }
-      parking.removeAll(of: question.key)
-      return false
+      let admission = question.resolver.lookUp(question, for: answers)
+      if admission != .accepted { parking.removeAll(of: question.key) }
+      return admission
     }
   }
 

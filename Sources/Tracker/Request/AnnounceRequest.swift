@@ -26,6 +26,8 @@ struct AnnounceRequest {
   var numwant: UInt32?
   /// Where the request came from, or the address the client may speak for (real_ip_header, ip=).
   var address = IPAddress(v4: 0)
+  /// Where the tracker saw it come from, by the word of trusted proxies: limits are counted by it, whatever `ip=` says.
+  var source = IPAddress(v4: 0)
   /// A second address of the other family that the client named (BEP 7), when the config allows that.
   var otherAddress: IPAddress?
   /// Whether the request was parked for a look-up before, by the number of the hook (see AnnouncePipeline).

@@ -19,6 +19,7 @@ enum Refusal: UInt8, Error, CaseIterable {
   case tooManyPeersOfUser
   case tooManySessionsOfUser
   case tooManyNewSessionsOfUser
+  case tooManyLookups
   case malformedRequest
   case badConnectionID
   case tryAgain
@@ -44,6 +45,7 @@ enum Refusal: UInt8, Error, CaseIterable {
     case .tooManyPeersOfUser: "too many clients of yours on this torrent"
     case .tooManySessionsOfUser: "too many torrents of yours at once"
     case .tooManyNewSessionsOfUser: "too many new torrents of yours in an hour"
+    case .tooManyLookups: "too many approval look-ups for your address, please try again"
     case .malformedRequest: "malformed request"
     case .badConnectionID: "bad connection ID"
     case .tryAgain: "tracker temporarily unavailable, please try again"
@@ -54,7 +56,7 @@ enum Refusal: UInt8, Error, CaseIterable {
   /// Seconds after which asking again makes sense (BEP 31 `retry in`); nil when only a change of the request helps.
   var retryInSeconds: UInt32? {
     switch self {
-    case .tryAgain: 60
+    case .tryAgain, .tooManyLookups: 60
     // The budget of an hour comes back by the minute.
     case .tooManyNewSessionsOfUser: 600
     default: nil

@@ -86,6 +86,7 @@ struct UDPParser: Sendable {
     request.uploaded = Self.number(base + 72)
     request.port = UInt16(bigEndian: base.loadUnaligned(fromByteOffset: 96, as: UInt16.self))
     request.address = address
+    request.source = address
     let numwant = Int32(bitPattern: UInt32(bigEndian: base.loadUnaligned(fromByteOffset: 92, as: UInt32.self)))
     request.numwant = numwant < 0 ? nil : UInt32(numwant)
     let event = UInt32(bigEndian: base.loadUnaligned(fromByteOffset: 80, as: UInt32.self))

@@ -59,7 +59,8 @@ struct MembershipResolverTests {
     func ask(_ passkey: String, isKnown: Bool = false) -> Bool {
       resolver.lookUp(
         MembershipQuestion(
-          resolver: resolver, key: key(passkey), member: .passkey(Passkey(passkey)!), isKnown: isKnown), for: receiver)
+          resolver: resolver, key: key(passkey), member: .passkey(Passkey(passkey)!),
+          source: HostNetwork(of: .loopbackV4), isKnown: isKnown), for: receiver) == .accepted
     }
 
     /// How often those who asked about a passkey were told.
@@ -68,8 +69,8 @@ struct MembershipResolverTests {
     /// What an announce of the user comes to, `later` seconds from now.
     func verdict(_ passkey: String, later: UInt32 = 0) -> HookVerdict {
       resolver.verdict(
-        on: key(passkey), nowSeconds: BatchTime.now().monotonicSeconds + later, refusal: .unapprovedPasskey,
-        .passkey(Passkey(passkey)!))
+        on: key(passkey), nowSeconds: BatchTime.now().monotonicSeconds + later, from: .loopbackV4,
+        refusal: .unapprovedPasskey, .passkey(Passkey(passkey)!))
     }
     func passes(_ passkey: String, later: UInt32 = 0) -> Bool {
       if case .proceed = verdict(passkey, later: later) { return true }

@@ -55,7 +55,8 @@ private struct Bench {
         names.map {
           let isKnown = [.aged, .stale(.approved), .fresh(.approved)].contains(knowledge($0))
           return MembershipResolver.Waiting(
-            member: .passkey(Passkey($0)!), key: key($0), receiver: receiver, isKnown: isKnown)
+            member: .passkey(Passkey($0)!), key: key($0), source: HostNetwork(of: .loopbackV4), receiver: receiver,
+            isKnown: isKnown)
         }))
   }
 

@@ -84,9 +84,9 @@ struct OriginCheckTests {
 
   private let hasher = KeyedHash(seed: 3)
 
-  private func ask(_ check: OriginCheck, _ passkey: String, _ answers: Answers) {
+  private func ask(_ check: OriginCheck, _ passkey: String, _ answers: Answers, from address: IPAddress = .loopbackV4) {
     let passkey = Passkey(passkey)!
-    check.ask(passkey, key: hasher.userKey(passkey)) { answers.take($0) }
+    check.ask(passkey, key: hasher.userKey(passkey), of: HostNetwork(of: address)) { answers.take($0) }
   }
 
   @Test("the passkey is appended to the URL's own query, with the key in its header, and the answer decides")
@@ -125,6 +125,36 @@ struct OriginCheckTests {
     #expect(answers.all.count { $0 == .approved } == 30)
     #expect(answers.all.count { $0 == .refused } == 30)
     #expect((1...8).contains(origin.seen.withLock { $0.mostRunning }))
+  }
+
+  @Test("sources take turns: who comes after a flood of another address is called for next, not last")
+  func turns() async throws {
+    let origin = try Origin(answers: false)
+    let answers = Answers()
+    let check = origin.check("/verify")
+    for number in 0..<200 { ask(check, "bad\(number)", answers, from: IPAddress("192.0.2.1")!) }
+    ask(check, "good", answers, from: IPAddress("2001:db8::1")!)
+    origin.answer()
+    try await eventually("all are answered") { answers.all.count == 201 }
+    let place = try #require(origin.seen.withLock { $0.queries.firstIndex(of: "passkey=good") })
+    // Behind the eight under way and one of the flood's; calls that overlap arrive as they like.
+    #expect(place < 32)
+  }
+
+  @Test("no source fills the queue, and there is room for others when it has all it can get")
+  func shares() async throws {
+    let origin = try Origin(answers: false)
+    let answers = Answers()
+    let check = origin.check("/verify")
+    for number in 0..<2500 { ask(check, "bad\(number)", answers, from: IPAddress("192.0.2.1")!) }
+    // A fifth of ten thousand.
+    #expect((450...550).contains(answers.all.count) && answers.all.allSatisfy { $0 == nil })
+    let undecided = answers.all.count
+    for number in 0..<1000 { ask(check, "good\(number)", answers, from: IPAddress("192.0.2.2")!) }
+    #expect(answers.all.count == undecided)
+    origin.answer()
+    try await eventually("all are answered") { answers.all.count == 3500 }
+    #expect(answers.all.count { $0 == .approved } == 1000)
   }
 
   @Test("no answer in time, and no origin there, are no decision")

@@ -56,7 +56,9 @@ struct OriginRedirectTests {
       url: "http://127.0.0.1:\(page.port)/verify", apiKeyHeader: "X-API-Key", apiKey: "s3cret", timeoutSeconds: 60)!
     let passkey = Passkey("good1")!
     let answer = Mutex<ApprovalCache.Verdict??>(nil)
-    check.ask(passkey, key: KeyedHash(seed: 3).userKey(passkey)) { verdict in answer.withLock { $0 = .some(verdict) } }
+    check.ask(passkey, key: KeyedHash(seed: 3).userKey(passkey), of: HostNetwork(of: .loopbackV4)) { verdict in
+      answer.withLock { $0 = .some(verdict) }
+    }
     return try await eventually("answered") { answer.withLock { $0 } }
   }
 
