@@ -66,6 +66,32 @@ public final class RedisCluster: Sendable {
     try RedisConnection(endpoint: RedisEndpoint(url: url), key: key)
   }
 
+  /// Adds members to a set and waits until a replica has them, or a failover may forget them. By one connection: WAIT waits for
+  /// what its own has written.
+  public func add(_ members: [String], to set: String) throws {
+    var connection = try connection(to: set)
+    _ = try connection.command(["SADD", set] + members)
+    guard try connection.command(["WAIT", "1", "10000"]).integer ?? 0 > 0 else {
+      throw HarnessError("no replica has the members of \(set)")
+    }
+  }
+
+  /// Whether the nodes that are alive agree that another one serves what a node that was killed did, and serve all slots.
+  public func hasReplaced(_ dead: RedisServer) throws -> Bool {
+    try nodes.allSatisfy { node in
+      if node.port == dead.port { return true }
+      guard var connection = try? node.connection() else { return false }
+      let state = try connection.command(["CLUSTER", "INFO"]).string ?? ""
+      let lines = (try connection.command(["CLUSTER", "NODES"]).string ?? "").split(separator: "\n")
+      let isMaster = lines.contains { line in
+        let fields = line.split(separator: " ")
+        // `id host:port@bus flags master ping pong epoch link slots...`
+        return fields.count > 8 && fields[1].hasPrefix("127.0.0.1:\(dead.port)@") && fields[2].contains("master")
+      }
+      return state.contains("cluster_state:ok") && !isMaster
+    }
+  }
+
   /// The master that serves a key.
   public func master(of key: String) throws -> RedisServer {
     let connection = try connection(to: key)

@@ -36,6 +36,10 @@ public struct SiteSettings: Sendable {
   public var moreHooks = ""
   /// 0: one per core.
   public var workers = 0
+  /// Where both daemons find Redis, if it is not this site's own.
+  public var redisURL: String?
+  /// More settings of the consumer's `redis`, one `key: value` each.
+  public var consumerRedis: [String] = []
   public init() {}
 }
 
@@ -67,15 +71,17 @@ public final class Site {
     databasePath = "\(folder.path)/traffic.db"
     let more = { (options: [String]) in options.map { "\n      \($0)" }.joined() }
     let moreHTTP = settings.http.map { "\n    \($0)" }.joined()
+    let redisURL = settings.redisURL ?? redis.url
+    let moreConsumerRedis = settings.consumerRedis.map { "\n    \($0)" }.joined()
     let approval = """
         prehooks:
         - name: passkey approval
           options:
-            redis_broker: "\(redis.url)"
+            redis_broker: "\(redisURL)"
             negative_cache_ttl: 1s\(more(settings.passkeyApproval))
 
       """
-    let moreHooks = settings.moreHooks.replacing("REDIS", with: redis.url)
+    let moreHooks = settings.moreHooks.replacing("REDIS", with: redisURL)
     let prehooks = settings.approvesPasskeys ? approval + moreHooks : ""
     trackerConfig = try folder.write(
       """
@@ -96,7 +102,7 @@ public final class Site {
       \(prehooks)  posthooks:
         - name: traffic push
           options:
-            redis_broker: "\(redis.url)"
+            redis_broker: "\(redisURL)"
             retry_interval: 100ms
             spool_path: "\(folder.path)/tracker.spool"\(more(settings.trafficPush))
 
@@ -105,7 +111,7 @@ public final class Site {
       """
       consumer:
         redis:
-          url: "\(redis.tcpURL)"
+          url: "\(settings.redisURL ?? redis.tcpURL)"\(moreConsumerRedis)
         database:
           path: "\(databasePath)"
         window: "\(settings.window)"

@@ -54,6 +54,21 @@ struct MembershipClusterTests {
     #expect(bench.resolver.metrics.failures.current == 0)
   }
 
+  @Test("the node that has the set dies: its replica is asked as soon as it is elected")
+  func failover() async throws {
+    let cluster = try await RedisCluster.start(replicas: 1, nodeTimeoutMilliseconds: 1000)
+    let bench = try Bench(cluster.nodes[0], cluster.url, owner: cluster)
+    try cluster.add(["alice", "bob"], to: "pt:passkeys")
+    try await bench.expect("alice", .fresh(.approved))
+    let master = try cluster.master(of: "pt:passkeys")
+    master.kill9()
+    try await bench.expect("bob", .fresh(.approved))
+    try await bench.expect("alice", .fresh(.approved))
+    try bench.command("SREM", "pt:passkeys", "alice")
+    try await eventually("the new master's changes are heard") { bench.knowledge("bob") == .stale(.approved) }
+    try await bench.expect("alice", .fresh(.refused))
+  }
+
   @Test("redis:// to a node of a Cluster is not ready, and nobody is refused for it")
   func wrongURL() async throws {
     let cluster = try await RedisCluster.start()
