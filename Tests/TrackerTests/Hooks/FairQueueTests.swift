@@ -32,6 +32,25 @@ struct FairQueueTests {
     #expect(queue.count == 100_000 - 998)
   }
 
+  @Test("a queue of one source is as a list of all that wait, at every length", arguments: [1, 2, 3] as [UInt64])
+  func fifo(seed: UInt64) {
+    var random = SeededGenerator(seed: seed)
+    var queue = Fifo<Int>()
+    var list: [Int] = []
+    for number in 0..<200 {
+      // Around the length of a part, and of several.
+      let (added, taken) = (Int.random(in: 0...600, using: &random), Int.random(in: 0...600, using: &random))
+      for element in 0..<added {
+        queue.append(number * 1000 + element)
+        list.append(number * 1000 + element)
+      }
+      let first = (0..<taken).map { _ in queue.popFirst() }
+      #expect(first == (0..<taken).map { $0 < list.count ? list[$0] : nil })
+      list.removeFirst(min(taken, list.count))
+      #expect(queue.count == list.count && queue.isEmpty == list.isEmpty && queue.waiting == list)
+    }
+  }
+
   @Test("nothing is lost or doubled, whatever comes and goes")
   func conservation() {
     var random = SeededGenerator(seed: 5)
