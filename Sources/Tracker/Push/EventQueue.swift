@@ -3,6 +3,8 @@
 //
 // Above a threshold the queue coalesces: of a session it keeps the first announce it holds (the baseline of what follows)
 // and the newest one, which says how many it stands for. So memory is bounded by sessions, not by how long Redis is away.
+// From half of its capacity on no user may have more waiting than a quarter of what is left: a user who floods it is refused,
+// others are until the very end not.
 
 import Linux
 import Synchronization
@@ -65,6 +67,14 @@ final class EventQueue: Sendable {
     /// Entries at which coalescing begins, about a third of a second of the fastest publisher, and at which it ends.
     var coalesceAbove = 16_384
     var coalesceBelow = 1024
+    /// So many entries any user may have waiting, as long as there is room.
+    var leastShare = 64
+
+    /// Entries that one user may have waiting at a depth. The share shrinks with the room, so that many who flood leave
+    /// some, too: n of them take n/(n + 4) of the queue. The first is at its end with an eighth.
+    func share(depth: Int) -> Int {
+      depth < capacityEvents / 2 ? .max : max(leastShare, (capacityEvents - depth) / 4)
+    }
   }
 
   /// Entries in one block of memory.
@@ -80,6 +90,9 @@ final class EventQueue: Sendable {
     var tail: UInt64 = 0
     var index = SessionIndex()
     var isCoalescing = false
+    /// What waits of each user, of the entries from `sharesFrom` on: those before it were here when coalescing began.
+    var shares = QueueShares()
+    var sharesFrom: UInt64 = 0
     /// The publisher sleeps: the next one to put something in wakes it.
     var isWaited = false
     /// Numbers of the entries that changed after the spool saw them; nil while nothing is spooled.
@@ -99,6 +112,8 @@ final class EventQueue: Sendable {
     var queued = 0
     var coalesced = 0
     var refused = 0
+    /// Of users who have more than their share waiting.
+    var beyondShare = 0
     var mustWake = false
   }
 
@@ -135,11 +150,16 @@ final class EventQueue: Sendable {
     _ record: UnsafePointer<AnnounceRecord>, _ order: UInt64, to state: inout State, _ outcome: inout Outcome
   ) {
     let depth = state.tail - state.head
-    if depth >= UInt64(limits.coalesceAbove) { state.isCoalescing = true }
+    if depth >= UInt64(limits.coalesceAbove) && !state.isCoalescing {
+      state.isCoalescing = true
+      state.sharesFrom = state.tail
+    }
     var previous: UInt64?
+    var user: UInt64 = 0
     var hash: UInt64 = 0
     if state.isCoalescing {
-      hash = record.pointee.sessionHash(secret: secret)
+      user = record.pointee.userHash(secret: secret)
+      hash = record.pointee.sessionHash(secret: secret, user: user)
       let head = state.head
       previous = state.index.find(hash) { number in
         number >= head && state.pointer(number).pointee.record.isSameSession(as: record)
@@ -154,7 +174,14 @@ final class EventQueue: Sendable {
       outcome.refused += 1
       return
     }
-    if state.isCoalescing { state.index.note(hash, number: state.tail, insteadOf: previous, head: state.head) }
+    if state.isCoalescing {
+      guard state.shares.waiting(user) < limits.share(depth: Int(depth)) else {
+        outcome.beyondShare += 1
+        return
+      }
+      state.shares.enter(user)
+      state.index.note(hash, number: state.tail, insteadOf: previous, head: state.head)
+    }
     let followsOwn = previous.map { state.pointer($0).pointee.record.precedes(record) } ?? false
     put(QueuedAnnounce(record: record.pointee, order: order, followsOwn: followsOwn), &state)
     outcome.queued += 1
@@ -183,13 +210,18 @@ final class EventQueue: Sendable {
       let count = Int(min(UInt64(maximum), state.tail - first))
       if count == 0 && willWait { state.isWaited = true }
       for _ in 0..<count {
-        batch.append(state.pointer(state.head).pointee)
+        let announce = state.pointer(state.head)
+        batch.append(announce.pointee)
+        if state.isCoalescing && state.head >= state.sharesFrom {
+          state.shares.leave(announce.pointee.record.userHash(secret: secret))
+        }
         state.head += 1
         if state.head % UInt64(Self.chunkEvents) == 0 { recycleFirstChunk(&state) }
       }
       if state.isCoalescing, state.tail - state.head <= UInt64(limits.coalesceBelow) {
         state.isCoalescing = false
         state.index.removeAll()
+        state.shares.removeAll()
       }
       return first
     }
@@ -205,6 +237,17 @@ final class EventQueue: Sendable {
   /// The number of the oldest entry, or of the first that will come.
   var next: UInt64 { locked { $0.head } }
   var isCoalescing: Bool { locked { $0.isCoalescing } }
+
+  /// The most entries that wait of one user; 0 while the queue does not coalesce. Looks at some users under one hold of the
+  /// lock, no announce waits long.
+  var highestShare: Int {
+    var (most, at) = (0, 0)
+    while let more = locked({ $0.shares.most(from: at, count: 4096) }) {
+      most = max(most, more)
+      at += 4096
+    }
+    return most
+  }
 
   /// Refuses everything from now on.
   func close() { locked { $0.isClosed = true } }

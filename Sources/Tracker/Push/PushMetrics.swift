@@ -18,6 +18,7 @@ final class PushMetrics: Sendable {
   let resent: Counter
   let unannouncedSessions: Counter
   let refusedQueueFull: Counter
+  let refusedShare: Counter
   let refusedTooLarge: Counter
   let refusedWrongType: Counter
   let refusedImplausible: Counter
@@ -63,6 +64,7 @@ final class PushMetrics: Sendable {
       "abandoned_runs_total", "Times that Redis knew record numbers which were never sent: the run was begun anew.")
     gaps = counter("gaps_total", "Times that Redis had forgotten records it had applied (failover, data loss).")
     refusedQueueFull = refused("queue full")
+    refusedShare = refused("user beyond its share of the queue")
     refusedTooLarge = refused("counter above 2^53")
     refusedWrongType = refused("snapshot key of another type")
     refusedImplausible = refused("more bytes than max_bytes_per_second allows")

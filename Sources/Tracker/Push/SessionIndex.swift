@@ -7,31 +7,16 @@ extension AnnounceRecord {
     peerID == other.pointee.peerID && infoHash == other.pointee.infoHash && passkey == other.pointee.passkey
   }
 
-  /// A hash of the session under a secret: peer ids are chosen by strangers, who must not be able to make them collide.
-  func sessionHash(secret: UInt64) -> UInt64 {
-    var hash = secret
-    func mix(_ word: UInt64) {
-      let product = (hash ^ word).multipliedFullWidth(by: 0x9fb2_1c65_1e98_df25)
-      hash = product.high ^ product.low
-    }
+  /// A hash of the session under a secret, from the user's: peer ids are chosen by strangers, who must not be able to make
+  /// them collide.
+  func sessionHash(secret: UInt64, user: UInt64) -> UInt64 {
+    var hash = user
+    func mix(_ word: UInt64) { hash = Self.fold(hash ^ word) }
     mix(peerID.words.0)
     mix(peerID.words.1 ^ secret)
     mix(UInt64(peerID.words.2) << 32 | UInt64(infoHash.words.2))
     mix(infoHash.words.0)
     mix(infoHash.words.1 ^ secret)
-    passkey.withBytes { bytes in
-      var offset = 0
-      while offset + 8 <= bytes.count {
-        mix(bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
-        offset += 8
-      }
-      var rest: UInt64 = UInt64(bytes.count)
-      while offset < bytes.count {
-        rest = rest << 8 | UInt64(bytes[offset])
-        offset += 1
-      }
-      mix(rest ^ secret)
-    }
     return hash == 0 ? 1 : hash
   }
 }

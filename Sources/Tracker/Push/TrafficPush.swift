@@ -29,6 +29,7 @@ final class TrafficPush: AnnounceRecordSink {
   private let spoolPath: String?
   private let threads = Mutex<[PublisherThread]>([])
   private let fullLog = Mutex(RareLog(pauseNanoseconds: fullLogSeconds * 1_000_000_000))
+  private let shareLog = Mutex(RareLog(pauseNanoseconds: fullLogSeconds * 1_000_000_000))
   /// Monotonic seconds, 0: never.
   private let lastRefusal = Atomic<UInt64>(0)
 
@@ -66,6 +67,11 @@ final class TrafficPush: AnnounceRecordSink {
         Lane(partition: partition, queue: queue, metrics: PushMetrics(metrics), signal: signal))
     }
     self.lanes = lanes
+    let queues = lanes.map(\.queue)
+    metrics.gauge(
+      "tracker_push_queue_highest_share",
+      help: "The most records of one user that wait for Redis; 0 while there are few."
+    ) { Double(queues.map(\.highestShare).max() ?? 0) }
     let signals = lanes.map(\.signal)
     metrics.gauge("tracker_push_clock_offset_seconds", help: "What Redis' clock is ahead of this machine's.") {
       let offsets = signals.map { $0.clockOffsetMilliseconds.load(ordering: .relaxed) }
@@ -143,6 +149,7 @@ final class TrafficPush: AnnounceRecordSink {
     let outcome = lane.queue.append(records)
     if outcome.coalesced > 0 { lane.metrics.coalesced.add(UInt64(outcome.coalesced)) }
     if outcome.refused > 0 { noteFull(lane, refused: outcome.refused) }
+    if outcome.beyondShare > 0 { noteShare(lane, refused: outcome.beyondShare) }
     if outcome.mustWake { lane.signal.wakeUp() }
   }
 
@@ -154,6 +161,14 @@ final class TrafficPush: AnnounceRecordSink {
     Log.error(
       "the push queue is full: announces are refused",
       ["partition": lane.partition.index, "refused_total": lane.metrics.refusedQueueFull.current])
+  }
+
+  private func noteShare(_ lane: Lane, refused: Int) {
+    lane.metrics.refusedShare.add(UInt64(refused))
+    guard shareLog.withLock({ $0.next() }) != nil else { return }
+    Log.warning(
+      "a user has more than a share of the push queue waiting: announces of this user are refused",
+      ["partition": lane.partition.index, "refused_total": lane.metrics.refusedShare.current])
   }
 
   /// What keeps announces from reaching the stream, by partition; empty when nothing does.
