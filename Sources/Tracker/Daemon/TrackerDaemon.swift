@@ -46,7 +46,7 @@ final class TrackerDaemon {
     }
     trackerID = Array(Hex.encode((0..<4).map { _ in UInt8.random(in: .min ... .max) }).utf8)
     for warning in config.warnings { Log.warning("configuration", ["problem": "\(warning)"]) }
-    snatches = try SnatchLedger(path: config.storage.snatchPath)
+    snatches = try SnatchLedger(path: config.storage.snatchPath, metrics: metrics)
     store = SwarmStore(shardCount: config.storage.shardCount, snatches: snatches, metrics: metrics)
     hooks = try HookChain(config.prehooks + config.posthooks, metrics: metrics)
     loop = try EventLoop(mailbox: try EventLoopMailbox())
@@ -133,7 +133,8 @@ final class TrackerDaemon {
     rules.minIntervalSeconds = UInt32(clamping: config.minAnnounceInterval.wholeSeconds)
     rules.swarmPolicy = SwarmPolicy(
       excludeOwnPeers: config.storage.excludeOwnPeers, maxPeersPerUser: config.maxPeersPerUser,
-      overdueSeconds: rules.intervalSeconds &+ rules.intervalSeconds / 8, limits: config.storage.sessionLimits)
+      overdueSeconds: rules.intervalSeconds &+ rules.intervalSeconds / 8, limits: config.storage.sessionLimits,
+      maxSnatchesPerUser: config.storage.maxSnatchesPerUser)
     return rules
   }
 
@@ -227,6 +228,10 @@ final class TrackerDaemon {
     }
     metrics.gauge("chihaya_storage_leechers_count", help: "The number of leechers tracked.") {
       Double(store.counts().leechers)
+    }
+    let snatches = snatches
+    metrics.gauge("tracker_user_snatches_highest", help: "The most snatches of one user (max_snatches_per_user).") {
+      Double(snatches.mostOfUser)
     }
     metrics.gauge("tracker_users_count", help: "Users with a session.") { Double(Self.budgets(store).users) }
     metrics.gauge("tracker_user_sessions_highest", help: "The most sessions of one user (max_sessions_per_user).") {

@@ -148,7 +148,7 @@ final class AnnouncePipeline {
     if result.announcesTooOften { reply.warning = "announced before the minimum interval has passed" }
     if result.completes {
       let snatchUser = if let passkey = request.passkey { SnatchLedger.user(passkey) } else { user }
-      reply.downloaded = store.noteSnatch(request.infoHash, user: snatchUser)
+      reply.downloaded = store.noteSnatch(request.infoHash, user: snatchUser, policy: rules.swarmPolicy)
     }
     record(request, result, context)
     return .accepted

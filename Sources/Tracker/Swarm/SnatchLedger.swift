@@ -19,7 +19,18 @@ final class SnatchLedger: Sendable {
     /// 32 bits of each user: two users of one torrent with the same have a chance of one in four billion, and cost one
     /// count in a number for display; credits are the consumer's.
     var users: [InfoHash: Set<UInt32>] = [:]
+    /// Snatches of each user, by the same 32 bits.
+    var snatches: [UInt32: UInt32] = [:]
+    var mostOfUser: UInt32 = 0
     var unwritten: [UInt8] = []
+
+    /// Returns whether it is the user's first of the torrent.
+    mutating func insert(_ infoHash: InfoHash, _ user: UInt32) -> Bool {
+      guard users[infoHash, default: []].insert(user).inserted else { return false }
+      snatches[user, default: 0] += 1
+      mostOfUser = max(mostOfUser, snatches[user, default: 0])
+      return true
+    }
   }
 
   private let state = Mutex(State())
@@ -28,10 +39,14 @@ final class SnatchLedger: Sendable {
   private let descriptor: Int32
   private let path: String
   private let failures = Mutex(RareLog(pauseNanoseconds: 60_000_000_000))
+  private let refusals = Mutex(RareLog(pauseNanoseconds: 60_000_000_000))
+  private let refused: Counter
 
   /// With a path the ledger is read from there and kept there; throws when it cannot be opened. Without one it is forgotten
   /// with the process.
-  init(path: String?) throws(SystemError) {
+  init(path: String?, metrics: MetricRegistry = MetricRegistry()) throws(SystemError) {
+    refused = metrics.counter(
+      "tracker_snatches_refused_total", help: "Snatches beyond max_snatches_per_user, which `downloaded` lacks.")
     guard let path else {
       file = nil
       descriptor = -1
@@ -54,13 +69,31 @@ final class SnatchLedger: Sendable {
   /// Completed downloads of a torrent.
   func count(_ infoHash: InfoHash) -> UInt32 { state.withLock { UInt32(clamping: $0.users[infoHash]?.count ?? 0) } }
 
-  /// Notes a completed download, unless the user had one before; returns those of the torrent afterwards.
-  func record(_ infoHash: InfoHash, user: UInt64) -> (count: UInt32, isNew: Bool) {
-    state.withLock { state in
-      let isNew = state.users[infoHash, default: []].insert(UInt32(truncatingIfNeeded: user)).inserted
+  /// The most snatches of one user.
+  var mostOfUser: UInt32 { state.withLock { $0.mostOfUser } }
+
+  /// Notes a completed download, unless the user had one before, or has `limit` (0: none) of other torrents; returns those of
+  /// the torrent afterwards.
+  func record(_ infoHash: InfoHash, user: UInt64, limit: Int = 0) -> (count: UInt32, isNew: Bool) {
+    let user32 = UInt32(truncatingIfNeeded: user)
+    let (count, isNew, isRefused) = state.withLock { state in
+      let isRefused =
+        limit > 0 && state.snatches[user32, default: 0] >= limit
+        && state.users[infoHash]?.contains(user32) != true
+      let isNew = !isRefused && state.insert(infoHash, user32)
       if isNew && descriptor >= 0 { Self.append(infoHash, user, to: &state.unwritten) }
-      return (UInt32(clamping: state.users[infoHash]?.count ?? 0), isNew)
+      return (UInt32(clamping: state.users[infoHash]?.count ?? 0), isNew, isRefused)
     }
+    if isRefused { noteRefused() }
+    return (count, isNew)
+  }
+
+  private func noteRefused() {
+    refused.add()
+    guard refusals.withLock({ $0.next() }) != nil else { return }
+    Log.warning(
+      "a user has completed more torrents than are remembered of one",
+      ["limit": "max_snatches_per_user", "refused_total": refused.current])
   }
 
   private static func append(_ infoHash: InfoHash, _ user: UInt64, to buffer: inout [UInt8]) {
@@ -119,14 +152,14 @@ final class SnatchLedger: Sendable {
       guard count > 0 else { throw SystemError("read", subject: path) }
       read += count
     }
-    let valid = state.withLock { state in Self.replay(bytes, into: &state.users) }
+    let valid = state.withLock { state in Self.replay(bytes, into: &state) }
     guard valid < size else { return }
     Log.warning("the last snatches were torn by a crash and are cut off", ["path": path, "bytes": size - valid])
     guard ftruncate(descriptor, valid) == 0 else { throw SystemError("ftruncate", subject: path) }
   }
 
   /// Returns how many bytes are whole records from the start.
-  private static func replay(_ bytes: [UInt8], into users: inout [InfoHash: Set<UInt32>]) -> Int {
+  private static func replay(_ bytes: [UInt8], into state: inout State) -> Int {
     bytes.withUnsafeBytes { bytes in
       var offset = 0
       while offset + recordBytes <= bytes.count {
@@ -134,7 +167,7 @@ final class SnatchLedger: Sendable {
         let stored = UInt32(littleEndian: record.loadUnaligned(fromByteOffset: 28, as: UInt32.self))
         guard stored == check(record) else { break }
         let user = UInt64(littleEndian: record.loadUnaligned(fromByteOffset: 20, as: UInt64.self))
-        users[InfoHash(record.baseAddress!), default: []].insert(UInt32(truncatingIfNeeded: user))
+        _ = state.insert(InfoHash(record.baseAddress!), UInt32(truncatingIfNeeded: user))
         offset += recordBytes
       }
       return offset

@@ -22,6 +22,8 @@ struct StorageSettings: SettingsSection, Sendable, Equatable {
   var maxSessionsPerUser = SessionLimits().sessions
   /// New sessions of one user in an hour (ours); 0: no limit.
   var maxNewSessionsPerHour = SessionLimits().newPerHour
+  /// Snatches of one user that are counted, ever (ours); 0: no limit.
+  var maxSnatchesPerUser = SwarmPolicy().maxSnatchesPerUser
   /// The file that keeps the snatch counts over a restart (ours); nil: they begin at 0.
   var snatchPath: String?
 
@@ -69,6 +71,9 @@ struct StorageSettings: SettingsSection, Sendable, Equatable {
       .integer(
         "max_new_sessions_per_hour", \.maxNewSessionsPerHour, in: sessions, .live,
         "new ones of one user in an hour, or at once; `0`: no limit"),
+      .integer(
+        "max_snatches_per_user", \.maxSnatchesPerUser, in: 0...10_000_000, .live,
+        "completed torrents of one user that are counted and kept, ever; `0`: no limit"),
       .check { _, section in
         if section.has("enable_dual_stack_peers"), !section.bool("enable_dual_stack_peers", default: true) {
           section.warn("enable_dual_stack_peers", "clients always get peers of both families; this changes nothing")

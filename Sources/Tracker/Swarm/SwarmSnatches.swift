@@ -23,8 +23,8 @@ extension SwarmStore {
   }
 
   /// Counts a completed download, `user` by `SnatchLedger.user`; returns those of the torrent, this one included.
-  func noteSnatch(_ infoHash: InfoHash, user: UInt64) -> UInt32 {
-    let (count, isNew) = snatches.record(infoHash, user: user)
+  func noteSnatch(_ infoHash: InfoHash, user: UInt64, policy: SwarmPolicy) -> UInt32 {
+    let (count, isNew) = snatches.record(infoHash, user: user, limit: policy.maxSnatchesPerUser)
     if isNew { setSnatches(of: infoHash, atLeast: count) }
     return count
   }

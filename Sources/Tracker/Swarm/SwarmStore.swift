@@ -40,6 +40,8 @@ struct SwarmPolicy: Sendable {
   var overdueSeconds: UInt32 = 3600
   /// What one user may have in all swarms.
   var limits = SessionLimits()
+  /// Snatches of one user that are counted, ever; 0: no limit.
+  var maxSnatchesPerUser = 100_000
 }
 
 /// What the swarm said.

@@ -27,6 +27,28 @@ struct SnatchLedgerTests {
     #expect(!again.record(first, user: 2).isNew)
   }
 
+  @Test("of one user so many torrents are kept, also after a restart; those that are kept count on")
+  func limit() throws {
+    let directory = try TemporaryDirectory()
+    let path = "\(directory.path)/snatches"
+    let metrics = MetricRegistry()
+    let ledger = try SnatchLedger(path: path, metrics: metrics)
+    func torrent(_ number: UInt64) -> InfoHash { InfoHash(words: (number, 0, 0)) }
+    for number in 1...3 as ClosedRange<UInt64> { #expect(ledger.record(torrent(number), user: 1, limit: 3).isNew) }
+    #expect(ledger.record(torrent(4), user: 1, limit: 3) == (0, false))
+    #expect(ledger.count(torrent(4)) == 0)
+    #expect(ledger.record(torrent(3), user: 1, limit: 3) == (1, false), "what is kept already is no refusal")
+    #expect(ledger.record(torrent(4), user: 2, limit: 3) == (1, true))
+    #expect(ledger.mostOfUser == 3)
+    #expect(metrics.render().contains("tracker_snatches_refused_total 1\n"))
+    ledger.flush()
+    let again = try SnatchLedger(path: path)
+    #expect(again.mostOfUser == 3)
+    #expect(again.record(torrent(5), user: 1, limit: 3) == (0, false))
+    #expect(again.record(torrent(5), user: 1, limit: 4) == (1, true))
+    #expect(again.record(torrent(6), user: 1) == (1, true), "0 is no limit")
+  }
+
   @Test("a torn tail is cut off wherever it was torn, and writing goes on")
   func tornTail() throws {
     let directory = try TemporaryDirectory()

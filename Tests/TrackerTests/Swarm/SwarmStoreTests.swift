@@ -27,7 +27,7 @@ struct SwarmStoreTests {
     var sink = PeerSink(
       v4: PeerBuffer(peers: v4, ids: ids, limit: limit), v6: PeerBuffer(peers: v6, limit: limit))
     var result = store.announce(announce, policy: policy, lottery: &lottery, into: &sink)
-    if result.completes { result.downloaded = store.noteSnatch(announce.infoHash, user: announce.user) }
+    if result.completes { result.downloaded = store.noteSnatch(announce.infoHash, user: announce.user, policy: policy) }
     var peers = Peers()
     for index in 0..<sink.v4.count {
       peers.v4.append((0..<6).map { v4.load(fromByteOffset: index * 6 + $0, as: UInt8.self) })
