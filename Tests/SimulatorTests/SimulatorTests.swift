@@ -14,7 +14,8 @@ import Testing
     // With two trackers of which one is cut off, or that stand still before they first meet Redis, some seeds in a hundred
     // mint (Regressions/standstill-unwitnessed); with one tracker all is exact.
     .standstill,
-    // With two trackers and wanderingRestarts some seed in a hundred credits less than is known; none was seen to mint.
+    // With two trackers and wanderingRestarts some seed in a hundred credits less than is known. With one that is started anew
+    // in an outage with nothing in its spool, some in a thousand mint or lose.
     .redisClock,
     // A restart of which one announce is late counts as `late unknown` although nothing is missing.
     .lossCounts,

@@ -14,6 +14,15 @@ struct CommonClock {
     var change: Change?
     /// Redis has forgotten something.
     var isForgetful = false
+    /// Of who does not know it: since when announces are ordered, before now, and the highest order of an earlier process.
+    var sinceMicroseconds: UInt64 = 0
+    var highestMicroseconds: UInt64 = 0
+  }
+
+  /// What a spool says of the clock: the highest order by it, 0: none, and the lowest by this process' OrderClock.
+  struct Past: Equatable {
+    var highest: UInt64 = 0
+    var firstOwn = UInt64.max
   }
 
   /// Set the shift, if it is still as it was found.
@@ -70,6 +79,9 @@ struct CommonClock {
   static let warningMicroseconds: UInt64 = 10_000_000
 
   private let clock: OrderClock
+  /// The highest order of an earlier process, and from when on this one orders announces, by the OrderClock.
+  private let highest: UInt64
+  private let first: UInt64
   /// What it is ahead of the OrderClock.
   private(set) var correctionMicroseconds: Int64 = 0
   /// What Redis' clock is ahead of this machine's.
@@ -113,10 +125,12 @@ struct CommonClock {
   private var warnings = RareLog(pauseNanoseconds: pauseNanoseconds)
   private var notes: [PushSession.Note] = []
 
-  /// `doubt` is what an earlier process left.
-  init(_ clock: OrderClock, now: UInt64, doubt: Doubt = Doubt()) {
+  /// `doubt` and `past` are what an earlier process left. What is ordered from now on is behind that.
+  init(_ clock: OrderClock, now: UInt64, doubt: Doubt = Doubt(), past: Past = Past()) {
     self.clock = clock
     self.doubt = doubt
+    highest = past.highest
+    first = min(past.firstOwn, clock.microseconds(atMonotonicNanoseconds: now))
     asked = now
     measured = now
     begun = now
@@ -194,9 +208,13 @@ struct CommonClock {
         && !PushSession.isOver(Self.pauseNanoseconds, since: measured, now: now)
     }
     defer { change = nil }
+    guard isKnown else {
+      let reading = clock.microseconds(atMonotonicNanoseconds: now)
+      return Question(
+        isForgetful: isForgetful, sinceMicroseconds: reading - min(reading, first), highestMicroseconds: highest)
+    }
     return Question(
-      expectedMicroseconds: isKnown ? microseconds(atMonotonicNanoseconds: now) : nil, change: change,
-      isForgetful: isForgetful)
+      expectedMicroseconds: microseconds(atMonotonicNanoseconds: now), change: change, isForgetful: isForgetful)
   }
 
   /// Whether the answer, or the quickest of several, is good enough; else Redis is to be asked again. In a hurry one is.
@@ -261,7 +279,13 @@ struct CommonClock {
     // Never back.
     let error = Self.error(of: reading)
     if !isKnown { lastReading = Int64(redis) + shift }
-    if !isKnown || ahead > error { correctionMicroseconds = found - error }
+    if !isKnown {
+      // Behind what an earlier process left, whatever the reading is wrong by.
+      let least = highest == 0 ? Int64.min : Int64(highest + PushScript.orderTickMicroseconds) - Int64(first)
+      correctionMicroseconds = max(found - error, least)
+    } else if ahead > error {
+      correctionMicroseconds = found - error
+    }
     if isLarge, ahead > 0 {
       // What came since the last reading came before that or behind it.
       begin(doubt: ahead, now: now)

@@ -146,7 +146,7 @@ struct PushSession {
     started = now
     lastReply = now
     lastProgress = now
-    self.clock = CommonClock(clock, now: now, doubt: restored.doubt)
+    self.clock = CommonClock(clock, now: now, doubt: restored.doubt, past: restored.past)
     self.restored = RestoredRecords(restored.owed)
     ownRun = newRun()
     run = restored.owed.first?.run ?? ownRun

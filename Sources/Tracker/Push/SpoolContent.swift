@@ -9,6 +9,22 @@ struct SpoolContent {
   /// Of the order of all that.
   private(set) var doubt = CommonClock.Doubt()
 
+  /// Of the clock that it is by. An order beyond all times is none.
+  var past: CommonClock.Past {
+    var past = CommonClock.Past()
+    func add(_ announce: QueuedAnnounce) {
+      switch announce.basis {
+      case .common where announce.order < PushScript.maximumMicroseconds:
+        past.highest = max(past.highest, announce.order)
+      case .process: past.firstOwn = min(past.firstOwn, announce.order)
+      default: break
+      }
+    }
+    for run in owed { for spooled in run.announces { add(spooled.announce) } }
+    for batch in applied { for announce in batch.announces { add(announce) } }
+    return past
+  }
+
   var owedAnnounces: Int { owed.reduce(0) { $0 + $1.announces.count } }
   var isEmpty: Bool { owed.isEmpty && applied.isEmpty }
 

@@ -184,7 +184,8 @@ final class StreamPublisher {
     connection!.append(
       ["EVALSHA", clockHash] + keys + [
         question.expectedMicroseconds.map { "\($0)" } ?? "-", change.map { "\($0.from)" } ?? "-",
-        change.map { "\($0.to)" } ?? "-", question.isForgetful ? "1" : "0",
+        change.map { "\($0.to)" } ?? "-", question.isForgetful ? "1" : "0", "\(question.sinceMicroseconds)",
+        "\(question.highestMicroseconds)",
       ])
     try connection!.flush()
   }

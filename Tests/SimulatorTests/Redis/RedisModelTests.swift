@@ -233,7 +233,11 @@ import Wire
       _ = try connection.command(["ACL", "SETUSER", "default", isTimeAllowed ? "+time" : "-time"])
       model.hasNoTime = !isTimeAllowed
       for left in [[], ["XADD", "entry", "9999999999999-7", "a", "b"], ["SET", "entry", "a"]] {
-        for question in [["-", "-", "-", "0"], ["-", "0", "3600000000", "1"], [ahead, "-", "-", "0"]] {
+        for question in [
+          ["-", "-", "-", "0", "0", "0"], ["-", "0", "3600000000", "1", "9", "0"],
+          ["-", "-", "-", "0", "7000000", ahead],
+          [ahead, "-", "-", "0", "0", "0"],
+        ] {
           for isFull in [false, true] {
             if !left.isEmpty { try both(left) }
             _ = try connection.command(["CONFIG", "SET", "maxmemory", isFull ? "1" : "0"])
@@ -249,7 +253,7 @@ import Wire
         }
       }
       try both(["HSET", "clock", "top", ahead])
-      try both(["EVAL", PushScript.clockText, "2", "clock", "entry", "-", "-", "-", "0"])
+      try both(["EVAL", PushScript.clockText, "2", "clock", "entry", "-", "-", "-", "0", "0", "0"])
       try both(["DEL", "clock"])
     }
     #expect(failures.isEmpty)

@@ -66,7 +66,7 @@ extension World {
     case .redisClock(let milliseconds):
       // What was to be kept for a day is not, if the day is over.
       trouble.hasForgotten = true
-      trouble.note(.reported)
+      if trackers.count > 1 { trouble.note(.reported) }
       redisOffset = Int64(milliseconds)
     case .redisFileSaved: history.putAway(redis.data, at: now)
     case .redisFileRestored:

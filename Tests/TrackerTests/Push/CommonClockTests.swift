@@ -17,11 +17,13 @@ private struct ClockSite {
   /// Of the questions: how long one takes.
   var trip: UInt64 = 500_000
 
-  mutating func add(doubt: CommonClock.Doubt = CommonClock.Doubt()) {
+  mutating func add(
+    doubt: CommonClock.Doubt = CommonClock.Doubt(), past: CommonClock.Past = CommonClock.Past()
+  ) {
     // Their wall clocks are anything.
     let clock = OrderClock(
       wallNanoseconds: 1_600_000_000_000_000_000 + UInt64(trackers.count) * 77_000_000_000, atMonotonicNanoseconds: now)
-    trackers.append(CommonClock(clock, now: now, doubt: doubt))
+    trackers.append(CommonClock(clock, now: now, doubt: doubt, past: past))
     standstills.append(0)
   }
 
@@ -153,6 +155,43 @@ private struct ClockSite {
     #expect(site.spread < 11_000 && site.kept.shift == shift)
   }
 
+  @Test(
+    "a process that began while Redis was away orders behind what an earlier one left, if Redis' clock is behind",
+    arguments: [true, false])
+  func begunInAnOutage(isFlushed: Bool) {
+    for trip: UInt64 in [500_000, 400_000_000] {
+      var site = site(trackers: 1)
+      site.pass(seconds: 40)
+      let last = site.order(0)
+      site.trackers = []
+      site.standstills = []
+      site.pass(seconds: 1)
+      site.add(past: CommonClock.Past(highest: UInt64(last)))
+      let begin = site.now
+      site.pass(seconds: 20)
+      site.redisAhead -= 3_600_000_000
+      if isFlushed { site.kept = ModelClock() }
+      site.trip = trip
+      site.ask(0)
+      let first = Int64(site.trackers[0].microseconds(atMonotonicNanoseconds: begin))
+      #expect((last + 1...last + 1_011_000).contains(first), "\(first - last)")
+    }
+  }
+
+  @Test("the same where Redis' clock goes right: nothing is added to it, however long the process did not reach it")
+  func begunInAnOutageOnly() {
+    var site = site(trackers: 1)
+    for _ in 0..<3 {
+      site.pass(seconds: 1)
+      // The other tracker is there all the time.
+      site.add(past: CommonClock.Past(highest: UInt64(site.order(0)) - 500_000))
+      site.pass(seconds: 20)
+      site.ask(0)
+      site.ask(site.trackers.count - 1)
+      #expect(site.kept.shift == 0 && site.spread < 11_000)
+    }
+  }
+
   @Test("the first answer is slow: what it may be wrong by is made up for later, and is no step of Redis' clock")
   func coarse() {
     var site = site(trackers: 1)
@@ -265,11 +304,14 @@ private struct ClockSite {
     let directory = try TemporaryDirectory()
     let redis = try await RedisServer.start(in: directory)
     var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
-    func ask(_ expected: String, _ from: String = "-", _ to: String = "-", forgot: String = "0") throws
+    func ask(
+      _ expected: String, _ from: String = "-", _ to: String = "-", forgot: String = "0", since: String = "0",
+      highest: String = "0"
+    ) throws
       -> (time: Int64, shift: Int64, changed: Int64)
     {
       let reply = try connection.command([
-        "EVAL", PushScript.clockText, "1", "clock", expected, from, to, forgot,
+        "EVAL", PushScript.clockText, "1", "clock", expected, from, to, forgot, since, highest,
       ])
       if let error = reply.error { throw RedisError.server(error) }
       let values = (0..<4).compactMap { reply.view[$0].integer }
@@ -305,6 +347,10 @@ private struct ClockSite {
     _ = try connection.command(["HSET", "clock", "top", "\(high + 172_800_000_000)"])
     let next = try ask("-")
     #expect(next.time + next.shift == high + 172_800_750_000)
+    // Nor before what an earlier process of its own left, and all that it has ordered since.
+    let begun = try ask("-", since: "5000000", highest: "\(next.time + next.shift + 60_000_000)")
+    #expect(begun.time + begun.shift == next.time + next.shift + 65_750_000)
+    #expect(try ask("-", since: "5000000", highest: "\(next.time + next.shift + 59_000_000)").shift == begun.shift)
     // What cannot be kept is no answer.
     _ = try connection.command(["CONFIG", "SET", "maxmemory", "1"])
     #expect(throws: RedisError.self) { _ = try ask("-") }
@@ -318,12 +364,15 @@ private struct ClockSite {
     let entry = "clock:entry"
     _ = try connection.command(["ACL", "SETUSER", "default", "-time"])
     // Who has not named the entry is to do so.
-    #expect(try connection.command(["EVAL", PushScript.clockText, "1", "clock", "-", "-", "-", "0"]).view.isNil)
+    #expect(
+      try connection.command(["EVAL", PushScript.clockText, "1", "clock", "-", "-", "-", "0", "0", "0"]).view.isNil)
     #expect(try connection.integer(["DBSIZE"]) == 0)
     /// What the script says beyond what this machine's clock said before, microseconds.
     func ask() throws -> Int64 {
       let before = Int64(Clock.unixNanoseconds() / 1000)
-      let reply = try connection.command(["EVAL", PushScript.clockText, "2", "clock", entry, "-", "-", "-", "0"])
+      let reply = try connection.command([
+        "EVAL", PushScript.clockText, "2", "clock", entry, "-", "-", "-", "0", "0", "0",
+      ])
       if let error = reply.error { throw RedisError.server(error) }
       #expect(reply.view[1].integer == 0)
       return try #require(reply.view[0].integer) - before

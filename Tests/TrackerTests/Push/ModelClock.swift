@@ -21,7 +21,13 @@ struct ModelClock {
       changed = time + shift
     }
     let expected = question.expectedMicroseconds.map { Int64($0) }
-    if time + shift < top { shift = top - time + (expected == nil ? Self.aheadOfTop : 0) }
+    var least = top
+    if expected == nil {
+      least = time + shift < top ? top + Self.aheadOfTop : 0
+      let (lasting, highest) = (Int64(question.sinceMicroseconds), Int64(question.highestMicroseconds))
+      if time + shift - lasting <= highest { least = max(least, highest + Self.aheadOfTop + lasting) }
+    }
+    shift = max(shift, least - time)
     if expected.map({ (time + shift - $0).magnitude <= Self.agreement }) ?? true { top = max(top, time + shift) }
     let known = question.isForgetful ? time + shift : since ?? time + shift
     since = known

@@ -9,6 +9,8 @@
 --     ARGV[1] where the caller expects the clock, microseconds; `-`: it does not know
 --     ARGV[2] the shift that the caller has found and wants to change, or `-`   ARGV[3] to what
 --     ARGV[4] 1: Redis has forgotten something that the caller had applied
+--     ARGV[5] ARGV[6] of a caller that does not know the clock: since when it orders announces, in microseconds before now,
+--     and the highest order by this clock that an earlier process left it, 0: none. All of its own are later than that
 --
 -- Answers Redis' time, the shift, `since` and `changed`; the error where it cannot be had or kept (a Redis without
 -- memory): the caller waits, else each tracker would go by another clock. Nil where TIME is refused, without KEYS[2].
@@ -46,9 +48,16 @@ if ARGV[2] ~= '-' and tonumber(ARGV[2]) == shift and now + tonumber(ARGV[3]) >= 
   changed = now + shift
 end
 -- It never goes back, whoever was there to notice. For a caller that does not know the clock, whatever the last one
--- did with it after the reading.
+-- did with it after the reading. What an earlier process of the caller's did was before the caller began.
 local expected = tonumber(ARGV[1])
-if now + shift < top then shift = top - now + (expected and 0 or AHEAD_OF_TOP_MICROSECONDS) end
+local least = top
+if not expected then
+  least = 0
+  if now + shift < top then least = top + AHEAD_OF_TOP_MICROSECONDS end
+  local lasting, highest = tonumber(ARGV[5]), tonumber(ARGV[6])
+  if now + shift - lasting <= highest then least = math.max(least, highest + AHEAD_OF_TOP_MICROSECONDS + lasting) end
+end
+shift = math.max(shift, least - now)
 if not expected or math.abs(now + shift - expected) <= AGREEMENT_MICROSECONDS then
   top = math.max(top, now + shift)
 end
