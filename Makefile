@@ -1,7 +1,7 @@
 # What you can do with this checkout; `make` alone lists it. The commands behind it are plain SwiftPM (see README.md).
 
 .DEFAULT_GOAL := help
-.PHONY: help build test simulate test-clients lint demo torture fuzz bench bench-long bench-programs release install install-files test-package clean dependencies
+.PHONY: help build test simulate test-clients lint demo torture attack fuzz bench bench-long bench-programs release install install-files test-package clean dependencies
 
 # Debian's hiredis.pc carries -D_FILE_OFFSET_BITS=64, a flag SwiftPM refuses with a warning (and a 64-bit system does not
 # need). This copy of whatever hiredis.pc is installed leaves -D flags out; everything else in it stays.
@@ -42,6 +42,10 @@ demo: build ## the whole path on simulated users, in about a minute; KEEP=1 leav
 torture: build ## both daemons and Redis killed, stopped, cut off and set back by a seed, totals compared; SEEDS=5 SEED=n FAULTS="spool,FLUSHALL"
 	swift build -c release --product Torture
 	.build/release/Torture $(or $(SEEDS),5) $(SEED) $(if $(FAULTS),"$(FAULTS)")
+
+attack: build ## strangers, liars and one hostile user against the daemons, in about a minute; SECONDS=4 for each ONLY="queue,origin"
+	swift build -c release --product Attack
+	.build/release/Attack $(or $(SECONDS),4) $(if $(ONLY),"$(ONLY)")
 
 # `make bench ROWS="udp-plain push" ROUNDS=5 SECONDS=8 JSON=file`; Benchmarks/README.md says what a row is.
 BENCH_OPTIONS = $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(JSON),--json '$(JSON)') $(ROWS)

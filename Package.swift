@@ -57,6 +57,9 @@ let package = Package(
     .executableTarget(
       name: "Torture", dependencies: ["Simulation", "Wire", "Linux", "Redis"], path: "Tests/Torture",
       swiftSettings: strict),
+    .executableTarget(
+      name: "Attack", dependencies: ["Simulation", "Wire", "Linux", "Redis"], path: "Tests/Attack",
+      swiftSettings: strict),
     // `make bench`: what loads the trackers under test (Benchmarks/README.md).
     .executableTarget(
       name: "LoadGenerator", dependencies: ["CLinux"], path: "Benchmarks/LoadGenerator", swiftSettings: strict),
@@ -99,7 +102,7 @@ let package = Package(
 // Tests/SimulatorTests/mutants, the push rows of `make bench`).
 if let only = Context.environment["ONLY_TESTS"] {
   package.targets.removeAll { target in
-    let isProgramOfTests = ["Demo", "Torture", "LoadGenerator"].contains(target.name)
+    let isProgramOfTests = ["Attack", "Demo", "Torture", "LoadGenerator"].contains(target.name)
     return isProgramOfTests || target.type == .test && target.name != only
   }
 }
