@@ -91,9 +91,12 @@ final class Attack {
     }
   }
 
-  /// SIGTERM: what waits is published before it ends.
+  /// Waits until Redis has what was announced, for a tracker that ends sooner spools the rest; then SIGTERM.
   func stopTracker() async throws {
     guard let tracker else { return }
+    try await eventually("the push queue is empty", evidence: tracker.log) {
+      try self.metric("tracker_push_queue_depth") == 0
+    }
     guard try await tracker.terminate() == .code(0) else { throw HarnessError("the tracker failed:\n\(tracker.log)") }
   }
 
