@@ -64,13 +64,18 @@ struct StreamState: Sendable {
 
   /// Whether such an entry, of an id that is new in an epoch which began after the upgrade, is taken for one that was applied:
   /// Redis has an older file, or has lost its end. As a rule it was, and to credit it again would be bytes that were never
-  /// moved. It was not where the id is known to be missing and nothing of that id was ever dealt with, nor where no older
-  /// state of the stream can have had the id, and it was announced later than all that was applied then.
+  /// moved. It was not where nothing of that id was ever dealt with (it was pending, or is known to be missing), nor where no
+  /// older state of the stream can have had the id, and it was announced later than all that was applied then.
   func isForgotten(_ event: TrafficEvent, _ id: EntryID) -> Bool {
     guard let upgraded, epoch > upgraded.epoch, isBeyondContent(event, id) else { return false }
     guard id <= restoredThrough || event.timestamp <= returnsThrough else { return false }
     // What was dealt with in the epochs before the upgrade's is not known.
-    return upgraded.epoch > 1 || former.contains(id) || !lost.mayHold(id, restoredThrough: restoredThrough)
+    if upgraded.epoch > 1 || former.contains(id) { return true }
+    // In the midst of what was dealt with: of the older state, and pending then.
+    if id <= restoredThrough, let gap = former.gap(around: id), gap.after > .zero, gap.before < .maximum {
+      return false
+    }
+    return !lost.mayHold(id, restoredThrough: restoredThrough)
   }
 
   /// Up to where, from an entry on, everything is dealt with or lost; nil when this entry is not dealt with.
