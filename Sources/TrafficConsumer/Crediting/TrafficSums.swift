@@ -24,6 +24,16 @@ struct TrafficSums: Hashable, Sendable {
     uploaded == 0 && downloaded == 0 && seedSeconds == 0 && leechSeconds == 0 && completed == 0
   }
 
+  /// The most bytes in one direction of one user: sixteen entries of 2^53. Far more than anyone moves, and far less than what
+  /// fits into a torrent's sum: no user alone can fill that, and so have what others move on the torrent refused.
+  static let maximumUserBytes: Int64 = 1 << 57
+
+  /// Whether a user with these may have others as well.
+  func userHasRoom(for other: TrafficSums) -> Bool {
+    hasRoom(for: other) && uploaded + other.uploaded <= Self.maximumUserBytes
+      && downloaded + other.downloaded <= Self.maximumUserBytes
+  }
+
   /// Whether the bytes of both fit.
   func hasRoom(for other: TrafficSums) -> Bool {
     !uploaded.addingReportingOverflow(other.uploaded).overflow

@@ -240,7 +240,7 @@ struct WindowAggregator: Sendable {
 
   /// Every other sum is a part of the user's or the torrent's.
   private func refuseOverflow(_ sums: TrafficSums, _ context: CreditContext) throws(EntryFault) {
-    let fits = context.userSums.hasRoom(for: sums) && context.torrentSums.hasRoom(for: sums)
+    let fits = context.userSums.userHasRoom(for: sums) && context.torrentSums.hasRoom(for: sums)
     if !fits { throw .totalOverflow }
   }
 }

@@ -5,7 +5,7 @@ import Wire
 enum EntryFault: Error, Equatable, Sendable {
   /// The fields are no traffic event.
   case undecodable(TrafficDecodeError)
-  /// A total would leave the range of a 64-bit integer.
+  /// A user's total would be beyond what one user may have (`TrafficSums.maximumUserBytes`), or a torrent's beyond 64 bits.
   case totalOverflow
   /// The database refused this entry, alone, every time it was tried.
   case repeatedlyFatal(String)
@@ -23,7 +23,7 @@ enum EntryFault: Error, Equatable, Sendable {
   var detail: String {
     switch self {
     case .undecodable(let error): error.description
-    case .totalOverflow: "a total of this user or torrent would exceed 2^63 - 1 bytes"
+    case .totalOverflow: "this user's total would exceed 2^57 bytes, or this torrent's 2^63 - 1"
     case .repeatedlyFatal(let text): text
     }
   }

@@ -119,7 +119,9 @@ extension SessionTable {
       var sums = TrafficSums(uploaded: bytes.uploaded, downloaded: bytes.downloaded)
       guard sums.hasRoom(for: released) else { continue }
       sums.add(released)
-      guard users[found.user].sums.hasRoom(for: sums), torrents[found.torrent].sums.hasRoom(for: sums) else { continue }
+      guard users[found.user].sums.userHasRoom(for: sums), torrents[found.torrent].sums.hasRoom(for: sums) else {
+        continue
+      }
       released = sums
       counters.time?.take(bytes.claim, order: bytes.claim.before, isCredited: true)
       try keep(counters, of: generation, session: session)

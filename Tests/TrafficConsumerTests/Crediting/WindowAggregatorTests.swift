@@ -325,15 +325,15 @@ private struct Bench {
     #expect(bench.sums.seedSeconds == 3610)
   }
 
-  @Test("a total that would leave 64 bits is refused before anything changes")
+  @Test("a total that would be more than a user may have is refused before anything changes")
   func overflow() throws {
     var bench = Bench()
-    bench.sums.uploaded = .max - 100
+    bench.sums.uploaded = TrafficSums.maximumUserBytes - 100
     let before = bench.ledger
     #expect(throws: EntryFault.totalOverflow) { try bench.apply(maker.event(du: 101)) }
     #expect(bench.ledger == before)
     try bench.apply(maker.event(du: 100))
-    #expect(bench.sums.uploaded == .max)
+    #expect(bench.sums.uploaded == TrafficSums.maximumUserBytes)
   }
 
   @Test("windows and days begin at whole multiples of Unix time")
