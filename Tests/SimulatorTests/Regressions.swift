@@ -8,8 +8,6 @@ enum Regressions {
   static let open: [String: String] = [
     "standstill-unwitnessed":
       "a machine stands still while nobody else knows the clock: it takes that for a step of Redis' clock, and has all wait",
-    "clock-set-unwitnessed":
-      "Redis' clock is set back while no tracker that knew it is there: one that did not comes first, and goes by the new time",
     "late-stop-time": "a stopped that comes after the return, by another tracker: the pause between counts as time",
   ]
 

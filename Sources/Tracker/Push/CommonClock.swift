@@ -39,6 +39,8 @@ struct CommonClock {
     var sinceMicroseconds: UInt64 = 0
     /// When a tracker set the shift last, by this clock.
     var changedMicroseconds: Int64 = 0
+    /// What a process that did not know the clock was told last.
+    var takenMicroseconds: Int64 = 0
     var wallMicroseconds: UInt64
   }
 
@@ -93,6 +95,8 @@ struct CommonClock {
   private var shiftMicroseconds: Int64 = 0
   /// What Redis' clock and the shift said when it was last found right.
   private var lastReading: Int64 = 0
+  /// What the answer said then.
+  private var lastAnswer: Answer?
   private(set) var isKnown = false
   private(set) var doubt: Doubt
   /// Whether all announces of before the doubt's moment are published.
@@ -263,6 +267,7 @@ struct CommonClock {
     if hasChanged { setBack = proposed }
     if isKnown, agrees(reading) {
       lastReading = Int64(redis) + shift
+      lastAnswer = reading.answer
       if let step { notes.append(.clockSet(milliseconds: step / 1000)) }
       step = nil
       refine(found, reading)
@@ -272,8 +277,9 @@ struct CommonClock {
     if isKnown, !hasChanged, isStep(ahead, reading, now: now) {
       proposed = ahead > 0 ? now : setBack
       step = isLarge ? ahead : nil
-      // A tracker whose machine stood still has set it, and its announces meanwhile have orders that are too low.
-      if ahead < 0, isOfAnother(reading) { begin(doubt: ahead, now: now) }
+      // A tracker whose machine stood still has set it, or a process that knew no better has taken it up, and its announces
+      // meanwhile have orders that are too low.
+      if ahead < 0, isOfAnother(reading) || isTakenUp(reading) { begin(doubt: ahead, now: now) }
       return Change(from: shift, to: shift - ahead)
     }
     // Never back.
@@ -291,6 +297,7 @@ struct CommonClock {
       begin(doubt: ahead, now: now)
       notes.append(.stoodStill(milliseconds: ahead / 1000))
     }
+    lastAnswer = reading.answer
     step = nil
     slackMicroseconds = 2 * error
     isKnown = true
@@ -327,6 +334,14 @@ struct CommonClock {
   /// Whether another tracker has set the shift since the clock was last right. Where clock.lua went on from `top`, or Redis
   /// has forgotten the shift, no machine stood still.
   private func isOfAnother(_ reading: Reading) -> Bool { reading.answer.changedMicroseconds > lastReading }
+
+  /// Whether a process that did not know the clock has taken it up since it was last right. An older one's reading comes back
+  /// with an older state of Redis, which has forgotten nothing of its own.
+  private func isTakenUp(_ reading: Reading) -> Bool {
+    guard let lastAnswer, reading.answer.takenMicroseconds != lastAnswer.takenMicroseconds else { return false }
+    return reading.answer.takenMicroseconds > lastAnswer.takenMicroseconds
+      || reading.answer.sinceMicroseconds != lastAnswer.sinceMicroseconds
+  }
 
   private mutating func note(offset: Int64, now: UInt64) {
     offsetMicroseconds = offset

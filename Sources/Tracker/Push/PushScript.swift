@@ -104,13 +104,13 @@ enum PushScript {
 extension CommonClock.Answer {
   /// What clock.lua answers; nil when the reply has another shape, or when what is kept cannot be a time.
   init?(_ view: RedisReplyView, wallMicroseconds: UInt64) {
-    guard view.count == 4, let redis = view[0].integer, let shift = view[1].integer, let since = view[2].integer,
-      let changed = view[3].integer,
-      [redis, shift, since, changed].allSatisfy({ $0.magnitude <= PushScript.maximumMicroseconds }),
+    guard view.count == 5, let redis = view[0].integer, let shift = view[1].integer, let since = view[2].integer,
+      let changed = view[3].integer, let taken = view[4].integer,
+      [redis, shift, since, changed, taken].allSatisfy({ $0.magnitude <= PushScript.maximumMicroseconds }),
       let redisMicroseconds = UInt64(exactly: redis)
     else { return nil }
     self.init(
       redisMicroseconds: redisMicroseconds, shiftMicroseconds: shift, sinceMicroseconds: UInt64(max(0, since)),
-      changedMicroseconds: changed, wallMicroseconds: wallMicroseconds)
+      changedMicroseconds: changed, takenMicroseconds: taken, wallMicroseconds: wallMicroseconds)
   }
 }

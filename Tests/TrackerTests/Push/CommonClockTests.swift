@@ -192,6 +192,36 @@ private struct ClockSite {
     }
   }
 
+  @Test("a process that did not know the clock took it up where it was behind: who knew it doubts what came by then")
+  func takenUp() {
+    for isFlushed in [false, true] {
+      var site = site(trackers: 1)
+      site.ask(0)
+      // Both are away for a minute, the other one was started anew.
+      site.pass(seconds: 60)
+      site.redisAhead -= 3_600_000_000
+      if isFlushed { site.kept = ModelClock() }
+      site.add()
+      site.ask(1)
+      let behind = site.order(0) - site.order(1)
+      site.pass(seconds: 1)
+      site.ask(0)
+      #expect((Int64(site.trackers[0].doubt.by) - behind).magnitude < 11_000 && behind > 59_000_000)
+      site.ask(1)
+      #expect(site.spread < 22_000)
+      // Taken up where it was right, and set back later.
+      site.add()
+      site.ask(2)
+      site.ask(0)
+      site.trackers[0].noteRest()
+      let doubt = site.trackers[0].doubt
+      site.redisAhead -= 3_600_000_000
+      site.pass(seconds: 20)
+      site.ask(0)
+      #expect(site.trackers[0].doubt == doubt)
+    }
+  }
+
   @Test("the first answer is slow: what it may be wrong by is made up for later, and is no step of Redis' clock")
   func coarse() {
     var site = site(trackers: 1)
@@ -314,8 +344,8 @@ private struct ClockSite {
         "EVAL", PushScript.clockText, "1", "clock", expected, from, to, forgot, since, highest,
       ])
       if let error = reply.error { throw RedisError.server(error) }
-      let values = (0..<4).compactMap { reply.view[$0].integer }
-      try #require(values.count == 4)
+      let values = (0..<5).compactMap { reply.view[$0].integer }
+      try #require(values.count == 5)
       return (values[0], values[1], values[3])
     }
     func top() throws -> Int64 { Int64(try connection.command(["HGET", "clock", "top"]).string ?? "0")! }

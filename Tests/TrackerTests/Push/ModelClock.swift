@@ -11,6 +11,7 @@ struct ModelClock {
   var shift: Int64 = 0
   var top: Int64 = 0
   private(set) var changed: Int64 = 0
+  private(set) var taken: Int64 = 0
   private(set) var since: Int64?
 
   /// The answer at Redis' time `now`.
@@ -29,10 +30,11 @@ struct ModelClock {
     }
     shift = max(shift, least - time)
     if expected.map({ (time + shift - $0).magnitude <= Self.agreement }) ?? true { top = max(top, time + shift) }
+    if expected == nil { taken = time + shift }
     let known = question.isForgetful ? time + shift : since ?? time + shift
     since = known
     return CommonClock.Answer(
       redisMicroseconds: now, shiftMicroseconds: shift, sinceMicroseconds: UInt64(max(0, known)),
-      changedMicroseconds: changed, wallMicroseconds: now)
+      changedMicroseconds: changed, takenMicroseconds: taken, wallMicroseconds: now)
   }
 }

@@ -3,7 +3,8 @@
 -- notices that this clock is not where its own says that it should be, and sets the shift.
 --
 --     KEYS[1] the hash with microseconds: `shift`, what is added to TIME; `top`, the highest reading that a tracker
---     took; `since`, from when on Redis has forgotten nothing; `changed`, when a tracker last set the shift
+--     took; `since`, from when on Redis has forgotten nothing; `changed`, when a tracker last set the shift;
+--     `taken`, the last reading of a caller that did not know the clock
 --     KEYS[2] no key, but while this runs; only from who was told that it is needed: while Redis Cluster moves the
 --     slot, a call that names a key which is not there is refused
 --     ARGV[1] where the caller expects the clock, microseconds; `-`: it does not know
@@ -12,7 +13,7 @@
 --     ARGV[5] ARGV[6] of a caller that does not know the clock: since when it orders announces, in microseconds before now,
 --     and the highest order by this clock that an earlier process left it, 0: none. All of its own are later than that
 --
--- Answers Redis' time, the shift, `since` and `changed`; the error where it cannot be had or kept (a Redis without
+-- Answers Redis' time, the shift, `since`, `changed` and `taken`; the error where it cannot be had or kept (a Redis without
 -- memory): the caller waits, else each tracker would go by another clock. Nil where TIME is refused, without KEYS[2].
 
 -- A caller that expects another reading than this has not taken it yet.
@@ -38,9 +39,10 @@ local function microseconds()
   return tonumber(string.sub(name, 1, -3)) * 1000
 end
 
-local kept = redis.pcall('HMGET', KEYS[1], 'shift', 'top', 'since', 'changed')
+local kept = redis.pcall('HMGET', KEYS[1], 'shift', 'top', 'since', 'changed', 'taken')
 if kept.err then return kept end
-local shift, top, changed = tonumber(kept[1]) or 0, tonumber(kept[2]) or 0, tonumber(kept[4]) or 0
+local shift, top = tonumber(kept[1]) or 0, tonumber(kept[2]) or 0
+local changed, taken = tonumber(kept[4]) or 0, tonumber(kept[5]) or 0
 local now = microseconds()
 if type(now) ~= 'number' then return now end
 if ARGV[2] ~= '-' and tonumber(ARGV[2]) == shift and now + tonumber(ARGV[3]) >= top then
@@ -61,8 +63,9 @@ shift = math.max(shift, least - now)
 if not expected or math.abs(now + shift - expected) <= AGREEMENT_MICROSECONDS then
   top = math.max(top, now + shift)
 end
+if not expected then taken = now + shift end
 local since = ARGV[4] ~= '1' and tonumber(kept[3]) or now + shift
 local set = redis.pcall('HSET', KEYS[1], 'shift', string.format('%d', shift), 'top', string.format('%d', top),
-  'since', string.format('%d', since), 'changed', string.format('%d', changed))
+  'since', string.format('%d', since), 'changed', string.format('%d', changed), 'taken', string.format('%d', taken))
 if type(set) == 'table' then return set end
-return {now, shift, since, changed}
+return {now, shift, since, changed, taken}
