@@ -9,19 +9,20 @@ struct SpoolContent {
   /// Of the order of all that.
   private(set) var doubt = CommonClock.Doubt()
 
-  /// Of the clock that it is by. An order beyond all times is none.
+  /// Of the clock that it is by. An order beyond all times is none. Of the common clock's only what came before the first of a
+  /// process' own: a later one, of a process that met Redis or of the next, says nothing of when those were.
   var past: CommonClock.Past {
     var past = CommonClock.Past()
     func add(_ announce: QueuedAnnounce) {
       switch announce.basis {
-      case .common where announce.order < PushScript.maximumMicroseconds:
+      case .common where announce.order < PushScript.maximumMicroseconds && past.firstOwn == .max:
         past.highest = max(past.highest, announce.order)
       case .process: past.firstOwn = min(past.firstOwn, announce.order)
       default: break
       }
     }
-    for run in owed { for spooled in run.announces { add(spooled.announce) } }
     for batch in applied { for announce in batch.announces { add(announce) } }
+    for run in owed { for spooled in run.announces { add(spooled.announce) } }
     return past
   }
 

@@ -141,6 +141,20 @@ import Testing
       content.applied.map(\.isRestorable) == [false, false, true, false, true] + Array(repeating: false, count: 5))
   }
 
+  @Test("of the common clock's orders those from before a process' own say when those were, and no later ones")
+  func past() {
+    func owed(_ run: PushRun, _ announces: [QueuedAnnounce]) -> SpooledRun {
+      SpooledRun(
+        run: run, announces: announces.enumerated().map { SpooledAnnounce(number: UInt64($0), announce: $1) })
+    }
+    let content = SpoolContent(
+      owed: [
+        owed(run, [announce(30), announce(40, .process), announce(45, .process), announce(90)]),
+        owed(PushRun(id: 9, generationBase: 1), [announce(95)]),
+      ], applied: [call(5, 2, run: PushRun(id: 7, generationBase: 8))])
+    #expect(content.past.highest == 30 && content.past.firstOwn == 40)
+  }
+
   @Test("one of another partitioning says what to do")
   func foreign() throws {
     let directory = try TemporaryDirectory()
