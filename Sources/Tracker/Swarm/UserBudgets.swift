@@ -97,12 +97,35 @@ private struct UserBudgetTable {
 
   private var places: [Place] = []
   private var used = 0
+  /// The limit that `wholeAt` is by, 0 before there was one: a reload may bring another.
+  private var newPerHour = 0
 
   private static let ticksPerSecond: UInt64 = 4000
   private static func ticks(_ seconds: UInt32) -> UInt64 { UInt64(seconds) * ticksPerSecond }
   /// What one new session takes of the time in which there may be so many.
-  private static func ticksPerNew(_ limits: SessionLimits) -> UInt64 {
-    limits.newPerHour > 0 ? max(1, ticks(3600) / UInt64(limits.newPerHour)) : 0
+  private static func ticksPerNew(_ perHour: Int) -> UInt64 { max(1, ticks(3600) / UInt64(perHour)) }
+
+  /// What is used of the budget are sessions, not time: by another limit they take another time.
+  private mutating func measure(by perHour: Int, _ now: UInt64) {
+    guard perHour != newPerHour else { return }
+    defer { newPerHour = perHour }
+    guard newPerHour > 0 else { return }
+    let (old, new) = (Self.ticksPerNew(newPerHour), Self.ticksPerNew(perHour))
+    for at in places.indices where places[at].wholeAt > now {
+      let sessions = (places[at].wholeAt - now + old - 1) / old
+      places[at].wholeAt = now + min(sessions * new, new * UInt64(perHour))
+    }
+  }
+
+  /// Takes a new session from the budget; false where it is used up.
+  private mutating func takeNew(at place: Int, _ perHour: Int, _ now: UInt64) -> Bool {
+    guard perHour > 0 else { return true }
+    measure(by: perHour, now)
+    let cost = Self.ticksPerNew(perHour)
+    let wholeAt = max(places[place].wholeAt, now) + cost
+    guard wholeAt - now <= cost * UInt64(perHour) else { return false }
+    places[place].wholeAt = wholeAt
+    return true
   }
 
   mutating func join(_ user: UInt64, _ limits: SessionLimits, replaces: Bool, nowSeconds: UInt32) -> SessionLimit? {
@@ -111,10 +134,7 @@ private struct UserBudgetTable {
     let most = limits.sessions > 0 ? min(limits.sessions, UserBudgets.maximum) : UserBudgets.maximum
     let sessions = places[at].sessions
     guard sessions < most || replaces && sessions < UserBudgets.maximum else { return .sessions }
-    let cost = Self.ticksPerNew(limits)
-    let wholeAt = max(places[at].wholeAt, now) + cost
-    guard wholeAt - now <= cost * UInt64(limits.newPerHour) else { return .newSessions }
-    places[at].wholeAt = wholeAt
+    guard takeNew(at: at, limits.newPerHour, now) else { return .newSessions }
     places[at].sessions = sessions + 1
     return nil
   }
@@ -127,7 +147,8 @@ private struct UserBudgetTable {
   mutating func takeBack(_ user: UInt64, _ limits: SessionLimits) {
     guard let at = find(user) else { return }
     places[at].sessions = max(0, places[at].sessions - 1)
-    places[at].wholeAt -= min(places[at].wholeAt, Self.ticksPerNew(limits))
+    guard limits.newPerHour > 0 else { return }
+    places[at].wholeAt -= min(places[at].wholeAt, Self.ticksPerNew(limits.newPerHour))
   }
 
   mutating func sweep(nowSeconds: UInt32) {

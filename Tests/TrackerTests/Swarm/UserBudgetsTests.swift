@@ -63,6 +63,21 @@ struct UserBudgetsTests {
     #expect(store.budgets.summary(nowSeconds: 1200) == UserBudgets.Summary())
   }
 
+  @Test("a reload that raises or takes away the limit lets in at once who had used it up; what was used stays used")
+  mutating func reloaded() {
+    func limits(_ perHour: Int) -> SessionLimits { SessionLimits(sessions: 0, newPerHour: perHour) }
+    for torrent in 1...10 as ClosedRange<UInt64> { _ = announce(torrent: torrent, limits: limits(10)) }
+    #expect(announce(torrent: 11, limits: limits(10)).limit == .newSessions)
+    for torrent in 11...40 as ClosedRange<UInt64> {
+      #expect(announce(torrent: torrent, limits: limits(0)).limit == nil)
+    }
+    for torrent in 41...130 as ClosedRange<UInt64> {
+      #expect(announce(torrent: torrent, limits: limits(100)).limit == nil)
+    }
+    #expect(announce(torrent: 131, limits: limits(100)).limit == .newSessions)
+    #expect(announce(torrent: 131, limits: limits(10)).limit == .newSessions)
+  }
+
   @Test("new sessions of an hour may come at once, and come back with the time; stopping brings none back")
   mutating func newSessions() {
     let limits = SessionLimits(sessions: 0, newPerHour: 70)
