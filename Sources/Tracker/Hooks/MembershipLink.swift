@@ -46,13 +46,12 @@ final class MembershipLink {
     }
   }
 
-  /// Works off everything that is waiting.
-  func answerAll() {
-    while true {
-      let batch = resolver.takeWaiting(limit: MembershipSession.batchLength)
-      if batch.isEmpty { return }
-      answer(batch)
-    }
+  /// Works off what has waited longest, and comes back for the rest: as long as questions keep coming, the loop has other things
+  /// to do between two answers, such as to hear that a passkey was removed.
+  func answerNext() {
+    let (batch, hasMore) = resolver.takeWaiting(limit: MembershipSession.batchLength)
+    if !batch.isEmpty { answer(batch) }
+    if hasMore { loop.mailbox.post { loop in (loop.context as? MembershipLink)?.answerNext() } }
   }
 
   private func answer(_ batch: [MembershipResolver.Waiting]) {

@@ -159,7 +159,7 @@ final class MembershipResolver: HookService {
       }
       return (.accepted, line.count == 1)
     }
-    if isFirst { mailbox.post { loop in (loop.context as? MembershipLink)?.answerAll() } }
+    if isFirst { mailbox.post { loop in (loop.context as? MembershipLink)?.answerNext() } }
     return admission
   }
 
@@ -175,12 +175,13 @@ final class MembershipResolver: HookService {
       ])
   }
 
-  /// Takes out up to `limit` of the waiting. On the resolver's thread.
-  func takeWaiting(limit: Int) -> [Waiting] {
+  /// Takes out up to `limit` of the waiting, and says whether some are left: who comes in behind those posts no letter. On the
+  /// resolver's thread.
+  func takeWaiting(limit: Int) -> (batch: [Waiting], hasMore: Bool) {
     waiting.line.withLock { line in
       var batch: [Waiting] = []
       while batch.count < limit, let next = line.popFirst() { batch.append(next) }
-      return batch
+      return (batch, line.count > 0)
     }
   }
 

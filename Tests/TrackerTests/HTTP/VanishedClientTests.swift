@@ -39,7 +39,7 @@ struct VanishedClientTests {
       let socket = try ClientSocket(worker.endpoint, udp: false)
       try socket.send(Array("GET \(target(1, uploaded: 4096)) HTTP/1.1\r\nHost: t\r\n\r\n".utf8))
       let waiting = try await eventually("the announce waits") {
-        let waiting = resolver.takeWaiting(limit: 1)
+        let waiting = resolver.takeWaiting(limit: 1).batch
         return waiting.isEmpty ? nil : waiting
       }
       #expect(shows("tracker_http_connections_open 1"))

@@ -98,6 +98,43 @@ struct MembershipResolverTests {
     try await bench.expect("mallory", .fresh(.refused))
   }
 
+  /// Strangers who ask about one more passkey for each answer.
+  private final class Strangers: AnswerReceiver {
+    private let resolver: MembershipResolver
+    private let hasher: KeyedHash
+    let asked = Atomic(0)
+    let isOver = Atomic(false)
+
+    init(_ bench: Bench) {
+      resolver = bench.resolver
+      hasher = bench.hasher
+    }
+
+    func ask() {
+      let number = asked.wrappingAdd(1, ordering: .relaxed).newValue
+      let passkey = Passkey("stranger\(number)")!
+      _ = resolver.lookUp(
+        MembershipQuestion(
+          resolver: resolver, key: hasher.userKey(passkey), member: .passkey(passkey),
+          source: HostNetwork(of: .loopbackV4), isKnown: false), for: self)
+    }
+
+    func lookedUp(_ keys: [UserKey]) { if !isOver.load(ordering: .relaxed) { for _ in keys { ask() } } }
+  }
+
+  @Test("a removal is heard while strangers keep asking, so that somebody always waits")
+  func removalInAFlood() async throws {
+    let bench = try await Bench()
+    try bench.command("SADD", "pt:passkeys", "alice")
+    try await bench.expect("alice", .fresh(.approved))
+    let strangers = Strangers(bench)
+    defer { strangers.isOver.store(true, ordering: .relaxed) }
+    for _ in 0..<2 { strangers.ask() }
+    try await eventually("the strangers are at it") { strangers.asked.load(ordering: .relaxed) > 100 }
+    try bench.command("SREM", "pt:passkeys", "alice")
+    try await eventually("the removal is heard") { bench.knowledge("alice") != .fresh(.approved) }
+  }
+
   @Test("a removed passkey is stale at once and refused at the next question, long before its time to live")
   func removal() async throws {
     let bench = try await Bench()

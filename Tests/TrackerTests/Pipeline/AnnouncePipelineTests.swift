@@ -95,7 +95,7 @@ struct AnnouncePipelineTests {
     bench.resolver.cache.invalidate()
     guard case .parked = bench.announce("alice") else { throw HarnessError("known, and the set has changed") }
     // The look-up has ended: its place is free.
-    let first = bench.resolver.takeWaiting(limit: 2)
+    let first = bench.resolver.takeWaiting(limit: 2).batch
     #expect(first.map(\.isKnown) == [true, false])
     bench.resolver.tell(first)
     guard case .parked = bench.announce("another") else { throw HarnessError("there is room again") }
@@ -129,7 +129,7 @@ struct AnnouncePipelineTests {
         throw HarnessError("\(number) found no room")
       }
     }
-    #expect(bench.resolver.takeWaiting(limit: 2).map(\.source.description) == ["192.0.2.1", "0.0.0.0"])
+    #expect(bench.resolver.takeWaiting(limit: 2).batch.map(\.source.description) == ["192.0.2.1", "0.0.0.0"])
   }
 
   @Test("look-ups are taken in turns: who comes after a flood of another address is in the next round")
@@ -137,7 +137,7 @@ struct AnnouncePipelineTests {
     let bench = try Bench(budget: 1000)
     for number in 0..<1000 { _ = bench.announce("stranger\(number)") }
     _ = bench.announce("alice", from: "192.0.2.2")
-    let round = bench.resolver.takeWaiting(limit: MembershipSession.batchLength)
+    let round = bench.resolver.takeWaiting(limit: MembershipSession.batchLength).batch
     #expect(round.count == MembershipSession.batchLength && round[1].source.description == "192.0.2.2")
   }
 }
