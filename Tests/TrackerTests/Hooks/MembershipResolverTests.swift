@@ -125,7 +125,7 @@ struct MembershipResolverTests {
   @Test("a removal is heard while strangers keep asking, so that somebody always waits")
   func removalInAFlood() async throws {
     let bench = try await Bench()
-    try bench.command("SADD", "pt:passkeys", "alice")
+    try bench.command("SADD", "pt:passkeys", "alice", "bob")
     try await bench.expect("alice", .fresh(.approved))
     let strangers = Strangers(bench)
     defer { strangers.isOver.store(true, ordering: .relaxed) }
