@@ -17,7 +17,8 @@ extension AnnounceRecord {
         rest = rest << 8 | UInt64(bytes[offset])
         offset += 1
       }
-      mix(rest ^ secret)
+      mix(rest)
+      mix(secret)
     }
     return hash == 0 ? 1 : hash
   }

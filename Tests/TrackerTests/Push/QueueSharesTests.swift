@@ -148,4 +148,11 @@ struct QueueSharesTests {
     #expect(own.map(\.uploadedDelta).reduce(0, +) == 4321)
     #expect(!metrics.render().contains("{reason=\"user beyond its share of the queue\"} 0\n"))
   }
+
+  @Test("the secret decides where a user's sessions are, however short the passkey", arguments: [1, 7, 8, 15, 32])
+  func secret(length: Int) {
+    var record = makeRecord(peer: 1, uploaded: 1)
+    record.passkey = Passkey(String(repeating: "a", count: length))!
+    #expect(Set((0..<100).map { record.userHash(secret: $0 &* 0x9e37_79b9_7f4a_7c15) }).count == 100)
+  }
 }
