@@ -113,9 +113,11 @@ extension PushSession {
   /// Announces that are not known to be applied.
   var rest: Int { window.reduce(queue.depth + restored.count) { $0 + $1.count } }
 
-  /// Whether Redis, asked over this connection, still has what it had applied, or has it again.
+  /// Whether Redis, asked over this connection, still has what it had applied, or has it again. One that refuses is not asked at
+  /// the end, and what it cannot save it may lose.
   var isSure: Bool {
-    retained.isEmpty || isConnected && !isPreparing && suspended == nil && survey == nil && !isLeftUnanswered
+    retained.isEmpty
+      || isConnected && failures == 0 && !isPreparing && suspended == nil && survey == nil && !isLeftUnanswered
   }
 
   /// Applied calls that Redis may have forgotten, and nobody else would give back once the process has ended. The next one

@@ -1,3 +1,4 @@
+import Redis
 import Testing
 
 @testable import Tracker
@@ -123,6 +124,20 @@ import Testing
     #expect(site.now - begin < 5_600_000_000 || isCall)
     #expect(site.applied?.map(\.end) == [4, 8, 12] && site.notes.contains(.spooledDoubtful(announces: 12)))
     #expect(site.spooled?.count ?? 0 == (isCall ? 2 : 0))
+  }
+
+  @Test("one that refuses when the tracker is told to stop: the same, for what it does not save it may lose")
+  func refusingAtTheEnd() throws {
+    var site = try PushSessionSite(spool: true)
+    try site.announce(rounds: 3, of: 0..<4)
+    site.fault = {
+      guard case .askTime = $0 else { return nil }
+      return (.server(RedisServerError(code: .misconfigured, message: "cannot save")), false)
+    }
+    try site.run { $0.trace.last?.hasPrefix("pause") == true }
+    site.stop()
+    try site.run { $0.isFinished }
+    #expect(site.applied?.map(\.end) == [4, 8, 12] && site.notes.last == .spooledDoubtful(announces: 12))
   }
 
   @Test("one that has lost it when the tracker is told to stop, over a living connection, is given it back")
