@@ -10,11 +10,12 @@
 --     ARGV[1] where the caller expects the clock, microseconds; `-`: it does not know
 --     ARGV[2] the shift that the caller has found and wants to change, or `-`   ARGV[3] to what
 --     ARGV[4] 1: Redis has forgotten something that the caller had applied
---     ARGV[5] ARGV[6] of a caller that does not know the clock: since when it orders announces, in microseconds before now,
---     and the highest order by this clock that an earlier process left it, 0: none. All of its own are later than that
+--     ARGV[5] ARGV[6] of a caller that does not know the clock: since when it orders announces, in microseconds before
+--     now, and the highest order by this clock that an earlier process left it, 0: none. Its own are later than that
 --
--- Answers Redis' time, the shift, `since`, `changed` and `taken`; the error where it cannot be had or kept (a Redis without
--- memory): the caller waits, else each tracker would go by another clock. Nil where TIME is refused, without KEYS[2].
+-- Answers Redis' time, the shift, `since`, `changed` and `taken`; the error where it cannot be had or kept (a Redis
+-- without memory): the caller waits, else each tracker would go by another clock. Nil where TIME is refused, without
+-- KEYS[2].
 
 -- A caller that expects another reading than this has not taken it yet.
 local AGREEMENT_MICROSECONDS = 1000000
