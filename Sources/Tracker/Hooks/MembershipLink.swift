@@ -163,7 +163,7 @@ final class MembershipLink {
     guard let origin = resolver.rules.origin, case .passkey(let passkey) = question.member else { return }
     resolver.metrics.originCalls.add()
     let resolver = resolver
-    origin.ask(passkey, key: question.key, of: question.source) { verdict in
+    origin.ask(passkey, key: question.key, of: question.source, isKnown: question.isKnown) { verdict in
       if let verdict {
         let now = BatchTime.now().monotonicSeconds
         resolver.cache.remember(verdict, for: question.key, from: .origin, epoch: epoch, nowSeconds: now)

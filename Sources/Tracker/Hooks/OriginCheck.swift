@@ -17,7 +17,7 @@ final class OriginCheck: Sendable {
   /// Calls under way at once: what a small PHP site answers without noticing.
   private static let maximumCalls = 8
   /// Passkeys that wait for a call; more are not decided, which the client hears as "try again". Each source has a share
-  /// of them, and they take turns: see SourceShares, FairQueue.
+  /// of them, and they take turns: see SourceShares, FairQueue. Known users, whom the set no longer has, wait for no stranger.
   private static let maximumWaiting = 10_000
   /// A longer body is no answer to this question.
   private static let maximumBodyBytes = 65_536
@@ -28,8 +28,11 @@ final class OriginCheck: Sendable {
   }
   private struct State {
     var calls: [UserKey: Call] = [:]
+    var known = Fifo<UserKey>()
     var waiting = FairQueue<UserKey>()
     var running = 0
+
+    mutating func popFirst() -> UserKey? { known.popFirst() ?? waiting.popFirst() }
   }
 
   private let url: URLComponents
@@ -52,16 +55,19 @@ final class OriginCheck: Sendable {
   }
 
   /// Asks for a source, once per passkey at a time: questions that come while a call is under way share its answer.
-  func ask(_ passkey: Passkey, key: UserKey, of source: HostNetwork, _ answer: @escaping Answer) {
+  /// `isKnown`: it is about a known user, who counts for no source.
+  func ask(
+    _ passkey: Passkey, key: UserKey, of source: HostNetwork, isKnown: Bool = false, _ answer: @escaping Answer
+  ) {
     let isAccepted = state.withLock { state in
       if state.calls[key] != nil {
         state.calls[key]?.answers.append(answer)
         return true
       }
       let room = Self.maximumWaiting - state.calls.count
-      guard state.waiting.count(of: source) < SourceShares.limit(room: room) else { return false }
+      guard isKnown ? room > 0 : state.waiting.count(of: source) < SourceShares.limit(room: room) else { return false }
       state.calls[key] = Call(passkey: passkey, answers: [answer])
-      state.waiting.append(key, of: source)
+      if isKnown { state.known.append(key) } else { state.waiting.append(key, of: source) }
       return true
     }
     if isAccepted { startWaiting() } else { answer(nil) }
@@ -70,7 +76,7 @@ final class OriginCheck: Sendable {
   private func startWaiting() {
     while true {
       let next: (UserKey, Passkey)? = state.withLock { state in
-        guard state.running < Self.maximumCalls, let key = state.waiting.popFirst(), let call = state.calls[key] else {
+        guard state.running < Self.maximumCalls, let key = state.popFirst(), let call = state.calls[key] else {
           return nil
         }
         state.running += 1
