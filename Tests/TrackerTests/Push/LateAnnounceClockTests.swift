@@ -112,6 +112,29 @@ extension LateAnnounceTests {
     #expect(reply.counts.late == 2 && reply.counts.unknown == 1 && reply.counts.resets == 0)
   }
 
+  @Test("what another tracker held meanwhile, and publishes later, may be of before or after that, too")
+  func doubtedOfAnother() throws {
+    var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))
+    func announce(_ at: Double, _ up: UInt64, event: AnnounceEvent = .none) -> QueuedAnnounce {
+      QueuedAnnounce(
+        record: makeRecord(uploaded: up, event: event, at: Int64(Self.start + at)),
+        order: UInt64((Self.start + at) * 1_000_000))
+    }
+    var other = try ScriptCaller(redis, run: runs[0])
+    #expect(try other.send([announce(0, 0, event: .started), announce(3, 9000)], first: 0).status == .done)
+    // A client that began anew at 20, or as well at 5.
+    var caller = try ScriptCaller(redis, run: runs[1])
+    caller.call.doubt = CommonClock.Doubt(until: UInt64((Self.start + 21) * 1_000_000), by: 15_000_000)
+    #expect(try caller.send([announce(20, 0, event: .started)], first: 0).counts.resets == 1)
+    // Of the life before, or of that one; then one that is of the life before either way.
+    let reply = try other.send([announce(10, 9200), announce(4.5, 9100)], first: 2)
+    #expect(reply.counts.late == 2 && reply.counts.unknown == 1)
+    #expect(try connection.events(of: "tracker:traffic").map(\.uploadedDelta) == [0, 9000, 0, 0, 100])
+    // What the machine is told later has an order that is known.
+    #expect(try caller.send([announce(30, 9300)], first: 1).applied == 1)
+    #expect(try other.send([announce(25, 9250)], first: 4).counts.unknown == 1)
+  }
+
   @Test("of what a machine that stood still was told the order is known, unless another tracker's is between")
   func doubtedOwn() throws {
     var connection = try RedisConnection(endpoint: RedisEndpoint(url: redis.url))

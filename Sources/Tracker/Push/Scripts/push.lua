@@ -164,6 +164,16 @@ local function judgeOlder(p, q, event, u, d, order, ts)
   return 'older', u - lu, d - ld, u - bu, d - bd, pack('<I7I7', bu, bd) .. gen, lt, q
 end
 
+-- Whether another run's announce, whose order is in doubt, may have come before one of this order: `d` has that order, and by
+-- how much it may be too high.
+local function isDoubted(d, own, order)
+  if type(d) ~= 'string' or #d < RUN_CHARACTERS + 12 or sub(d, 1, RUN_CHARACTERS) == sub(own, 1, RUN_CHARACTERS) then
+    return false
+  end
+  local highest, by = unpack('<I6I6', d, RUN_CHARACTERS + 1)
+  return order <= highest and order >= highest - by
+end
+
 -- What an announce is worth that was made before the one that the snapshot is of (its order is lower by `behind`, or by
 -- so little higher that clocks may be wrong): `gen`, `lu` and so on are the snapshot's, `own` is the name of the
 -- generation that the announce would begin. Answers nil, when it is an ordinary one after all, or one of
@@ -181,8 +191,9 @@ local function judge(key, own, event, u, d, order, ts, gen, lu, ld, lt, bu, bd, 
   local isSame, isBase = u == lu and d == ld, u == bu and d == bd
   if not gen or isSame and behind <= CLOCK_ERROR then return 'stale' end
   if addsNew and not isOfRun and behind <= CLOCK_ERROR then return end
-  local past = pcall('HMGET', key, 'p', 'q')
+  local past = pcall('HMGET', key, 'p', 'q', 'd')
   local p, q = past[1], past[2]
+  if isDoubted(past[3], own, order) then return isSame and 'stale' or 'unknown' end
   if type(p) ~= 'string' or sub(p, 1, 8) ~= gen then
     -- When the generation began is not known: an older version's, or given back. That was before Redis forgot.
     local isOf = order >= tonumber(ARGV[11]) and u >= bu and d >= bd and u <= lu and d <= ld
@@ -266,8 +277,11 @@ local function hurried(key, event, u, d, order, gen, lu, ld, lo, bu, bd)
   return sub(p, 1, 8) .. pack('<I6', began + 2) .. sub(p, 15)
 end
 
--- What a snapshot's `d` says that this run wrote last, with this order, which is in doubt.
+-- What a snapshot's `d` begins with that this run wrote last, with this order, which is in doubt.
 local function ownMark(own, order) return sub(own, 1, RUN_CHARACTERS) .. pack('<I6', order) end
+
+-- Whether this run wrote it.
+local function isOwnMark(d, own, order) return d and sub(d, 1, RUN_CHARACTERS + 6) == ownMark(own, order) end
 
 local doubted, doubt = tonumber(ARGV[13]), tonumber(ARGV[14])
 for i = 0, count - 1 do
@@ -324,7 +338,7 @@ for i = 0, count - 1 do
           end
         end
         if order < doubted and order - doubt <= lo and
-          (order < lo or pcall('HGET', key, 'd') ~= ownMark(sub(data, at + 24, at + 31), lo)) then
+          (order < lo or not isOwnMark(pcall('HGET', key, 'd'), sub(data, at + 24, at + 31), lo)) then
           -- Before the snapshot's or after it.
           verdict = u == lu and d == ld and 'stale' or 'unknown'
         elseif order < lo + CLOCK_TOLERANCE and lo <= latest then
@@ -435,7 +449,7 @@ for i = 0, count - 1 do
           if type(id) == 'table' then failure = id break end
           if order < doubted then
             -- Of a call that dies here it is in doubt.
-            id = pcall('HSET', key, 'd', ownMark(sub(data, at + 24, at + 31), order))
+            id = pcall('HSET', key, 'd', ownMark(sub(data, at + 24, at + 31), order) .. pack('<I6', doubt))
             if type(id) == 'table' then failure = id break end
           end
           if fresh or floor(ts / step) ~= floor(lt / step) then
