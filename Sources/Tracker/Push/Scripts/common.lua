@@ -27,8 +27,8 @@
 --
 -- A third field, `q`, is the `p` of the generation before, as it was when that ended, if it knew of one before it.
 --
--- A fourth, `d`, is of the last announce whose order was in doubt when it was written: the beginning of its run's names (4), its
--- order (6), and by how much that may be too high (6; not there: an older version's).
+-- A fourth, `d`, is of the last announce whose order was in doubt when it was written: the beginning of its run's
+-- names (4), its order (6), and by how much that may be too high (6; not there: an older version's).
 --
 -- A record is what PushRecords.swift packs, where its layout is.
 
