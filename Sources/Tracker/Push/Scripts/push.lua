@@ -164,8 +164,8 @@ local function judgeOlder(p, q, event, u, d, order, ts)
   return 'older', u - lu, d - ld, u - bu, d - bd, pack('<I7I7', bu, bd) .. gen, lt, q
 end
 
--- Whether another run's announce, whose order is in doubt, may have come before one of this order: `d` has that order, and by
--- how much it may be too high.
+-- Whether another run's announce, whose order is in doubt, may have come before one of this order: `d` has that order,
+-- and by how much it may be too high.
 local function isDoubted(d, own, order)
   if type(d) ~= 'string' or #d < RUN_CHARACTERS + 12 or sub(d, 1, RUN_CHARACTERS) == sub(own, 1, RUN_CHARACTERS) then
     return false
