@@ -24,23 +24,28 @@ struct MembershipResolverTests {
       func lookedUp(_ keys: [UserKey]) { told.withLock { $0 += keys } }
     }
 
-    convenience init(startRedis: Bool = true, patienceSeconds: UInt64 = 1, origin: OriginCheck? = nil) async throws {
+    convenience init(
+      startRedis: Bool = true, patienceSeconds: UInt64 = 1, timeouts: RedisTimeouts = RedisTimeouts(),
+      origin: OriginCheck? = nil
+    ) async throws {
       let directory = try TemporaryDirectory()
       let redis = try RedisServer(in: directory)
       if startRedis { try await redis.start() }
-      try self.init(redis, redis.url, patienceSeconds: patienceSeconds, origin: origin, owner: directory)
+      try self.init(
+        redis, redis.url, patienceSeconds: patienceSeconds, timeouts: timeouts, origin: origin, owner: directory)
     }
 
     /// With a Redis that the test has: `url` is where the resolver looks for it.
     init(
-      _ redis: RedisServer, _ url: String, patienceSeconds: UInt64 = 1, origin: OriginCheck? = nil, owner: AnyObject
+      _ redis: RedisServer, _ url: String, patienceSeconds: UInt64 = 1, timeouts: RedisTimeouts = RedisTimeouts(),
+      origin: OriginCheck? = nil, owner: AnyObject
     ) throws {
       self.redis = redis
       self.url = url
       self.owner = owner
       resolver = try MembershipResolver(
         rules: MembershipRules(
-          endpoint: try RedisEndpoint(url: url), timeouts: RedisTimeouts(), setKey: "pt:passkeys",
+          endpoint: try RedisEndpoint(url: url), timeouts: timeouts, setKey: "pt:passkeys",
           name: "passkey", origin: origin, missingSetPatienceNanoseconds: patienceSeconds * 1_000_000_000),
         cache: ApprovalCache(approvedSeconds: 300, refusedSeconds: 300),
         metrics: MetricRegistry())
@@ -204,7 +209,10 @@ struct MembershipResolverTests {
     "Redis hangs: a known user who waits for it is told before it answers or is given up, and the next one does not wait"
   )
   func hang() async throws {
-    let bench = try await Bench()
+    // Longer than a loaded machine takes to look.
+    var timeouts = RedisTimeouts()
+    timeouts.readMilliseconds = 120_000
+    let bench = try await Bench(timeouts: timeouts)
     try bench.command("SADD", "pt:passkeys", "alice")
     try await bench.expect("alice", .fresh(.approved))
     bench.resolver.cache.invalidate()
