@@ -13,10 +13,11 @@ public struct IPAddress: Hashable, Sendable, CustomStringConvertible {
     public var text: String { self == .v4 ? "IPv4" : "IPv6" }
   }
 
-  public let family: Family
   /// IPv6: the first and last eight bytes as they lie in memory. IPv4: `low`'s first four bytes in memory, rest zero.
   @usableFromInline let high: UInt64
   @usableFromInline let low: UInt64
+  /// The last: what follows an address in a value may use the seven bytes behind it.
+  public let family: Family
 
   /// The four bytes of an IPv4 address as they lie in memory (network order, `in_addr.s_addr`).
   @inlinable
