@@ -12,6 +12,8 @@ public struct SQLiteError: Error, Equatable, Sendable, CustomStringConvertible {
     case busy
     /// The file is damaged or is no database.
     case corrupt
+    /// The statement: the database has other tables than it wants. Trying again gives the same.
+    case statement
     /// The disk, the file system, memory, permissions: trying again helps once that is repaired.
     case environment
   }
@@ -37,6 +39,7 @@ public struct SQLiteError: Error, Equatable, Sendable, CustomStringConvertible {
     case SQLITE_CONSTRAINT, SQLITE_MISMATCH, SQLITE_TOOBIG, SQLITE_RANGE: .values
     case SQLITE_BUSY, SQLITE_LOCKED: .busy
     case SQLITE_CORRUPT, SQLITE_NOTADB, SQLITE_FORMAT: .corrupt
+    case SQLITE_ERROR: .statement
     default: .environment
     }
   }

@@ -69,7 +69,7 @@ struct VerbError: Error, Sendable {
 
   init(_ error: StoreError, path: String) {
     switch error {
-    case .newerSchema, .olderSchema, .otherWindow: self.init(.configuration, "\(path): \(error)")
+    case .newerSchema, .olderSchema, .otherSchema, .otherWindow: self.init(.configuration, "\(path): \(error)")
     case .database(let error) where error.code == 14:
       self.init(.inputOutput, "\(path): no database there, or not readable (`traffic-consumer run` makes it)")
     case .fenced: self.init(.locked, "\(path): \(error)")

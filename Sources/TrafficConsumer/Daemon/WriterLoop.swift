@@ -104,10 +104,15 @@ struct WriterLoop: Sendable {
   /// The exit code of an error at opening that no waiting repairs.
   static func fatalCode(_ error: StoreError) -> ExitCode? {
     switch error {
-    case .newerSchema, .olderSchema, .empty, .otherWindow, .ownFile: .configuration
+    case .newerSchema, .olderSchema, .otherSchema, .empty, .otherWindow, .ownFile: .configuration
     case .fenced: .locked
     case .damaged, .replaced, .copy: .inputOutput
-    case .database(let error): error.kind == .corrupt ? .inputOutput : nil
+    case .database(let error):
+      switch error.kind {
+      case .corrupt: .inputOutput
+      case .statement: .configuration
+      case .values, .busy, .environment: nil
+      }
     }
   }
 

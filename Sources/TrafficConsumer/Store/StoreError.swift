@@ -8,6 +8,8 @@ enum StoreError: Error, Equatable, Sendable, CustomStringConvertible {
   case newerSchema(found: Int64, known: Int64)
   /// Written by an older program; `run` brings it up to date.
   case olderSchema(found: Int64, known: Int64)
+  /// Written by a program whose version of the schema was none of ours.
+  case otherSchema(found: Int64, lacks: String)
   /// A database without our tables.
   case empty
   /// A setting that is part of the data differs from what the database was made with.
@@ -39,6 +41,9 @@ enum StoreError: Error, Equatable, Sendable, CustomStringConvertible {
       "the database has schema version \(found), this program knows \(known): use the newer program"
     case .olderSchema(let found, let known):
       "the database has schema version \(found), this program wants \(known): start `traffic-consumer run` once"
+    case .otherSchema(let found, let lacks):
+      "the database says it has schema version \(found), and lacks \(lacks): a build between two versions wrote it, which this "
+        + "program cannot bring up to date; restore a backup, or begin a new database"
     case .empty: "the database has no traffic tables: is this the right file?"
     case .otherWindow(let database, let configured):
       "the database has windows of \(database) s, the configuration says \(configured) s: rows of two lengths do not add "

@@ -235,6 +235,9 @@ enum StoreSchema {
     INSERT OR IGNORE INTO meta(name, value)
       SELECT 'withheld_ever', sum(entries) FROM withheld HAVING count(*) > 0;
     """,
+    """
+    -- So were steps 1, 5, 7 and 8: SchemaCompletion has added to every database what it lacked of them.
+    """,
   ]
 
   /// Brings a database up to date in one transaction; refuses one that a newer program wrote.
@@ -246,10 +249,13 @@ enum StoreSchema {
       // Another process may have been quicker.
       let found = try store { () throws(SQLiteError) in try database.integer("PRAGMA user_version") ?? 0 }
       guard found < version else { return }
-      try store { () throws(SQLiteError) in
+      let missing = try store { () throws(SQLiteError) in
+        if found > 0 { try SchemaCompletion.complete(database, version: found) }
         for step in steps[Int(found)...] { try database.execute(step) }
         try database.execute("PRAGMA user_version = \(version)")
+        return found > 0 ? try SchemaCompletion.missing(in: database, after: steps) : []
       }
+      guard missing.isEmpty else { throw .otherSchema(found: found, lacks: missing.joined(separator: ", ")) }
     } mapError: {
       .database($0)
     }

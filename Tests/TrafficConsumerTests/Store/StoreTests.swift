@@ -303,7 +303,7 @@ import Wire
           FROM windows GROUP BY start / 86400, session_id;
         DELETE FROM windows WHERE start < \(floor - day / 8);
         INSERT INTO meta(name, value) VALUES ('windows_floor', \(floor));
-        \(Self.backToSchema3); PRAGMA user_version = 2
+        \(EarlierSchema.three); PRAGMA user_version = 2
         """)
     }
     try bench.restart()
@@ -344,29 +344,16 @@ import Wire
     withExtendedLifetime(server) {}
   }
 
-  /// What the steps from 3 on did, undone.
-  private static let backToSchema3 = """
-    \(EarlierSchema.seven);
-    DROP INDEX dead_letters_by_content; ALTER TABLE dead_letters DROP COLUMN content;
-    ALTER TABLE sessions DROP COLUMN latest; ALTER TABLE streams DROP COLUMN newest_announce;
-    ALTER TABLE streams DROP COLUMN returns_through; ALTER TABLE streams DROP COLUMN upgraded_epoch;
-    ALTER TABLE streams DROP COLUMN upgraded_through;
-    DROP TABLE fingerprints; DROP TABLE lost_ranges; ALTER TABLE streams ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;
-    ALTER TABLE streams DROP COLUMN restored_through; ALTER TABLE anchors DROP COLUMN handled;
-    ALTER TABLE streams DROP COLUMN accounted_to; ALTER TABLE streams DROP COLUMN accounted_handled;
-    DELETE FROM meta WHERE name = 'fingerprints_from'; PRAGMA user_version = 3
-    """
-
   @Test("what a database of schema 3 counted as lost is a row of the list; without a loss there is none")
   func migrationOfLoss() async throws {
     let (server, bench) = try await bench()
     for _ in 0..<3 { try bench.add(EventMaker().event(du: 5)) }
     try bench.apply(0..<3)
-    try SQLiteDatabase(path: bench.databasePath, access: .readWrite).execute(Self.backToSchema3)
+    try SQLiteDatabase(path: bench.databasePath, access: .readWrite).execute(EarlierSchema.three)
     try bench.restart()
     #expect(try LostRangeTable.list(in: bench.reader()).isEmpty && bench.faults() == [])
     try SQLiteDatabase(path: bench.databasePath, access: .readWrite).execute(
-      "\(Self.backToSchema3); UPDATE streams SET lost = 4, vanished = 2")
+      "\(EarlierSchema.three); UPDATE streams SET lost = 4, vanished = 2")
     try bench.restart()
     let rows = try LostRangeTable.list(in: bench.reader())
     #expect(rows.map(\.range.entries) == [6] && rows.map(\.range.last) == [bench.ids[2]])
@@ -387,7 +374,7 @@ import Wire
     }
     try bench.apply(0..<12)
     try SQLiteDatabase(path: bench.databasePath, access: .readWrite).execute(
-      "\(Self.backToSchema3); UPDATE sessions SET fingerprints = NULL")
+      "\(EarlierSchema.three); UPDATE sessions SET fingerprints = NULL")
     try bench.restart()
     // The group was set back: all of them are given out as new.
     let counters = try bench.writer.apply([try bench.delivery(0..<12, .fresh)])
