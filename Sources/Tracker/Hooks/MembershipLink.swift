@@ -158,11 +158,13 @@ final class MembershipLink {
     }
   }
 
-  /// The answer comes on a thread of URLSession and needs none of this one, which may be waiting for Redis.
+  /// The answer comes on a thread of URLSession and needs none of this one, which may be waiting for Redis. A known user is
+  /// told with the old yes when it takes long: the answer applies from then on.
   private func askOrigin(_ question: MembershipResolver.Waiting, _ epoch: UInt32) {
     guard let origin = resolver.rules.origin, case .passkey(let passkey) = question.member else { return }
     resolver.metrics.originCalls.add()
     let resolver = resolver
+    let wait = resolver.originWaits.begin(question)
     origin.ask(passkey, key: question.key, of: question.source, isKnown: question.isKnown) { verdict in
       if let verdict {
         let now = BatchTime.now().monotonicSeconds
@@ -170,7 +172,11 @@ final class MembershipLink {
       } else {
         resolver.metrics.originFailures.add()
       }
-      resolver.tell([question])
+      if wait.map({ resolver.originWaits.end($0) }) ?? true { resolver.tell([question]) }
+    }
+    guard let wait else { return }
+    loop.schedule(afterNanoseconds: UInt64(MembershipResolver.patienceMilliseconds) * 1_000_000) {
+      if resolver.originWaits.end(wait) { resolver.tellUnchecked([question]) }
     }
   }
 }

@@ -28,7 +28,7 @@ final class MembershipMetrics: Sendable {
     unchecked = metrics.counter(
       "tracker_approval_unchecked_total",
       help:
-        "Answers to users known to be approved whose approval was out of date: the check runs behind, or Redis is away.",
+        "Answers to users known to be approved whose approval was out of date: the check runs behind, or nobody answers it.",
       labels: labels)
     overBudget = metrics.counter(
       "tracker_approval_over_budget_total",

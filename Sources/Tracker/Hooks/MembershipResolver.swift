@@ -104,14 +104,15 @@ final class MembershipResolver: HookService {
   /// Waiting questions, over all workers; more are turned away with "try again". A restart with a million users at once
   /// stays far below it, because answers take milliseconds.
   static let maximumWaiting = 262_144
-  /// How long an answer of Redis is awaited before the users whom the cache knows are answered without it: long for a Redis
-  /// that is well, short for a client.
+  /// How long an answer of Redis, and then one of the origin, is awaited before the users whom the cache knows are answered
+  /// without it: long for what is well, short for a client.
   static let patienceMilliseconds = 100
 
   let rules: MembershipRules
   let cache: ApprovalCache
   let metrics: MembershipMetrics
   private let waiting: SharedLine
+  let originWaits = OriginWaits()
   private let overBudgetLog = Mutex(RareLog(pauseNanoseconds: 60_000_000_000))
   private let mailbox: EventLoopMailbox
   private let thread = Mutex<NamedThread?>(nil)
@@ -201,6 +202,12 @@ final class MembershipResolver: HookService {
     for (receiver, keys) in keys.values { receiver.lookedUp(keys) }
   }
 
+  /// Tells known users that nobody could say more of them in time. Any thread.
+  func tellUnchecked(_ known: [Waiting]) {
+    metrics.unchecked.add(UInt64(known.count))
+    tell(known)
+  }
+
   func start() throws(SystemError) {
     var started: NamedThread? = try NamedThread(name: "resolve-\(rules.name)") { [self] in run() }
     thread.withLock { $0 = started.take() }
@@ -244,7 +251,8 @@ final class MembershipResolver: HookService {
   /// An answer is late: known users go on without it until there is one.
   func noteLate() { _ = setReach(.late) }
 
-  /// The reach before. Where Redis does not answer any more, the known users who wait for it go on. On the resolver's thread.
+  /// The reach before. Where Redis does not answer any more, the known users who wait for it go on, and those who wait for the
+  /// origin: this thread, which looks to the time for them, may be held up. On the resolver's thread.
   private func setReach(_ now: Reach) -> Reach {
     if now == .reachable { return reach.exchange(now, ordering: .relaxed) }
     let (before, known) = waiting.line.withLock { line in
@@ -255,6 +263,8 @@ final class MembershipResolver: HookService {
       return (before, line.known)
     }
     if !known.isEmpty { tell(known.waiting) }
+    let atOrigin = originWaits.endAll()
+    if !atOrigin.isEmpty { tellUnchecked(atOrigin) }
     return before
   }
 

@@ -1,6 +1,7 @@
 import Foundation
 import HTTP
 import Linux
+import Redis
 import Simulation
 import Synchronization
 import Testing
@@ -207,5 +208,49 @@ struct OriginCheckTests {
     #expect(silent.ask("good1"))
     try await eventually("the origin gave no answer") { silent.resolver.metrics.originFailures.current == 1 }
     #expect(silent.knowledge("good1") == .nothing)
+  }
+
+  @Test("a known user whom the set no longer has waits for no hung origin, and its no applies when it comes")
+  func knownAtHungOrigin() async throws {
+    let origin = try Origin(answers: false)
+    let bench = try await MembershipResolverTests.Bench(origin: origin.check("/verify"))
+    try bench.command("SADD", "pt:passkeys", "alice", "bob")
+    try await bench.expect("alice", .fresh(.approved))
+    try await eventually("nothing is under way") { bench.told("alice") == bench.resolver.metrics.lookups.current }
+    try bench.command("SREM", "pt:passkeys", "alice")
+    try await eventually("the change is noticed") { bench.knowledge("alice") == .stale(.approved) }
+    let (told, unchecked) = (bench.told("alice"), bench.resolver.metrics.unchecked.current)
+    #expect(bench.ask("alice", isKnown: true))
+    try await eventually("alice is told") { bench.told("alice") == told + 1 }
+    #expect(bench.resolver.metrics.unchecked.current == unchecked + 1)
+    #expect(bench.knowledge("alice") == .stale(.approved), "who is told goes on with the old yes")
+    origin.answer()
+    try await eventually("alice is out") { bench.knowledge("alice") == .fresh(.refused) }
+    #expect(bench.told("alice") == told + 1, "once")
+  }
+
+  @Test("who waits for the origin is told when Redis, which the resolver waits for then, does not answer either")
+  func knownAtOriginAndRedisHangs() throws {
+    let resolver = try MembershipResolver(
+      rules: MembershipRules(
+        endpoint: RedisEndpoint(url: "redis://127.0.0.1:1"), timeouts: RedisTimeouts(), setKey: "pt:passkeys",
+        name: "passkey", origin: nil), cache: ApprovalCache(approvedSeconds: 300, refusedSeconds: 300),
+      metrics: MetricRegistry())
+    final class Receiver: AnswerReceiver {
+      let told = Mutex<[UserKey]>([])
+      func lookedUp(_ keys: [UserKey]) { told.withLock { $0 += keys } }
+    }
+    let receiver = Receiver()
+    func question(_ passkey: String, isKnown: Bool) -> MembershipResolver.Waiting {
+      MembershipResolver.Waiting(
+        member: .passkey(Passkey(passkey)!), key: hasher.userKey(Passkey(passkey)!),
+        source: HostNetwork(of: .loopbackV4), receiver: receiver, isKnown: isKnown)
+    }
+    resolver.note(nil)
+    let alice = try #require(resolver.originWaits.begin(question("alice", isKnown: true)))
+    #expect(resolver.originWaits.begin(question("mallory", isKnown: false)) == nil)
+    resolver.noteLate()
+    #expect(receiver.told.withLock { $0 } == [hasher.userKey(Passkey("alice")!)])
+    #expect(!resolver.originWaits.end(alice), "the answer tells nobody a second time")
   }
 }
