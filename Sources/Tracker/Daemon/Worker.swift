@@ -64,6 +64,7 @@ final class Worker {
 
   /// The last words of the thread: hands over what the last batch left.
   func finish() {
+    pipeline.resumeRest()
     pipeline.flushRecords()
     if pipeline.parkedCount > 0 {
       Log.warning("stopped with announces whose approval nobody had answered", ["announces": pipeline.parkedCount])

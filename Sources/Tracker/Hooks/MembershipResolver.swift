@@ -114,6 +114,7 @@ final class MembershipResolver: HookService {
   private let waiting: SharedLine
   let originWaits = OriginWaits()
   private let overBudgetLog = Mutex(RareLog(pauseNanoseconds: 60_000_000_000))
+  private let tooManyParkedLog = Mutex(RareLog(pauseNanoseconds: 60_000_000_000))
   private let mailbox: EventLoopMailbox
   private let thread = Mutex<NamedThread?>(nil)
   private let reach = Atomic(Reach.unknown)
@@ -146,6 +147,7 @@ final class MembershipResolver: HookService {
     let one = Waiting(
       member: question.member, key: question.key, source: question.source, receiver: receiver,
       isKnown: question.isKnown)
+    var limit = 0
     let (admission, isFirst) = waiting.line.withLock { line in
       let room = Self.maximumWaiting - line.count
       // Under the lock: who comes in after `setReach` would wait for a Redis that hangs.
@@ -153,27 +155,33 @@ final class MembershipResolver: HookService {
       if one.isKnown {
         line.known.append(one)
       } else {
-        guard line.shares.take(one.source, room: room, budget: rules.maximumWaitingPerSource ?? .max) else {
-          return (.overBudget, false)
-        }
+        let budget = rules.maximumWaitingPerSource ?? .max
+        limit = min(budget, SourceShares.limit(room: room))
+        guard line.shares.take(one.source, room: room, budget: budget) else { return (.overBudget, false) }
         line.unknown.append(one, of: one.source)
       }
       return (.accepted, line.count == 1)
     }
     if isFirst { mailbox.post { loop in (loop.context as? MembershipLink)?.answerNext() } }
+    if admission == .overBudget { noteOverBudget(question.source, limit: limit) }
     return admission
   }
 
-  /// A request was refused because too much of its source waits. Any thread.
-  func noteOverBudget(_ source: HostNetwork) {
+  private func noteOverBudget(_ source: HostNetwork, limit: Int) {
     metrics.overBudget.add()
     guard let suppressed = overBudgetLog.withLock({ $0.next() }) else { return }
     Log.warning(
       "too many approval look-ups of an address wait; more are refused, known users go on",
-      [
-        "set": rules.setKey, "address": "\(source)",
-        "limit": rules.maximumWaitingPerSource ?? Self.maximumWaiting / SourceShares.parts, "suppressed": suppressed,
-      ])
+      ["set": rules.setKey, "address": "\(source)", "limit": limit, "suppressed": suppressed])
+  }
+
+  /// A worker has refused a request: no more of its source may wait there, of however few passkeys they are. Any thread.
+  func noteTooManyParked(_ source: HostNetwork, limit: Int) {
+    metrics.overBudget.add()
+    guard let suppressed = tooManyParkedLog.withLock({ $0.next() }) else { return }
+    Log.warning(
+      "too many announces of an address wait for an approval; more are refused, known users go on",
+      ["set": rules.setKey, "address": "\(source)", "limit": limit, "suppressed": suppressed])
   }
 
   /// Takes out up to `limit` of the waiting, and says whether some are left: who comes in behind those posts no letter. On the

@@ -24,6 +24,8 @@ struct PipelineRules: Sendable {
 final class AnnouncePipeline {
   /// Records that wait for the end of the batch; a full buffer is handed over at once.
   private static let recordCapacity = 256
+  /// Parked requests that go on before the worker's sockets get their turn: two or three milliseconds.
+  static let resumedPerTurn = 256
 
   private let store: SwarmStore
   private let push: (any AnnounceRecordSink)?
@@ -33,6 +35,10 @@ final class AnnouncePipeline {
   private var lottery: PeerLottery
   private var spread: StormSpread
   private var parking = ParkingLot()
+  /// The announce being put through is one that was parked.
+  private var isResuming = false
+  /// A letter is on its way that goes on with those whose look-ups have ended.
+  private var isResumePosted = false
   private let records: UnsafeMutablePointer<AnnounceRecord>
   private var recordCount = 0
   /// Answer the requests that came by UDP and by HTTP.
@@ -56,7 +62,7 @@ final class AnnouncePipeline {
 
   deinit { records.deallocate() }
 
-  /// Requests that wait for a look-up.
+  /// Requests that wait for a look-up, or for their turn after it.
   var parkedCount: Int { parking.count }
 
   /// Where the swarms will be asked about the announce: see `prepare`.
@@ -78,6 +84,7 @@ final class AnnouncePipeline {
     for number in rules.hooks.indices {
       if let outcome = ask(hook: number, request, &context, origin) { return outcome }
     }
+    if parking.isGoingOn, followsParked(request, context, origin) { return .parked }
     context.intervalSeconds &+= spread.addition(
       nowSeconds: time.monotonicSeconds, intervalSeconds: context.intervalSeconds, lottery: &lottery)
     reply.intervalSeconds = context.intervalSeconds
@@ -120,12 +127,12 @@ final class AnnouncePipeline {
       // Each hook may have one look-up per request; what is not decided then, or where no more can wait, is decided with what
       // there is.
       let mayWait = request.lookedUp & 1 << UInt32(number) == 0
-      switch mayWait ? park(request, question, hook: number, origin) : .full {
+      guard mayWait else { return otherwise.map { .refused($0) } }
+      if parking.isGoingOn, followsParked(request, context, origin) { return .parked }
+      switch park(request, question, hook: number, origin) {
       case .accepted: return .parked
       case .full: return otherwise.map { .refused($0) }
-      case .overBudget:
-        question.resolver.noteOverBudget(question.source)
-        return .refused(.tooManyLookups)
+      case .overBudget: return .refused(.tooManyLookups)
       }
     }
   }
@@ -198,12 +205,13 @@ final class AnnouncePipeline {
   private func park(
     _ request: borrowing AnnounceRequest, _ question: MembershipQuestion, hook number: Int, _ origin: RequestOrigin
   ) -> MembershipResolver.Admission {
-    var parked = copy request
+    var parked = timed(request)
     parked.lookedUp |= 1 << UInt32(number)
-    if parked.arrivedNanoseconds == 0 { parked.arrivedNanoseconds = Clock.monotonicNanoseconds() }
     switch parking.park(parked, key: question.key, origin: origin, isKnown: question.isKnown) {
     case .full: return .full
-    case .overShare: return .overBudget
+    case .overShare(let limit):
+      question.resolver.noteTooManyParked(question.source, limit: limit)
+      return .overBudget
     case .joined: return .accepted
     case .first:
       let admission = question.resolver.lookUp(question, for: answers)
@@ -212,14 +220,51 @@ final class AnnouncePipeline {
     }
   }
 
-  /// Look-ups have ended: what waited for them goes on.
+  /// A request that is put through later, with the time at which it came.
+  private func timed(_ request: borrowing AnnounceRequest) -> AnnounceRequest {
+    var timed = copy request
+    if timed.arrivedNanoseconds == 0 { timed.arrivedNanoseconds = Clock.monotonicNanoseconds() }
+    return timed
+  }
+
+  /// Has an announce wait behind the older ones of its user and torrent whose look-up has ended and whose turn has not come:
+  /// a session's are put through in the order they came. (Where too much of its source waits it is not; then the order of the
+  /// stream is by the times at which they came.) Not for a scrape, which has no order.
+  private func followsParked(
+    _ request: borrowing AnnounceRequest, _ context: AnnounceContext, _ origin: RequestOrigin
+  ) -> Bool {
+    if isResuming { return false }
+    if case .httpScrape = origin { return false }
+    let keys = [context.user, store.hasher.userKey(request.infoHash)].compactMap { $0 }
+    guard let key = keys.first(where: { parking.isGoingOn($0) }) else { return false }
+    return parking.follow(key, timed(request), origin: origin)
+  }
+
+  /// Look-ups have ended: what waited for them goes on. Strangers can have as much wait for one as the lot holds, so this takes
+  /// turns with what the worker has to do besides.
   fileprivate func resumeParked(_ keys: [UserKey]) {
-    for key in keys {
-      for parked in parking.removeAll(of: key) {
-        switch parked.origin {
-        case .udp: udpReceiver?.resume(parked.request, origin: parked.origin)
-        case .http, .httpScrape: httpReceiver?.resume(parked.request, origin: parked.origin)
-        }
+    for key in keys { parking.release(key) }
+    if !isResumePosted { resumeNext() }
+  }
+
+  fileprivate func resumeNext() {
+    resume(atMost: Self.resumedPerTurn)
+    isResumePosted = parking.isGoingOn
+    if isResumePosted { answers.postResume() }
+  }
+
+  /// Puts through what was parked and has its answer. When the worker ends: no turn will come any more.
+  func resumeRest() { resume(atMost: .max) }
+
+  private func resume(atMost count: Int) {
+    isResuming = true
+    defer { isResuming = false }
+    var left = count
+    while left > 0, let parked = parking.next() {
+      left -= 1
+      switch parked.origin {
+      case .udp: udpReceiver?.resume(parked.request, origin: parked.origin)
+      case .http, .httpScrape: httpReceiver?.resume(parked.request, origin: parked.origin)
       }
     }
   }
@@ -244,4 +289,6 @@ private final class PipelineAnswers: AnswerReceiver {
   init(mailbox: EventLoopMailbox) { self.mailbox = mailbox }
 
   func lookedUp(_ keys: [UserKey]) { mailbox.post { _ in self.pipeline?.resumeParked(keys) } }
+
+  func postResume() { mailbox.post { _ in self.pipeline?.resumeNext() } }
 }

@@ -14,7 +14,8 @@ struct AnnouncePipelineTests {
     let resolver: MembershipResolver
     let pipeline: AnnouncePipeline
     private let mailbox: EventLoopMailbox
-    var resumed: [Tracker.AnnounceOutcome] = []
+    /// The ports of those that went on, and how.
+    var resumed: [(port: UInt16, outcome: Tracker.AnnounceOutcome)] = []
 
     init(budget: Int? = nil) throws {
       store = try SwarmStore(shardCount: 4, snatches: SnatchLedger(path: nil))
@@ -29,14 +30,34 @@ struct AnnouncePipelineTests {
       pipeline.httpReceiver = self
     }
 
-    func resume(_ request: AnnounceRequest, origin: RequestOrigin) { resumed.append(announce(request)) }
-
-    func announce(_ passkey: String, from address: String = "192.0.2.1") -> Tracker.AnnounceOutcome {
-      announce(passkey, from: IPAddress(address)!)
+    func resume(_ request: AnnounceRequest, origin: RequestOrigin) {
+      resumed.append((request.port, announce(request)))
     }
 
-    func announce(_ passkey: String, from address: IPAddress) -> Tracker.AnnounceOutcome {
-      var request = HookTests.request()
+    /// One turn of the worker's loop: the letters that are there, and none that they post.
+    func turn() throws {
+      mailbox.post { $0.stop() }
+      try EventLoop(mailbox: mailbox).run()
+    }
+
+    /// Approves whoever waits for a look-up, and says so.
+    func approveAll() {
+      let waiting = resolver.takeWaiting(limit: .max).batch
+      for one in waiting {
+        resolver.cache.remember(
+          .approved, for: one.key, epoch: resolver.cache.epoch, nowSeconds: BatchTime.now().monotonicSeconds)
+      }
+      resolver.tell(waiting)
+    }
+
+    func announce(
+      _ passkey: String, from address: String = "192.0.2.1", port: UInt16 = 6881
+    ) -> Tracker.AnnounceOutcome {
+      announce(passkey, from: IPAddress(address)!, port: port)
+    }
+
+    func announce(_ passkey: String, from address: IPAddress, port: UInt16 = 6881) -> Tracker.AnnounceOutcome {
+      var request = HookTests.request(port: port)
       request.source = address
       request.passkey = Passkey(passkey)
       return announce(request)
@@ -139,5 +160,60 @@ struct AnnouncePipelineTests {
     _ = bench.announce("alice", from: "192.0.2.2")
     let round = bench.resolver.takeWaiting(limit: MembershipSession.batchLength).batch
     #expect(round.count == MembershipSession.batchLength && round[1].source.description == "192.0.2.2")
+  }
+
+  @Test("what waited for one look-up goes on in parts, in its order, and others are served in between")
+  func inParts() throws {
+    let bench = try Bench()
+    bench.know("bob")
+    let (part, count) = (AnnouncePipeline.resumedPerTurn, 2 * AnnouncePipeline.resumedPerTurn + 10)
+    for number in 0..<count {
+      guard case .parked = bench.announce("alice", from: IPAddress(v4: UInt32(number)), port: UInt16(1000 + number))
+      else { throw HarnessError("\(number) did not wait") }
+    }
+    bench.approveAll()
+    try bench.turn()
+    #expect(bench.resumed.count == part && bench.pipeline.parkedCount == count - part)
+    // Alice's next announce comes behind those before it, bob's does not.
+    guard case .parked = bench.announce("alice", port: 9000) else { throw HarnessError("before older ones") }
+    guard case .accepted = bench.announce("bob", from: "192.0.2.2") else { throw HarnessError("bob waits") }
+    try bench.turn()
+    #expect(bench.resumed.count == 2 * part)
+    try bench.turn()
+    #expect(bench.resumed.map(\.port) == (0..<count).map { UInt16(1000 + $0) } + [9000])
+    #expect(bench.pipeline.parkedCount == 0)
+    let isAllAccepted = bench.resumed.allSatisfy { if case .accepted = $0.outcome { true } else { false } }
+    #expect(isAllAccepted)
+    guard case .accepted = bench.announce("alice") else { throw HarnessError("nothing is before it") }
+    try bench.turn()
+    #expect(bench.resumed.count == count + 1, "the last letter was the last")
+  }
+
+  @Test("a worker that ends puts through what has its answer, and counts what has none")
+  func atTheEnd() throws {
+    let bench = try Bench()
+    let count = 3 * AnnouncePipeline.resumedPerTurn
+    for number in 0..<count { _ = bench.announce("alice", from: IPAddress(v4: UInt32(number))) }
+    bench.approveAll()
+    _ = bench.announce("carol")
+    try bench.turn()
+    bench.pipeline.resumeRest()
+    #expect(bench.resumed.count == count && bench.pipeline.parkedCount == 1)
+  }
+
+  @Test("those who find too much of their address waiting are not kept back for what is before them")
+  func noRoomBehind() throws {
+    let bench = try Bench()
+    var count = 0
+    while case .parked = bench.announce("alice") { count += 1 }
+    bench.approveAll()
+    try bench.turn()
+    // The part that went on has made room.
+    var behind = 0
+    while case .parked = bench.announce("alice") { behind += 1 }
+    #expect(behind > 0 && behind <= AnnouncePipeline.resumedPerTurn)
+    guard case .accepted = bench.announce("alice") else { throw HarnessError("refused") }
+    bench.pipeline.resumeRest()
+    #expect(bench.resumed.count == count + behind && bench.pipeline.parkedCount == 0)
   }
 }
