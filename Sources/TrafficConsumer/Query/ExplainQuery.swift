@@ -34,7 +34,9 @@ enum ExplainQuery {
     let wanted = Set(sessions.keys)
     var found: [ExplainedEntry] = []
     let isWhole = try store { () throws(SQLiteError) in
-      let select = try database.prepare("SELECT entries FROM explanations WHERE last_ts >= ?1 AND first_ts < ?2")
+      // A row of entries that were ahead of the writer's clock says when that was.
+      let select = try database.prepare(
+        "SELECT entries FROM explanations WHERE (last_ts >= ?1 OR last_ts < first_ts) AND first_ts < ?2")
       try select.bind(range.from ?? 0, at: 1)
       try select.bind(range.to ?? Int64.max, at: 2)
       while try select.step() {

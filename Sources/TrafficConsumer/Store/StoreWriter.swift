@@ -54,7 +54,7 @@ final class StoreWriter {
     do throws(SQLiteError) {
       sessionTable = try SessionTable(database)
       windowTable = try WindowTable(database)
-      explanationTable = try ExplanationTable(database)
+      explanationTable = try ExplanationTable(database, unixSeconds: settings.unixSeconds)
       streamTable = try StreamTable(database)
       burials = try BurialTable(database, hash: hash)
       selectFence = try database.prepare("SELECT value FROM meta WHERE name = 'writer'")

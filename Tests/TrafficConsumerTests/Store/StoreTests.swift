@@ -2,6 +2,7 @@
 
 import Foundation
 import Glibc
+import Linux
 import SQLite
 import Simulation
 import Testing
@@ -169,6 +170,29 @@ import Wire
     let some = QueryRange(from: 1_700_000_060, to: 1_700_000_061)
     #expect(try ExplainQuery.entries(of: maker.passkey.text, in: some, from: bench.reader()).entries.count == 2)
     #expect(try ExplainQuery.entries(of: "nobody", in: QueryRange(), from: bench.reader()).entries.isEmpty)
+    withExtendedLifetime(server) {}
+  }
+
+  @Test("an announce from far ahead is explained as long as the others of its batch, and does not keep them")
+  func explanationsAhead() async throws {
+    let (server, bench) = try await bench()
+    let (start, now, year): (Int64, Int64, Int64) = (1_700_000_000, Clock.unixSeconds(), 365 * 86_400)
+    let maker = EventMaker()
+    try bench.add(maker.event(du: 1, ts: start))
+    try bench.add(maker.event(du: 2, ts: now + year))
+    try bench.apply(0..<2)
+    func explained(_ range: QueryRange = QueryRange()) throws -> [UInt64] {
+      try ExplainQuery.entries(of: maker.passkey.text, in: range, from: bench.reader()).entries.map(
+        \.explanation.reportedUpload)
+    }
+    #expect(try explained() == [1, 2] && explained(QueryRange(from: now + year, to: now + year + 1)) == [2])
+    #expect(try explained(QueryRange(from: start, to: start + 1)) == [1])
+    #expect(try explained(QueryRange(from: start + 1, to: now)).isEmpty)
+    let times = RetentionTimes(windows: .max / 4, days: .max / 4, explanations: 48 * 3600)
+    try bench.writer.maintainRetention(now: now, times)
+    #expect(try explained() == [2])
+    try bench.writer.maintainRetention(now: now + 49 * 3600, times)
+    #expect(try explained().isEmpty)
     withExtendedLifetime(server) {}
   }
 
