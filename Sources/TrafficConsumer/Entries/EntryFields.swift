@@ -4,8 +4,14 @@
 import Redis
 import Wire
 
-/// Names and values as received, byte for byte and in order.
+/// Names and values as received, byte for byte and in order; of an entry beyond `maximumBytes` the first.
 struct EntryFields: Equatable, Sendable {
+  /// So much of an entry is kept, with four bytes for each name and value: 10,000 times what the tracker writes, and little
+  /// enough that a few of them, each copied on its way, leave the daemon its memory. SQLite itself takes 10^9 bytes a row.
+  static let maximumBytes = 4 << 20
+  /// The last name of an entry that was larger; its value is how many bytes are missing.
+  static let missingBytesName = "bytes_not_kept"
+
   /// Names and values in turn; the last may be a name without value.
   var items: [[UInt8]]
 
@@ -13,7 +19,35 @@ struct EntryFields: Equatable, Sendable {
 
   /// Copies the fields of a delivered entry.
   init(_ fields: RedisReplyView) {
-    items = (0..<fields.count).map { index in fields[index].bytes.map { Array($0) } ?? [] }
+    items = []
+    items.reserveCapacity(min(fields.count, 64))
+    var room = Self.maximumBytes
+    var missing = 0
+    for index in 0..<fields.count {
+      let bytes = fields[index].bytes ?? UnsafeRawBufferPointer(start: nil, count: 0)
+      if missing == 0 && bytes.count + 4 <= room {
+        items.append(Array(bytes))
+        room -= bytes.count + 4
+      } else if missing == 0 && room > 4 {
+        items.append(Array(bytes.prefix(room - 4)))
+        missing = bytes.count + 4 - room
+        room = 0
+      } else {
+        missing += bytes.count
+        room = 0
+      }
+    }
+    guard room == 0, missing > 0 else { return }
+    if !items.count.isMultiple(of: 2) { items.append([]) }
+    items += [Array(Self.missingBytesName.utf8), Array(String(missing).utf8)]
+  }
+
+  /// How many bytes of the entry are not here; nil: it is whole.
+  var missingBytes: Int? {
+    guard items.count >= 2, items[items.count - 2].elementsEqual(Self.missingBytesName.utf8),
+      items.reduce(0, { $0 + $1.count + 4 }) > Self.maximumBytes
+    else { return nil }
+    return Int(String(decoding: items[items.count - 1], as: UTF8.self))
   }
 
   /// Each item behind its length, 32 bits little-endian.

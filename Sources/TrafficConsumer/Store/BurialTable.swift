@@ -7,12 +7,13 @@
 
 import Linux
 import SQLite
+import Wire
 
 final class BurialTable {
   private let hash: EntryHash
-  private let selectIdentity: SQLiteStatement
   private let selectContent: SQLiteStatement
   private let selectSame: SQLiteStatement
+  private let deliverAgain: SQLiteStatement
   private let insert: SQLiteStatement
   private let addReturn: SQLiteStatement
   private let keepReturns: SQLiteStatement
@@ -22,8 +23,6 @@ final class BurialTable {
 
   init(_ database: borrowing SQLiteDatabase, hash: EntryHash) throws(SQLiteError) {
     self.hash = hash
-    selectIdentity = try database.prepare(
-      "SELECT id FROM dead_letters WHERE stream_id = ?1 AND epoch = ?2 AND entry_id = ?3")
     selectContent = try database.prepare(
       """
       SELECT id FROM dead_letters
@@ -36,11 +35,16 @@ final class BurialTable {
         AND fields = ?4
       UNION ALL SELECT 0 FROM purged_letters WHERE stream_id = ?2 AND entry_id = ?5 AND content = ?1
       """)
+    deliverAgain = try database.prepare("UPDATE dead_letters SET deliveries = deliveries + ?2 WHERE id = ?1")
+    // Where the id is another letter's (Redis lost that one, and its clock is behind) it is kept as one of an epoch before all,
+    // of its own, that has come again in this one.
     insert = try database.prepare(
       """
-      INSERT INTO dead_letters(stream_id, epoch, entry_id, reason, detail, deliveries, failed_at, fields, content)
-      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-      ON CONFLICT DO UPDATE SET deliveries = deliveries + excluded.deliveries
+      INSERT INTO dead_letters(
+        stream_id, epoch, entry_id, returned_epoch, returned_id, reason, detail, deliveries, failed_at, fields, content)
+      SELECT ?1, iif(taken, -1 - (SELECT seq FROM sqlite_sequence WHERE name = 'dead_letters'), ?2), ?3,
+        iif(taken, ?2, 0), iif(taken, ?3, NULL), ?4, ?5, ?6, ?7, ?8, ?9
+      FROM (SELECT EXISTS (SELECT 1 FROM dead_letters WHERE stream_id = ?1 AND epoch = ?2 AND entry_id = ?3) AS taken)
       """)
     addReturn = try database.prepare(
       "UPDATE dead_letters SET deliveries = deliveries + ?2, returned_epoch = ?3, returned_id = ?4 WHERE id = ?1")
@@ -55,15 +59,6 @@ final class BurialTable {
       try database.integer("SELECT EXISTS (SELECT 1 FROM dead_letters) OR EXISTS (SELECT 1 FROM purged_letters)") == 1
   }
 
-  /// Whether an entry of this epoch is a letter.
-  func isLetter(_ id: EntryID, of stream: StreamState) throws(SQLiteError) -> Bool {
-    try selectIdentity.bind(stream.id, at: 1)
-    try selectIdentity.bind(stream.epoch, at: 2)
-    try selectIdentity.bind(id.bytes, at: 3)
-    defer { selectIdentity.reset() }
-    return try selectIdentity.step()
-  }
-
   /// The letter that an entry became in an earlier epoch of the stream, and that has not come again in this one: of equal
   /// entries beyond those each is a letter of its own.
   func earlierLetter(holding fields: EntryFields?, of stream: StreamState) throws(SQLiteError) -> Int64? {
@@ -75,6 +70,11 @@ final class BurialTable {
   func letter(_ id: EntryID, holding fields: EntryFields?, of stream: StreamState) throws(SQLiteError) -> Int64? {
     try selectSame.bind(id.bytes, at: 5)
     return try letter(selectSame, fields, stream)
+  }
+
+  /// Whether an entry of this epoch is a letter, and that has not been purged.
+  func isLetter(_ id: EntryID, holding fields: EntryFields?, of stream: StreamState) throws(SQLiteError) -> Bool {
+    try letter(id, holding: fields, of: stream) ?? 0 > 0
   }
 
   private func letter(_ select: borrowing SQLiteStatement, _ fields: EntryFields?, _ stream: StreamState)
@@ -111,11 +111,17 @@ final class BurialTable {
     try forgetPurged.run()
   }
 
-  /// Puts an entry into the dead letters.
+  /// Puts an entry into the dead letters; one that is there is delivered once more.
   func bury(_ id: EntryID, _ fields: EntryFields?, _ fault: EntryFault, deliveries: Int, of stream: StreamState)
     throws(SQLiteError)
   {
     let fields = fields ?? EntryFields(items: [])
+    if let known = try letter(id, holding: fields, of: stream), known > 0 {
+      try deliverAgain.bind(known, at: 1)
+      try deliverAgain.bind(deliveries, at: 2)
+      return try deliverAgain.run()
+    }
+    let fault = fields.missingBytes.map { .tooLarge(missingBytes: $0, fault) } ?? fault
     try insert.bind(stream.id, at: 1)
     try insert.bind(stream.epoch, at: 2)
     try insert.bind(id.bytes, at: 3)
@@ -127,6 +133,30 @@ final class BurialTable {
     try insert.bind(Int64(bitPattern: hash.raw(of: fields)), at: 9)
     try insert.run()
     hasLetters = true
+  }
+
+  /// Announces that an earlier version could not decode, and this one can, are looked for among the letters when they come
+  /// again, whatever their time; inside a transaction, before the streams are read.
+  func dateEarlierOnes(in database: borrowing SQLiteDatabase) throws(SQLiteError) {
+    let select = try database.prepare(
+      """
+      SELECT stream_id, epoch, fields FROM dead_letters
+      WHERE reason = 'malformed_value' AND detail LIKE 'field dt %' AND EXISTS (SELECT 1 FROM meta WHERE name = 'letters_undated')
+      """)
+    let update = try database.prepare(
+      """
+      UPDATE streams SET newest_announce = max(newest_announce, ?3),
+        returns_through = iif(epoch > ?2, max(returns_through, ?3), returns_through) WHERE id = ?1
+      """)
+    while try select.step() {
+      guard let fields = EntryFields(stored: select.bytes(2)), let event = try? TrafficEvent.decode(bytes: fields.items)
+      else { continue }
+      try update.bind(select.integer(0), at: 1)
+      try update.bind(select.integer(1), at: 2)
+      try update.bind(event.timestamp, at: 3)
+      try update.run()
+    }
+    try database.execute("DELETE FROM meta WHERE name = 'letters_undated'")
   }
 
   /// Hashes what letters of an earlier version hold; inside a transaction.

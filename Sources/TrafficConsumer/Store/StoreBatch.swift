@@ -154,6 +154,7 @@ extension StoreWriter {
       }
       isForgotten = !isDoubtful && stream.isForgotten(event, item.id)
       if let fault {
+        stream.newestAnnounce = max(stream.newestAnnounce, event.timestamp)
         result = .failure(fault)
       } else if letter != nil || isForgotten {
         result = .success(Credit(rule: .duplicate, sums: TrafficSums(), counters: nil))
@@ -166,7 +167,8 @@ extension StoreWriter {
     let isRepeated: Bool
     switch result {
     case .success(let credit): isRepeated = credit.rule == .duplicate
-    case .failure: isRepeated = if letter != nil { true } else { try burials.isLetter(item.id, of: stream) }
+    case .failure:
+      isRepeated = if letter != nil { true } else { try burials.isLetter(item.id, holding: item.fields, of: stream) }
     }
     let deliveries = fault == nil ? 1 : settings.maximumDeliveries
     if let letter { try burials.noteReturn(of: letter, as: item.id, deliveries: deliveries, in: stream) }

@@ -238,6 +238,12 @@ enum StoreSchema {
     """
     -- So were steps 1, 5, 7 and 8: SchemaCompletion has added to every database what it lacked of them.
     """,
+    """
+    -- A dt below zero was no number at first: of announces that are letters for it, the time is not among the streams'.
+    INSERT INTO meta(name, value)
+      SELECT 'letters_undated', 1 WHERE EXISTS (
+        SELECT 1 FROM dead_letters WHERE reason = 'malformed_value' AND detail LIKE 'field dt %');
+    """,
   ]
 
   /// Brings a database up to date in one transaction; refuses one that a newer program wrote.

@@ -59,15 +59,17 @@ final class StoreWriter {
       burials = try BurialTable(database, hash: hash)
       selectFence = try database.prepare("SELECT value FROM meta WHERE name = 'writer'")
       streams = []
-      for name in settings.streamNames { streams.append(try StreamTable.load(name: name, from: database)) }
     } catch {
       throw .database(error)
     }
-    if earlier == nil {
-      try store { () throws(SQLiteError) in try MetaTable.set("writer", fence, in: database) }
-      try concludeBackup()
+    if earlier == nil { try store { () throws(SQLiteError) in try MetaTable.set("writer", fence, in: database) } }
+    streams = try transaction { () throws(SQLiteError) in
+      try burials.hashEarlierOnes(in: database)
+      try burials.dateEarlierOnes(in: database)
+      return try settings.streamNames.map { name throws(SQLiteError) in try StreamTable.load(name: name, from: database)
+      }
     }
-    try transaction { () throws(SQLiteError) in try burials.hashEarlierOnes(in: database) }
+    if earlier == nil { try concludeBackup() }
   }
 
   /// What a later writer of the same owner is opened with.

@@ -281,6 +281,104 @@ import Wire
     withExtendedLifetime(server) {}
   }
 
+  @Test("a broken entry whose id is another letter's, which Redis lost, is a letter of its own, once")
+  func doubtfulLetter() async throws {
+    let (server, bench) = try await bench()
+    try bench.add(EventMaker().event(du: 5, ts: 1_700_000_000), id: "4-0")
+    try bench.add(["nonsense", "1"], id: "5-0")
+    try bench.apply(0..<2)
+    #expect(try bench.writer.discard([1], note: "") == 1)
+    let handled = bench.writer.streams[0].counters.handled
+    for (count, text) in ["2", "3"].enumerated() {
+      try bench.replaceEnd(from: 1, with: ["nonsense", text])
+      #expect(try bench.writer.apply([try bench.delivery(1..<2, .fresh)]).dead == 1)
+      for _ in 0..<2 {
+        #expect(try bench.writer.apply([try bench.delivery(1..<2, .fresh)]).redelivered == 1)
+        #expect(try states(bench) == [.discarded] + Array(repeating: .dead, count: count + 1))
+        try bench.restart()
+      }
+    }
+    #expect(bench.writer.streams[0].counters.handled == handled)
+    // Redis' state is noticed, and what it has is read again.
+    let common = try #require(EntryID("4-0"))
+    try bench.writer.make(.rollBack(to: common, restoredThrough: common), stream: 0)
+    #expect(try bench.apply(1..<2).duplicates == 1)
+    #expect(try states(bench) == [.discarded, .dead, .dead] && bench.faults() == [])
+    withExtendedLifetime(server) {}
+  }
+
+  @Test(
+    "a discarded letter of a version that could not decode it is not applied when it comes again, however new it is")
+  func undecodableThen() async throws {
+    let (server, bench) = try await bench()
+    var event = EventMaker().event(du: 70, ts: 1_700_009_000)
+    event.backwardSeconds = 5
+    try bench.add(EventMaker().event(du: 5, ts: 1_700_000_000))
+    try bench.add(["nonsense", "1"])
+    try bench.apply(0..<2)
+    let database = try SQLiteDatabase(path: bench.databasePath, access: .readWrite)
+    let update = try database.prepare(
+      """
+      UPDATE dead_letters SET reason = 'malformed_value', detail = 'field dt is not a decimal number', content = NULL, fields = ?1
+      """)
+    try update.bind(EntryFields(items: event.encode().map { Array($0.utf8) }).stored, at: 1)
+    try update.run()
+    #expect(try bench.writer.discard([1], note: "") == 1)
+    try database.execute("PRAGMA user_version = 10")
+    try bench.restart()
+    try bench.writer.make(.newEpoch(goneBefore: 0, restoredThrough: .zero), stream: 0)
+    try bench.add(event)
+    #expect(try bench.apply(2..<3).duplicates == 1)
+    #expect(try bench.sums(of: EventMaker().passkey.text).uploaded == 5 && states(bench) == [.discarded])
+    withExtendedLifetime(server) {}
+  }
+
+  @Test("... nor is one that the database refused")
+  func refusedThen() async throws {
+    let (server, bench) = try await bench()
+    try bench.add(EventMaker().event(du: 5, ts: 1_700_000_000))
+    try bench.apply(0..<1)
+    let database = try SQLiteDatabase(path: bench.databasePath, access: .readWrite)
+    try database.execute(
+      "CREATE TRIGGER refuse BEFORE UPDATE ON users WHEN new.uploaded > 50 BEGIN SELECT RAISE(ABORT, 'no'); END")
+    try bench.add(EventMaker().event(du: 70, ts: 1_700_009_000))
+    #expect(try bench.apply(1..<2).dead == 1)
+    #expect(try bench.writer.discard([1], note: "") == 1)
+    try database.execute("DROP TRIGGER refuse")
+    try bench.writer.make(.newEpoch(goneBefore: 0, restoredThrough: .zero), stream: 0)
+    #expect(try bench.apply(0..<2).duplicates == 2)
+    #expect(try bench.sums(of: EventMaker().passkey.text).uploaded == 5 && states(bench) == [.discarded])
+    withExtendedLifetime(server) {}
+  }
+
+  @Test(
+    "of an entry that is too large the letter has as much as is kept, and says what is missing", arguments: [0, 2])
+  func tooLarge(items: Int) async throws {
+    let (server, bench) = try await bench()
+    let large = String(repeating: "x", count: EntryFields.maximumBytes - 100)
+    let rest = Array(repeating: ["more", String(repeating: "y", count: 4000)], count: items).flatMap { $0 }
+    try bench.add(EventMaker().event(du: 5, ts: 1_700_000_000))
+    try bench.add(["nonsense", large] + rest)
+    #expect(try bench.apply(0..<2).dead == 1)
+    let letter = try #require(try DeadLetterTable.find(1, in: bench.reader()))
+    let stored = letter.fields.stored.count
+    #expect(stored <= EntryFields.maximumBytes + 100)
+    #expect(letter.reason == (items == 0 ? "missing_field" : "too_large"))
+    let whole = 8 + large.utf8.count + items * 4004
+    let kept = letter.fields.items.reduce(0) { $0 + $1.count }
+    if items > 0 {
+      let missing = try #require(letter.fields.missingBytes)
+      #expect(letter.fields.shown.last?.name == "bytes_not_kept" && letter.fields.shown.last?.value == String(missing))
+      #expect(kept - 14 - String(missing).utf8.count + missing == whole)
+    } else {
+      #expect(kept == whole && letter.fields.missingBytes == nil)
+    }
+    // What was kept is what it is known by.
+    #expect(try bench.writer.apply([try bench.delivery(0..<2, .fresh)]).redelivered == 2)
+    #expect(try bench.writer.replay(1, repairs: [], isDryRun: false).outcome == .failed)
+    withExtendedLifetime(server) {}
+  }
+
   @Test("replaying keeps no more sessions in memory than applying does")
   func replayForgets() async throws {
     let (server, bench) = try await bench()
