@@ -96,6 +96,13 @@ struct ConsumerMetrics: Sendable {
       return streams.isEmpty ? nil : Double(streams.reduce(0) { $0 + $1.epoch - 1 })
     }
     registry.gauge(
+      "traffic_consumer_gone_before_entries",
+      help: "Entries that Redis had counted and did not have any more when a stream was looked at first."
+    ) {
+      let counts = engine.committed.compactMap(\.counters.addedBefore)
+      return counts.isEmpty ? nil : Double(counts.reduce(0) { $0 + max(0, $1) })
+    }
+    registry.gauge(
       "traffic_consumer_left_behind_entries", help: "Entries unread in streams that are not read any more."
     ) { engine.leftBehind.map { Double($0) } }
     registry.gauge("traffic_consumer_ready", help: "1 when the writer writes and every stream is read.") {

@@ -46,9 +46,15 @@ import Testing
     func line(_ name: String) -> Substring? {
       registry.render().split(separator: "\n").first { $0.hasPrefix("traffic_consumer_\(name) ") }
     }
+    #expect(line("gone_before_entries") == nil)
     #expect(line("stream_epochs") == nil && line("left_behind_entries") == nil && line("ready") != nil)
     var state = StreamState(id: 1, name: "a")
     state.epoch = 4
+    engine.publish([state])
+    #expect(line("gone_before_entries") == nil)
+    state.counters.addedBefore = 7
+    engine.publish([state, StreamState(id: 2, name: "b")])
+    #expect(line("gone_before_entries") == "traffic_consumer_gone_before_entries 7")
     engine.publish([state])
     engine.setLeftBehind(0)
     #expect(line("stream_epochs") == "traffic_consumer_stream_epochs 3")
