@@ -12,42 +12,50 @@ import Wire
 struct ApprovalFloodTests {
   /// A site's check that answers nobody until it is told to, and remembers who was asked about, in order.
   private final class SlowOrigin: Sendable {
-    let asked = Mutex<[String]>([])
+    /// What the server's thread works with, as long as it runs.
+    final class Desk: Sendable {
+      let asked = Mutex<[String]>([])
+      let isOpen = Atomic(false)
+      private let answered = Atomic(0)
+      /// Answers come in the order of the questions.
+      var lastIsHonest: Bool {
+        let number = answered.wrappingAdd(1, ordering: .relaxed).oldValue
+        return asked.withLock { $0[number].hasPrefix("honest") }
+      }
+    }
+    private let desk = Desk()
+    var asked: [String] { desk.asked.withLock { $0 } }
     let port: UInt16
-    private let isOpen = Atomic(false)
     private let server = Mutex<AdminServer?>(nil)
 
     init() throws {
       port = try FreePort.take()
+      let desk = desk
       let server = try AdminServer(
         address: .host(.loopbackV4, port: port), registry: MetricRegistry(), metricPrefix: "origin",
         routes: [
           AdminServer.Route(
             path: "/verify",
-            begin: { [unowned self] request in
+            begin: { request in
               let query = String(decoding: request.query, as: UTF8.self)
-              asked.withLock { $0.append(String(query.dropFirst("passkey=".count))) }
+              desk.asked.withLock { $0.append(String(query.dropFirst("passkey=".count))) }
               return 0
             }, refuse: { _, _ in },
-            finish: { [unowned self] writer in
-              while !isOpen.load(ordering: .acquiring) { usleep(1000) }
+            finish: { writer in
+              while !desk.isOpen.load(ordering: .acquiring) { usleep(1000) }
               writer.begin(.ok, contentType: "application/json")
-              writer.append("{\"valid\": \(lastIsHonest)}")
+              writer.append("{\"valid\": \(desk.lastIsHonest)}")
             })
         ], probe: { Health(isLive: true, isReady: true) })
       self.server.withLock { $0 = server }
     }
 
-    /// Answers come in the order of the questions.
-    private let answered = Atomic(0)
-    private var lastIsHonest: Bool {
-      let number = answered.wrappingAdd(1, ordering: .relaxed).oldValue
-      return asked.withLock { $0[number].hasPrefix("honest") }
+    func open() { desk.isOpen.store(true, ordering: .releasing) }
+
+    deinit {
+      open()
+      server.withLock { $0?.shutdown() }
     }
-
-    func open() { isOpen.store(true, ordering: .releasing) }
-
-    deinit { server.withLock { $0?.shutdown() } }
   }
 
   private static func announcement(_ user: String, _ number: UInt32) -> Announcement {
@@ -106,7 +114,7 @@ struct ApprovalFloodTests {
     }
     origin.open()
     _ = try honest.outcome().reply()
-    let place = try #require(origin.asked.withLock { $0.firstIndex(of: "honest") })
+    let place = try #require(origin.asked.firstIndex(of: "honest"))
     // Behind the eight calls under way and one of the flood's; calls that overlap arrive as they like.
     #expect(place < 32, "\(place) of \(budget)")
     try await eventually("the flood is answered, too", evidence: site.logs) {

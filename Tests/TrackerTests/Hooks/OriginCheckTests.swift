@@ -19,27 +19,34 @@ struct OriginCheckTests {
       var running = 0
       var mostRunning = 0
     }
-    let seen = Mutex(Seen())
+    /// What the server's thread works with, as long as it runs.
+    final class Desk: Sendable {
+      let seen = Mutex(Seen())
+      let answers: Atomic<Bool>
+      init(answers: Bool) { self.answers = Atomic(answers) }
+    }
+    private let desk: Desk
     private let server = Mutex<AdminServer?>(nil)
-    private let answers: Atomic<Bool>
     let port: UInt16
+    var seen: Seen { desk.seen.withLock { $0 } }
 
     /// `delayNanoseconds`: how long each answer takes. `answers`: false until `answer()`.
     init(delayNanoseconds: UInt64 = 0, answers: Bool = true) throws {
-      self.answers = Atomic(answers)
+      let desk = Desk(answers: answers)
+      self.desk = desk
       port = try FreePort.take()
       let queries = Mutex<[String]>([])
       let routes = [
         AdminServer.Route(
           path: "/verify",
-          begin: { [unowned self] request in
+          begin: { request in
             let query = String(decoding: request.query, as: UTF8.self)
             var keys: [String] = []
             Array("x-api-key".utf8).withUnsafeBytes { name in
               request.forEachValue(ofHeader: name) { keys.append(String(decoding: $0, as: UTF8.self)) }
             }
             queries.withLock { $0.append(query) }
-            seen.withLock { seen in
+            desk.seen.withLock { seen in
               seen.queries.append(query)
               seen.keys += keys
               seen.running += 1
@@ -47,9 +54,9 @@ struct OriginCheckTests {
             }
             return delayNanoseconds
           }, refuse: { _, _ in },
-          finish: { [unowned self] writer in
-            while !self.answers.load(ordering: .acquiring) { usleep(1000) }
-            seen.withLock { $0.running -= 1 }
+          finish: { writer in
+            while !desk.answers.load(ordering: .acquiring) { usleep(1000) }
+            desk.seen.withLock { $0.running -= 1 }
             // All take equally long: they end in the order in which they began.
             let isGood = queries.withLock { $0.removeFirst() }.contains("passkey=good")
             writer.begin(.ok, contentType: "application/json")
@@ -65,9 +72,12 @@ struct OriginCheckTests {
       self.server.withLock { $0 = server }
     }
 
-    func answer() { answers.store(true, ordering: .releasing) }
+    func answer() { desk.answers.store(true, ordering: .releasing) }
 
-    deinit { server.withLock { $0?.shutdown() } }
+    deinit {
+      answer()
+      server.withLock { $0?.shutdown() }
+    }
 
     func check(_ path: String, timeoutSeconds: Double = 60) -> OriginCheck {
       OriginCheck(
@@ -104,7 +114,7 @@ struct OriginCheckTests {
     try await eventually("approved") { answers.all == [.approved] }
     ask(check, "bad1", answers)
     try await eventually("refused") { answers.all == [.approved, .refused] }
-    let (queries, keys) = origin.seen.withLock { ($0.queries, $0.keys) }
+    let (queries, keys) = (origin.seen.queries, origin.seen.keys)
     #expect(queries == ["site=a&passkey=good1", "site=a&passkey=bad1"])
     #expect(keys == ["s3cret", "s3cret"])
   }
@@ -118,7 +128,7 @@ struct OriginCheckTests {
     origin.answer()
     try await eventually("all have it") { answers.all.count == 50 }
     #expect(answers.all.allSatisfy { $0 == .approved })
-    #expect(origin.seen.withLock { $0.queries.count } == 1)
+    #expect(origin.seen.queries.count == 1)
   }
 
   @Test("at most eight calls run at once, and all are answered")
@@ -130,7 +140,7 @@ struct OriginCheckTests {
     try await eventually("all are answered") { answers.all.count == 60 }
     #expect(answers.all.count { $0 == .approved } == 30)
     #expect(answers.all.count { $0 == .refused } == 30)
-    #expect((1...8).contains(origin.seen.withLock { $0.mostRunning }))
+    #expect((1...8).contains(origin.seen.mostRunning))
   }
 
   @Test("sources take turns: who comes after a flood of another address is called for next, not last")
@@ -142,7 +152,7 @@ struct OriginCheckTests {
     ask(check, "good", answers, from: IPAddress("2001:db8::1")!)
     origin.answer()
     try await eventually("all are answered") { answers.all.count == 201 }
-    let place = try #require(origin.seen.withLock { $0.queries.firstIndex(of: "passkey=good") })
+    let place = try #require(origin.seen.queries.firstIndex(of: "passkey=good"))
     // Behind the eight under way and one of the flood's; calls that overlap arrive as they like.
     #expect(place < 32)
   }
@@ -156,7 +166,7 @@ struct OriginCheckTests {
     ask(check, "good", answers, from: IPAddress("2001:db8::1")!, isKnown: true)
     origin.answer()
     try await eventually("all are answered") { answers.all.count == 201 }
-    let place = try #require(origin.seen.withLock { $0.queries.firstIndex(of: "passkey=good") })
+    let place = try #require(origin.seen.queries.firstIndex(of: "passkey=good"))
     // Behind the eight under way; calls that overlap arrive as they like.
     #expect(place < 32)
   }
@@ -197,11 +207,11 @@ struct OriginCheckTests {
     let bench = try await MembershipResolverTests.Bench(origin: origin.check("/verify"))
     try bench.command("SADD", "pt:passkeys", "alice")
     try await bench.expect("alice", .fresh(.approved))
-    #expect(origin.seen.withLock { $0.queries.count } == 0)
+    #expect(origin.seen.queries.count == 0)
     try await bench.expect("good1", .fresh(.approved))
     try await bench.expect("mallory", .fresh(.refused))
     // The bench asks until it is told: perhaps once more, where the answer is on its way, and such questions share a call.
-    let asked = origin.seen.withLock { $0.queries }
+    let asked = origin.seen.queries
     #expect(Set(asked) == ["passkey=good1", "passkey=mallory"])
     #expect(bench.resolver.metrics.originCalls.current >= asked.count)
     let silent = try await MembershipResolverTests.Bench(origin: origin.check("/slow", timeoutSeconds: 0.1))
