@@ -64,7 +64,7 @@ extension StoreWriter {
         // Which of its ids they have is not known.
         for index in state.anchors.indices
         where row.contains(state.anchors[index].id) && state.anchors[index].id < row.last {
-          state.anchors[index].handled = nil
+          state.anchors[index].isLeast = true
         }
         state.countHandled(entries, from: row.last)
         state.counters.duplicates += entries
@@ -121,7 +121,8 @@ extension StoreWriter {
       state.beginEpoch(keepingThrough: common, restoredThrough: end)
       state.anchors.removeAll { $0.id > common }
       state.counters.rollbacks += 1
-      if let handled = state.anchors.last?.handled, state.counters.addedBefore != nil {
+      // Nothing was at the epoch's beginning.
+      if let handled = common == .zero ? 0 : state.anchors.last?.handled, state.counters.addedBefore != nil {
         state.counters.handled = handled
         if state.accountedTo > settled { state.setAccounted(through: settled) }
       } else {

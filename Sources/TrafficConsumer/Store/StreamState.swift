@@ -16,6 +16,8 @@ struct StreamState: Sendable {
     var hash: UInt64
     /// Entries of the epoch dealt with up to this one, itself among them; nil when that is not known.
     var handled: Int64?
+    /// There may have been more: some were found by their number.
+    var isLeast = false
   }
 
   let id: Int64
@@ -127,9 +129,22 @@ struct StreamState: Sendable {
     if anchors.count > Self.maximumAnchors { anchors.remove(at: densestAnchor) }
   }
 
-  /// The last remembered entry up to an id of which it is known how many were dealt with up to it: from one of which it is not
-  /// known the count could not go on, and would hide what is missing.
-  func countedAnchor(through id: EntryID) -> EntryID? { anchors.last { $0.id <= id && $0.handled != nil }?.id }
+  /// From where the count goes on when what is behind `common`, a remembered entry, is gone: from the last of which it is known
+  /// how many were dealt with up to it, if it is `there`; zero is the epoch's beginning, if that is not trimmed.
+  /// Else from `common`, of which it is known how many there were at least: as many may be called lost as were found by
+  /// their number, and nothing that is missing is hidden.
+  func beginOfCount(through common: EntryID, there: Set<EntryID>, firstEntry: EntryID?) -> EntryID {
+    let before = anchors.filter { $0.id <= common }
+    guard counters.addedBefore != nil, let last = before.last, last.handled == nil || last.isLeast else {
+      return common
+    }
+    let counted = before.filter { $0.handled != nil && !$0.isLeast }.map(\.id)
+    if let begin = counted.last(where: there.contains) { return begin }
+    // An earlier version kept no such bound.
+    if last.handled == nil { return counted.last ?? common }
+    let isWhole = firstEntry.map { $0 <= applied.ranges.first?.first ?? .zero } ?? false
+    return isWhole ? .zero : common
+  }
 
   /// The anchor that is missed least: the one whose neighbours are closest together for their age. Never the oldest or the
   /// newest.

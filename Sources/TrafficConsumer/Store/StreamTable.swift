@@ -81,7 +81,7 @@ final class StreamTable {
       guard let id = EntryID(stored: anchors.bytes(0)) else { continue }
       state.anchors.append(
         StreamState.Anchor(
-          id: id, hash: UInt64(bitPattern: anchors.integer(1)), handled: anchors.isNull(2) ? nil : anchors.integer(2)))
+          id: id, hash: UInt64(bitPattern: anchors.integer(1)), stored: anchors.isNull(2) ? nil : anchors.integer(2)))
     }
     return state
   }
@@ -150,7 +150,7 @@ final class StreamTable {
       try writeAnchor.bind(state.id, at: 1)
       try writeAnchor.bind(anchor.id.bytes, at: 2)
       try writeAnchor.bind(Int64(bitPattern: anchor.hash), at: 3)
-      if let handled = anchor.handled {
+      if let handled = anchor.storedHandled {
         try writeAnchor.bind(handled, at: 4)
       } else {
         try writeAnchor.bindNull(at: 4)
@@ -182,5 +182,15 @@ final class StreamTable {
     try updateStream.bind(state.newestAnnounce, at: 15)
     try updateStream.bind(state.returnsThrough, at: 16)
     try updateStream.run()
+  }
+}
+
+extension StreamState.Anchor {
+  /// `handled`, or below zero where it is the least: -1 is 0 or more.
+  fileprivate var storedHandled: Int64? { handled.map { isLeast ? -1 - $0 : $0 } }
+
+  fileprivate init(id: EntryID, hash: UInt64, stored: Int64?) {
+    let isLeast = stored.map { $0 < 0 } ?? false
+    self.init(id: id, hash: hash, handled: stored.map { isLeast ? -1 - $0 : $0 }, isLeast: isLeast)
   }
 }

@@ -220,6 +220,8 @@ struct ReaderSession {
       first([.compareAnchors(census)])
     } else if known.counters.addedBefore == nil, let gone = census.gone {
       first([.store(.goneBefore(gone))])
+    } else if let counted = known.counted {
+      follow(.judge(nothingAppliedOf: counted, census, isGroupNew: connection.isGroupNew), [], census, known)
     }
   }
 
@@ -239,6 +241,12 @@ struct ReaderSession {
     let verdict = StreamRecognition.judge(
       witnesses, lastApplied: known.applied.last ?? .zero, counted: known.counted, waiting: waiting,
       hasLossBehind: known.lost.reaches(behind: known.applied.last ?? .zero), census, isGroupNew: connection.isGroupNew)
+    follow(verdict, witnesses, census, known)
+  }
+
+  private mutating func follow(
+    _ verdict: StreamRecognition, _ witnesses: [StreamRecognition.Witness], _ census: StreamCensus, _ known: StreamState
+  ) {
     if verdict != .same {
       (connection.accounted, connection.missed, connection.restoredCount) = (nil, nil, nil)
     }
@@ -252,7 +260,8 @@ struct ReaderSession {
         if end < next { connection.restoredCount = census.entriesAdded }
         end = min(end, next.predecessor)
       }
-      let begin = known.countedAnchor(through: common) ?? common
+      let there = Set(witnesses.lazy.filter { $0.state == .same }.map(\.id))
+      let begin = known.beginOfCount(through: common, there: there, firstEntry: census.firstEntryID)
       first([.report(.rolledBack(to: begin)), .store(.rollBack(to: begin, restoredThrough: end))])
     case .another: first([.report(.newEpoch), .store(.newEpoch(goneBefore: census.gone, restoredThrough: end))])
     case .remade:

@@ -44,6 +44,15 @@ enum StreamRecognition: Equatable {
     return common.map { .rolledBack(to: $0.id) } ?? (isUnread ? .remade : .another)
   }
 
+  /// The same where nothing was applied yet, so that no entry is remembered. `counted`: entries that were gone when it was
+  /// looked at first, or are known to be lost. They stay gone, and the group that we made stays there; where it does not,
+  /// that the stream was made anew is believed: more may be called lost than was, and never less.
+  static func judge(nothingAppliedOf counted: Int64, _ census: StreamCensus, isGroupNew: Bool) -> StreamRecognition {
+    if isGroupNew { return .remade }
+    guard let gone = census.gone, gone < counted else { return .same }
+    return census.lastDeliveredID == .zero ? .remade : .another
+  }
+
   /// Whether a stream whose end is not behind ours, and in which no other entry has one of our ids, goes on from there.
   private static func goesOn(
     _ witnesses: [Witness], _ common: EntryID?, _ counted: Int64?, _ waiting: Int64, _ census: StreamCensus,

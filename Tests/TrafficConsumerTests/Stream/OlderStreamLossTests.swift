@@ -108,7 +108,9 @@ import Testing
     bench.restart()
     try settle(bench)
     let anchors = bench.writer.streams[0].anchors
-    #expect(bench.lost == 0 && anchors.contains { $0.handled == nil && $0.id > ids[4] && $0.id <= saved.lastDelivered })
+    #expect(bench.lost == 0 && anchors.contains { $0.isLeast && $0.id > ids[4] && $0.id <= saved.lastDelivered })
+    try bench.reopen()
+    #expect(bench.writer.streams[0].anchors == anchors)
     saved.putBack(complete)
     bench.stream = saved
     bench.now += 5_000_000_000
@@ -117,6 +119,70 @@ import Testing
     try settle(bench)
     #expect(bench.writer.streams[0].counters.rollbacks == 1)
     #expect(try bench.lost == 4 && bench.writer.streams[0].counters.addedBefore == 0 && bench.faults.count == 1)
+  }
+
+  @Test(
+    "... found so by the first count of an epoch: the count goes on from the epoch's beginning, or from the least there were",
+    arguments: [false, true])
+  func foundByFirstCount(isTrimmed: Bool) throws {
+    let bench = try ReaderBench { $0.trims = false }
+    try settle(bench)
+    bench.now += 1_500_000_000
+    let ids = (0..<5).map { _ in bench.add(dt: 0) }
+    let complete = bench.stream.entries
+    for id in ids[1...3] { bench.stream.delete(id) }
+    try keepBusy(bench, entries: 5, pauseNanoseconds: 1_500_000_000)
+    var saved = bench.stream
+    try keepBusy(bench, entries: 5, pauseNanoseconds: 1_500_000_000)
+    try settle(bench)
+    #expect(bench.lost == 3 && bench.writer.streams[0].counters.addedBefore == 0)
+    bench.stream.putBack(complete)
+    bench.restart()
+    try settle(bench)
+    #expect(bench.lost == 0)
+    if isTrimmed { saved.trim(ids[0]) } else { saved.putBack(complete) }
+    bench.stream = saved
+    bench.now += 5_000_000_000
+    lose(4, bench)
+    bench.restart()
+    try settle(bench)
+    #expect(bench.writer.streams[0].counters.rollbacks == 1 && bench.writer.streams[0].counters.addedBefore == 0)
+    // Of those that were found three are not in the trimmed file.
+    #expect(try bench.lost == (isTrimmed ? 7 : 4) && bench.faults.count == 1)
+  }
+
+  @Test(
+    "a database that has applied nothing: in a stream that is made anew nothing was gone before",
+    arguments: [0, 1, 5], [0, 1, 3, 8])
+  func remadeBeforeTheFirst(gone: Int, lost: Int) throws {
+    let bench = try ReaderBench { $0.trims = false }
+    for _ in 0..<gone { bench.stream.delete(bench.add()) }
+    try settle(bench)
+    #expect(bench.writer.streams[0].counters.addedBefore == Int64(gone))
+    bench.stream = ModelStream()
+    for _ in 0..<lost { bench.stream.delete(bench.add()) }
+    for _ in 0..<7 { bench.add() }
+    bench.restart()
+    try settle(bench)
+    #expect(bench.lost == Int64(lost) && bench.writer.streams[0].counters.addedBefore == 0)
+    #expect(try bench.faults.isEmpty == (lost == 0))
+  }
+
+  @Test("... nor is more than an older file lacks, if that has the group")
+  func olderBeforeTheFirst() throws {
+    let bench = try ReaderBench { $0.trims = false }
+    for _ in 0..<3 { bench.stream.delete(bench.add()) }
+    try settle(bench)
+    let saved = bench.stream
+    for _ in 0..<5 { bench.stream.delete(bench.add()) }
+    try settle(bench)
+    #expect(bench.lost == 5)
+    bench.stream = saved
+    for _ in 0..<2 { bench.stream.delete(bench.add()) }
+    bench.add()
+    bench.restart()
+    try settle(bench)
+    #expect(bench.writer.streams[0].epoch == 2 && bench.lost >= 5 + 2)
   }
 
   @Test(
