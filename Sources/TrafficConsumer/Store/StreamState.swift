@@ -73,10 +73,8 @@ struct StreamState: Sendable {
     guard id <= restoredThrough || event.timestamp <= returnsThrough else { return false }
     // What was dealt with in the epochs before the upgrade's is not known.
     if upgraded.epoch > 1 || former.contains(id) { return true }
-    // In the midst of what was dealt with: of the older state, and pending then.
-    if id <= restoredThrough, let gap = former.gap(around: id), gap.after > .zero, gap.before < .maximum {
-      return false
-    }
+    // Before or in the midst of what was dealt with: of the older state, and pending then.
+    if id <= restoredThrough, let gap = former.gap(around: id), gap.before < .maximum { return false }
     return !lost.mayHold(id, restoredThrough: restoredThrough)
   }
 

@@ -153,9 +153,13 @@ import Testing
     #expect(try bench.lost == 0 && bench.credited == bench.announced && bench.faults == [])
   }
 
-  @Test("what was pending at the upgrade is credited although Redis comes back older meanwhile")
-  func pending() throws {
-    let bench = try bench(10)
+  @Test(
+    "what was pending at the upgrade is credited although Redis comes back older meanwhile, before the first applied too",
+    arguments: [0, 10])
+  func pending(applied: Int) throws {
+    let bench = try ReaderBench { $0.trims = false }
+    for _ in 0..<applied { bench.add(hasCounters: false) }
+    try settle(bench)
     bench.add(hasCounters: false)
     bench.stream.takeAway(1, now: bench.now)
     bench.add(hasCounters: false)
