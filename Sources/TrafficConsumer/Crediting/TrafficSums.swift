@@ -28,10 +28,11 @@ struct TrafficSums: Hashable, Sendable {
   /// fits into a torrent's sum: no user alone can fill that, and so have what others move on the torrent refused.
   static let maximumUserBytes: Int64 = 1 << 57
 
-  /// Whether a user with these may have others as well.
+  /// Whether a user with these may have others as well: to a direction that is beyond the limit, from a time when there was
+  /// none, nothing can be added, and what adds nothing to it can always be.
   func userHasRoom(for other: TrafficSums) -> Bool {
-    hasRoom(for: other) && uploaded + other.uploaded <= Self.maximumUserBytes
-      && downloaded + other.downloaded <= Self.maximumUserBytes
+    func fits(_ sum: Int64, _ more: Int64) -> Bool { more == 0 || sum + more <= Self.maximumUserBytes }
+    return hasRoom(for: other) && fits(uploaded, other.uploaded) && fits(downloaded, other.downloaded)
   }
 
   /// Whether the bytes of both fit.
@@ -40,11 +41,16 @@ struct TrafficSums: Hashable, Sendable {
       && !downloaded.addingReportingOverflow(other.downloaded).overflow
   }
 
-  /// Adds other sums. The caller has seen to it that bytes do not overflow; seconds and counts cannot within the 2^32
-  /// seconds of a timestamp's range times the entries a stream can hold.
+  /// Adds other sums. Who stores them has seen to it that bytes do not overflow; where several databases are shown as one they
+  /// may, and stay at what an Int64 holds. Seconds and counts cannot within the 2^32 seconds of a timestamp's range times the
+  /// entries a stream can hold.
   mutating func add(_ other: TrafficSums) {
-    uploaded += other.uploaded
-    downloaded += other.downloaded
+    func sum(_ some: Int64, _ more: Int64) -> Int64 {
+      let (sum, overflow) = some.addingReportingOverflow(more)
+      return overflow ? .max : sum
+    }
+    uploaded = sum(uploaded, other.uploaded)
+    downloaded = sum(downloaded, other.downloaded)
     seedSeconds += other.seedSeconds
     leechSeconds += other.leechSeconds
     elapsedSeconds += other.elapsedSeconds

@@ -336,6 +336,22 @@ private struct Bench {
     #expect(bench.sums.uploaded == TrafficSums.maximumUserBytes)
   }
 
+  @Test("who had more than a user may have before there was a limit is credited what adds nothing to that")
+  func beyondTheLimit() throws {
+    var bench = Bench()
+    bench.sums.uploaded = TrafficSums.maximumUserBytes + 1
+    try bench.apply(maker.event(dd: 50))
+    #expect(bench.sums.downloaded == 50)
+    #expect(throws: EntryFault.totalOverflow) { try bench.apply(maker.event(du: 1)) }
+  }
+
+  @Test("sums of several databases that no Int64 holds end at its highest value")
+  func sumsOfDatabases() {
+    var sums = TrafficSums(uploaded: .max - 1, downloaded: 1)
+    sums.add(TrafficSums(uploaded: 2, downloaded: 2))
+    #expect(sums.uploaded == .max && sums.downloaded == 3)
+  }
+
   @Test("windows and days begin at whole multiples of Unix time")
   func windows() {
     let aggregator = WindowAggregator(windowSeconds: 1800)
