@@ -46,17 +46,27 @@ enum LostRangeTable {
     }
   }
 
+  /// Where rows begin: in different streams, and epochs of one, they may begin with the same id.
+  struct Beginning: Hashable, Sendable {
+    var stream: String
+    var epoch: Int64
+    var first: EntryID
+  }
+
   /// Returns how many rows were not acknowledged before.
-  static func acknowledge(_ ids: [EntryID]?, in database: borrowing SQLiteDatabase) throws(SQLiteError) -> Int {
+  static func acknowledge(_ rows: [Beginning]?, in database: borrowing SQLiteDatabase) throws(SQLiteError) -> Int {
     let all = "UPDATE lost_ranges SET acknowledged = 1 WHERE acknowledged = 0"
-    guard let ids else {
+    guard let rows else {
       try database.execute(all)
       return database.changes
     }
-    let update = try database.prepare(all + " AND first = ?1")
+    let update = try database.prepare(
+      all + " AND first = ?1 AND epoch = ?2 AND stream_id = (SELECT id FROM streams WHERE name = ?3)")
     var count = 0
-    for id in ids {
-      try update.bind(id.bytes, at: 1)
+    for row in rows {
+      try update.bind(row.first.bytes, at: 1)
+      try update.bind(row.epoch, at: 2)
+      try update.bind(row.stream, at: 3)
       try update.run()
       count += database.changes
     }

@@ -163,10 +163,10 @@ extension StoreWriter {
       ["stream": streams[index].name, "entries": entries, "see": "traffic-consumer lost list"])
   }
 
-  /// What an operator has seen is kept, and not reported any more: rows that begin with one of `ids`, or all. Returns how
-  /// many rows that were.
-  func acknowledgeLoss(beginningAt ids: [EntryID]?) throws(StoreError) -> Int {
-    let count = try transaction { () throws(SQLiteError) in try LostRangeTable.acknowledge(ids, in: database) }
+  /// What an operator has seen is kept, and not reported any more: rows that begin so, or all. Returns how many rows that
+  /// were.
+  func acknowledgeLoss(_ rows: [LostRangeTable.Beginning]?) throws(StoreError) -> Int {
+    let count = try transaction { () throws(SQLiteError) in try LostRangeTable.acknowledge(rows, in: database) }
     for index in streams.indices {
       streams[index].lost = try store { () throws(SQLiteError) in
         try LostRangeTable.load(stream: streams[index].id, epoch: streams[index].epoch, from: database)

@@ -53,6 +53,33 @@ import Wire
     #expect(result.exit == .code(0), "\(result)")
   }
 
+  @Test("of rows that begin with the same id in two streams none is acknowledged until it is said which")
+  func sameBeginning() async throws {
+    let bench = try await ConsumerBench()
+    let environment = ["CONSUMER__REDIS__PARTITIONS": "2"]
+    try bench.start(environment: environment)
+    try await bench.waitUntilReady()
+    try await bench.stop()
+    for (partition, entries) in [1, 3].enumerated() {
+      let stream = "tracker:traffic:{p\(partition)}"
+      for _ in 0..<entries { _ = try bench.redisReply(["XADD", stream, "*", "a", "b"]) { $0.string } }
+      _ = try bench.redisReply(["XTRIM", stream, "MAXLEN", "0"]) { $0.integer }
+    }
+    try bench.start(environment: environment)
+    try await eventually("both losses are found", evidence: bench.log) {
+      try await self.status(bench)["lost"] as? Int == 4
+    }
+    let verb = ["lost", "acknowledge", "0-1"]
+    let refused = try await bench.verb(verb)
+    #expect(
+      refused.exit == .code(65) && refused.errors.contains("{p0} epoch 1, tracker:traffic:{p1} epoch 1"), "\(refused)")
+    #expect(try await status(bench)["lost"] as? Int == 4)
+    #expect(try await bench.verb(verb + ["--epoch", "2"]).exit == .code(2))
+    #expect(try await bench.verb(verb + ["--stream", "tracker:traffic:{p0}", "--epoch", "1"]).exit == .code(0))
+    #expect(try await status(bench)["lost"] as? Int == 3)
+    try await bench.stop()
+  }
+
   @Test("killed between commit and acknowledgement, with a standby of another name: nothing is lost, then or later")
   func standbyOfAnotherName() async throws {
     let bench = try await ConsumerBench()

@@ -382,7 +382,10 @@ import Wire
     let rows = try LostRangeTable.list(in: bench.reader())
     #expect(rows.map(\.range.entries) == [6] && rows.map(\.range.last) == [bench.ids[2]])
     #expect(bench.writer.streams[0].lost.unacknowledged == 6)
-    #expect(try bench.writer.acknowledgeLoss(beginningAt: [.zero]) == 1)
+    #expect(
+      try bench.writer.acknowledgeLoss([
+        LostRangeTable.Beginning(stream: StreamBench.stream, epoch: 0, first: .zero)
+      ]) == 1)
     #expect(try bench.writer.streams[0].lost.unacknowledged == 0 && bench.faults() == [])
     withExtendedLifetime(server) {}
   }

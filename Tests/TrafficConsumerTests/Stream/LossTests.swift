@@ -91,9 +91,16 @@ import Testing
     let bench = try bench()
     let whole = try loseFour(bench)
     let from = try #require(bench.writer.streams[0].lost.rows.first?.first)
-    #expect(try bench.writer.acknowledgeLoss(beginningAt: [EntryID("1-1")!]) == 0 && bench.lost == 4)
-    #expect(try bench.writer.acknowledgeLoss(beginningAt: [from]) == 1 && bench.lost == 0)
-    #expect(try bench.faults == [] && bench.writer.acknowledgeLoss(beginningAt: nil) == 0)
+    let row = LostRangeTable.Beginning(stream: "tracker:traffic", epoch: 1, first: from)
+    for change in [
+      { $0.first = EntryID("1-1")! }, { $0.epoch = 2 }, { $0.stream = "tracker:traffic:1" },
+    ] as [(inout LostRangeTable.Beginning) -> Void] {
+      var other = row
+      change(&other)
+      #expect(try bench.writer.acknowledgeLoss([other]) == 0 && bench.lost == 4)
+    }
+    #expect(try bench.writer.acknowledgeLoss([row]) == 1 && bench.lost == 0)
+    #expect(try bench.faults == [] && bench.writer.acknowledgeLoss(nil) == 0)
     try settle(bench)
     let rows = try LostRangeTable.list(in: bench.writer.database).map(\.range)
     #expect(rows == bench.writer.streams[0].lost.rows && rows.map(\.entries) == [4])

@@ -196,7 +196,7 @@ import Testing
     bench.now += 2_000_000_000
     try settle(bench)
     #expect(bench.lost == 5)
-    if isAcknowledged { #expect(try bench.writer.acknowledgeLoss(beginningAt: nil) == 1) }
+    if isAcknowledged { #expect(try bench.writer.acknowledgeLoss(nil) == 1) }
     bench.stream = saved
     bench.now += 5_000_000_000
     if isConnected {
@@ -222,7 +222,7 @@ import Testing
     let saved = bench.stream
     try keepBusy(bench, entries: 10)
     try settle(bench)
-    #expect(try bench.lost == 3 && bench.writer.acknowledgeLoss(beginningAt: nil) == 1)
+    #expect(try bench.lost == 3 && bench.writer.acknowledgeLoss(nil) == 1)
     bench.stream = saved
     bench.restart()
     try settle(bench)
@@ -293,7 +293,7 @@ import Testing
     loseEnd(3)
     try settle(bench)
     #expect(bench.lost == 3)
-    if isAcknowledged { #expect(try bench.writer.acknowledgeLoss(beginningAt: nil) == 1) }
+    if isAcknowledged { #expect(try bench.writer.acknowledgeLoss(nil) == 1) }
     bench.stream = saved
     bench.restart()
     try settle(bench)
