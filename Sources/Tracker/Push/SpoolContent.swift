@@ -10,19 +10,23 @@ struct SpoolContent {
   private(set) var doubt = CommonClock.Doubt()
 
   /// Of the clock that it is by. An order beyond all times is none. Of the common clock's only what came before the first of a
-  /// process' own: a later one, of a process that met Redis or of the next, says nothing of when those were.
+  /// process' own: a later one, of a process that met Redis or of the next, says nothing of when those were. Nor does one that
+  /// stands for several, of a run that has a process' own as well: it is as late as the last of them, and its number as the first.
   var past: CommonClock.Past {
     var past = CommonClock.Past()
-    func add(_ announce: QueuedAnnounce) {
+    let ownRuns = Set(
+      owed.filter { $0.announces.contains { $0.announce.basis == .process } }.map(\.run.id)
+        + applied.filter { $0.announces.contains { $0.basis == .process } }.map(\.run.id))
+    func add(_ announce: QueuedAnnounce, _ run: PushRun) {
       switch announce.basis {
       case .common where announce.order < PushScript.maximumMicroseconds && past.firstOwn == .max:
-        past.highest = max(past.highest, announce.order)
+        if announce.announces == 1 || !ownRuns.contains(run.id) { past.highest = max(past.highest, announce.order) }
       case .process: past.firstOwn = min(past.firstOwn, announce.order)
       default: break
       }
     }
-    for batch in applied { for announce in batch.announces { add(announce) } }
-    for run in owed { for spooled in run.announces { add(spooled.announce) } }
+    for batch in applied { for announce in batch.announces { add(announce, batch.run) } }
+    for run in owed { for spooled in run.announces { add(spooled.announce, run.run) } }
     return past
   }
 

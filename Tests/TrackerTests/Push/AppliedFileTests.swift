@@ -147,12 +147,15 @@ import Testing
       SpooledRun(
         run: run, announces: announces.enumerated().map { SpooledAnnounce(number: UInt64($0), announce: $1) })
     }
-    let content = SpoolContent(
-      owed: [
-        owed(run, [announce(30), announce(40, .process), announce(45, .process), announce(90)]),
-        owed(PushRun(id: 9, generationBase: 1), [announce(95)]),
-      ], applied: [call(5, 2, run: PushRun(id: 7, generationBase: 8))])
+    var alone = announce(30)
+    alone.announces = 1
+    let later = owed(PushRun(id: 9, generationBase: 1), [announce(95)])
+    // The second has the number of the first it stands for, which came before 40.
+    let mixed = owed(run, [alone, announce(60), announce(40, .process), announce(45, .process), announce(90)])
+    let content = SpoolContent(owed: [mixed, later], applied: [call(5, 2, run: PushRun(id: 7, generationBase: 8))])
     #expect(content.past.highest == 30 && content.past.firstOwn == 40)
+    let before = SpoolContent(owed: [mixed], applied: [call(35, 2, run: PushRun(id: 7, generationBase: 8))])
+    #expect(before.past.highest == 36, "of an earlier run it counts, whatever it stands for")
   }
 
   @Test("one of another partitioning says what to do")
